@@ -1,0 +1,39 @@
+//! What the packet core and user space share: verdicts, table rows and the list of tables.
+//!
+//! Every row is plain bytes without padding, so that both sides may read the same memory. Every
+//! table is an array of 64-bit words in memory that user space maps and the kernel programs index
+//! directly; there is one writer. Multi-byte integers are in host order unless their type says
+//! otherwise.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod counter;
+pub mod fib4;
+pub mod fib6;
+pub mod group;
+pub mod ilm;
+pub mod link;
+pub mod meter;
+pub mod nexthop;
+pub mod settings;
+pub mod table;
+pub mod verdict;
+pub mod vrf;
+
+pub use counter::Counter;
+pub use fib6::Node6;
+pub use group::{GroupId, GroupWord};
+pub use ilm::IlmWord;
+pub use link::LinkRow;
+pub use nexthop::{NextHopId, NextHopRow};
+pub use settings::SettingsRow;
+pub use table::TableId;
+pub use verdict::{Kind, Reason, Verdict};
+pub use vrf::{VrfId, VrfRow};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A table row: plain old data without padding whose size is a multiple of 8.
+pub trait Row: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static {}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Copy + 'static> Row for T {}

@@ -1,0 +1,17 @@
+//! Compiled tables: the memory they live in, the builders that keep them, and the changes that
+//! lead from one image to the next.
+//!
+//! A [`Plan`] is an ordered list of [`Change`]s; a [`Plane`] puts it in force. [`Writer`] is the one
+//! implementation of the tables themselves: it keeps its own copy of all routes and writes
+//! [`Memory`], which is plain memory in tests and mapped kernel maps in production. Readers (the
+//! packet core, natively or as eBPF) may run at any moment: every change is written aside first
+//! and published with one aligned store, and what it replaces is reused only after a grace period.
+#![forbid(unsafe_code)]
+
+pub mod change;
+pub mod memory;
+pub mod plane;
+
+pub use change::{Change, Plan};
+pub use memory::{Capacity, Memory, Region};
+pub use plane::{Applied, Failure, Grace, Occupancy, Plane, PlaneError};

@@ -1,0 +1,300 @@
+//! What users asked for: values that already make sense one by one.
+//!
+//! Relations between objects (does the link exist, is the next hop reachable) are the compiler's.
+
+use crate::Prefix;
+use crate::origin::{Key, Origin};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use thalweg_wire::Label;
+
+/// Everything users asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Intent {
+    /// Settings of the router as a whole.
+    pub router: Router,
+    /// Which interfaces take part and how, by object name.
+    pub links: BTreeMap<String, Link>,
+    /// Routing instances, by name; `default` always exists.
+    pub vrfs: BTreeMap<String, Vrf>,
+    /// Routes, by object name.
+    pub routes: BTreeMap<String, Route>,
+    /// Label bindings, by object name.
+    pub labels: BTreeMap<String, LabelRoute>,
+    /// Where each object stands.
+    pub origins: BTreeMap<Key, Origin>,
+}
+
+impl Intent {
+    /// Where an object stands; unknown objects come from nowhere.
+    pub fn origin(&self, kind: &str, name: &str) -> Origin {
+        let key = Key { kind: kind.into(), name: name.into() };
+        self.origins.get(&key).cloned().unwrap_or_default()
+    }
+}
+
+/// Settings of the router as a whole (at most one object).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Router {
+    /// Table sizes.
+    pub limits: Limits,
+    /// Mixed into flow hashes; none lets the agent derive one from the machine.
+    pub hash_seed: Option<u64>,
+    /// ICMP errors per second, link and class.
+    pub icmp_rate: u32,
+    /// Frames handed to the kernel as exceptions per second, link and processor.
+    pub punt_rate: u32,
+    /// Packets that either bucket lets through at once.
+    pub burst: u32,
+    /// Who answers time exceeded, unreachable and too big outside of LSPs.
+    pub icmp: IcmpSource,
+    /// Whether links that no [`Link`] object names are routed, too.
+    pub unlisted_links: bool,
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            hash_seed: None,
+            icmp_rate: 1_000,
+            punt_rate: 10_000,
+            burst: 100,
+            icmp: IcmpSource::Thalweg,
+            unlisted_links: false,
+        }
+    }
+}
+
+/// Who answers time exceeded, unreachable and too big outside of LSPs.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum IcmpSource {
+    /// The data plane itself.
+    #[default]
+    Thalweg,
+    /// The kernel, with its own settings; only right where it knows the same routes.
+    Kernel,
+}
+
+/// Table sizes: memory is taken when the agent starts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Largest interface index plus one.
+    pub links: u32,
+    /// Routing instances.
+    pub vrfs: u32,
+    /// IPv4 prefixes over all VRFs (sizes leaves and blocks).
+    pub ipv4_routes: u32,
+    /// IPv6 prefixes over all VRFs (sizes nodes and leaves).
+    pub ipv6_routes: u32,
+    /// Labels: the table reaches from 0 to this minus one.
+    pub labels: u32,
+    /// Next hops (rows with their rewrite).
+    pub nexthops: u32,
+    /// Next hop groups, at most 32 767.
+    pub groups: u32,
+    /// VLAN-carrying links.
+    pub vlan_links: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            links: 4_096,
+            vrfs: 64,
+            ipv4_routes: 1_500_000,
+            ipv6_routes: 400_000,
+            labels: 1 << 20,
+            nexthops: 65_536,
+            groups: 32_767,
+            vlan_links: 16,
+        }
+    }
+}
+
+/// Which interfaces take part and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Interface names this object speaks of; a trailing `*` matches any rest.
+    pub interfaces: Vec<String>,
+    /// Routed, or left alone.
+    pub role: Role,
+    /// VRF by name; none leaves it to the kernel's enslavement, else `default`.
+    pub vrf: Option<String>,
+    /// Overrides the kernel's MTU for routed packets, octets at L3.
+    pub mtu: Option<u32>,
+    /// Whether labels are accepted.
+    pub mpls: bool,
+    /// TTL model of explicit null and of labels that name none.
+    pub ttl_model: TtlModel,
+    /// Which hook the user wishes.
+    pub xdp: XdpWish,
+    /// Reverse path filter.
+    pub rpf: Rpf,
+    /// Whether packets with IPv4 source routes go to the kernel instead of being dropped.
+    pub source_route: bool,
+    /// Whether directed broadcasts go to the kernel instead of being dropped.
+    pub directed_broadcast: bool,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            role: Role::Router,
+            vrf: None,
+            mtu: None,
+            mpls: false,
+            ttl_model: TtlModel::Uniform,
+            xdp: XdpWish::Auto,
+            rpf: Rpf::Off,
+            source_route: false,
+            directed_broadcast: false,
+        }
+    }
+}
+
+/// What a link is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Role {
+    /// Packets that arrive here are routed.
+    #[default]
+    Router,
+    /// Left to the kernel.
+    Ignored,
+}
+
+/// Which hook a user wishes on a link.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum XdpWish {
+    /// The fastest that works: native XDP, generic XDP, tc.
+    #[default]
+    Auto,
+    /// XDP in the driver or nothing.
+    Native,
+    /// XDP on socket buffers.
+    Generic,
+    /// No XDP: tc.
+    Tc,
+}
+
+/// Reverse path filter (RFC 3704).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Rpf {
+    /// No check.
+    #[default]
+    Off,
+    /// A route back must lead out of the same link.
+    Strict,
+    /// Any route back will do.
+    Loose,
+}
+
+/// TTL and class model of a label switched path (RFC 3443, RFC 3270).
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum TtlModel {
+    /// The path's hops count: TTL and class are copied in and out.
+    #[default]
+    Uniform,
+    /// The path is one hop: TTL and class inside stay as they are.
+    Pipe,
+}
+
+/// A routing instance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Vrf {
+    /// Kernel table whose routes it learns; none learns none (the VRF device's table is used when
+    /// one of the same name exists).
+    pub table: Option<u32>,
+}
+
+/// A route users asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// VRF by name.
+    pub vrf: String,
+    /// Destinations.
+    pub prefix: Prefix,
+    /// Lower wins among routes to the same prefix; kernel routes count with their own metric.
+    pub metric: u32,
+    /// What to do with packets.
+    pub action: RouteAction,
+}
+
+/// What a route does with packets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteAction {
+    /// Send to one of these.
+    Forward(Vec<NextHop>),
+    /// Discard silently.
+    Blackhole,
+    /// Discard and answer "no route to host".
+    Unreachable,
+    /// Discard and answer "administratively prohibited".
+    Prohibit,
+    /// Look up in another VRF, by name.
+    Vrf(String),
+}
+
+/// One member of a route's or label's group.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NextHop {
+    /// Gateway; resolved through other routes when it is on no connected prefix (recursive). None
+    /// on point-to-point or connected destinations.
+    pub via: Option<IpAddr>,
+    /// Interface name; needed without `via` and for link-local gateways.
+    pub dev: Option<String>,
+    /// Share of the flows, 1 to 256.
+    pub weight: u16,
+    /// Labels to push, outermost first, at most 4.
+    pub labels: Vec<Label>,
+    /// TTL model of pushed labels.
+    pub ttl_model: TtlModel,
+    /// TTL of pushed labels in the pipe model.
+    pub ttl: u8,
+    /// Class of pushed labels; none copies it from the packet.
+    pub class: Option<u8>,
+    /// Whether to push an entropy label below the labels (RFC 6790).
+    pub entropy: bool,
+    /// Take `via` as on-link even if no connected prefix covers it.
+    pub onlink: bool,
+    /// Used while this next hop's link is down.
+    pub backup: Option<Box<NextHop>>,
+}
+
+impl Default for NextHop {
+    fn default() -> Self {
+        Self {
+            via: None,
+            dev: None,
+            weight: 1,
+            labels: Vec::new(),
+            ttl_model: TtlModel::Uniform,
+            ttl: 255,
+            class: None,
+            entropy: false,
+            onlink: false,
+            backup: None,
+        }
+    }
+}
+
+/// What to do with packets whose top label this is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelRoute {
+    /// The incoming label.
+    pub label: Label,
+    /// TTL model on pop; none takes the link's.
+    pub ttl_model: Option<TtlModel>,
+    /// What to do.
+    pub action: LabelAction,
+}
+
+/// What a label asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LabelAction {
+    /// Take it off and send to one of these, which may push labels (swap, swap and push, PHP).
+    Forward(Vec<NextHop>),
+    /// Take it off and look up the rest in a VRF, by name.
+    Vrf(String),
+}
