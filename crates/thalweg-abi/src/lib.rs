@@ -15,6 +15,7 @@ pub mod ilm;
 pub mod link;
 pub mod meter;
 pub mod nexthop;
+pub mod own;
 pub mod settings;
 pub mod table;
 pub mod verdict;

@@ -5,7 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Row of table `links`, by interface index (VLAN sub-interfaces have their own).
 ///
 /// Flags and VRF share the first word, so a link's state changes with one store.
-#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
+)]
 #[repr(C)]
 pub struct LinkRow {
     /// Bits of [`flag`]; 0 means the link is not ours.

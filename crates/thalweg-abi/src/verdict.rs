@@ -1,6 +1,7 @@
 //! What happens to a frame and why: one stable list for counters, metrics, filters and `explain`.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// What happens to a frame.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -161,16 +162,45 @@ reasons! {
 pub const REASONS: u32 = 64;
 
 /// A verdict: what and why, packed so that every bit is always written (see ARCHITECTURE.md,
-/// "what the verifier decides").
+/// "what the verifier decides"). Never zero, so that `Option<Verdict>` and `ControlFlow<Verdict>`
+/// are one register, too.
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[repr(transparent)]
-pub struct Verdict(u32);
+pub struct Verdict(NonZeroU32);
 
 impl Verdict {
     /// A verdict from what and why.
     #[inline(always)]
     pub const fn new(kind: Kind, reason: Reason) -> Self {
-        Self((kind as u32) << 8 | reason as u32)
+        Self::pack((kind as u32) << 8 | reason as u32)
+    }
+
+    #[inline(always)]
+    const fn pack(bits: u32) -> Self {
+        match NonZeroU32::new(bits | 1 << 16) {
+            Some(bits) => Self(bits),
+            None => Self(NonZeroU32::MIN),
+        }
+    }
+
+    #[inline(always)]
+    const fn bits(self) -> u32 {
+        self.0.get() & 0xffff
+    }
+
+    /// The verdict as a number that is never zero, for storage.
+    #[inline(always)]
+    pub const fn to_number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The verdict behind a stored number; none for zero.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
     }
 
     /// Untouched to the kernel.
@@ -212,18 +242,18 @@ impl Verdict {
     /// Whether the verdict is of this kind: one compare.
     #[inline(always)]
     pub const fn is(self, kind: Kind) -> bool {
-        self.0 >> 8 == kind as u32
+        self.bits() >> 8 == kind as u32
     }
 
     /// The same reason under another kind.
     #[inline(always)]
     pub const fn with_kind(self, kind: Kind) -> Self {
-        Self((kind as u32) << 8 | self.0 & 0xff)
+        Self::pack((kind as u32) << 8 | self.bits() & 0xff)
     }
 
     /// What happens.
     pub const fn kind(self) -> Kind {
-        match self.0 >> 8 {
+        match self.bits() >> 8 {
             0 => Kind::Pass,
             1 => Kind::Deliver,
             2 => Kind::Punt,
@@ -235,7 +265,7 @@ impl Verdict {
 
     /// Why.
     pub const fn reason(self) -> Reason {
-        match Reason::from_number(self.0 as u8) {
+        match Reason::from_number(self.bits() as u8) {
             Some(reason) => reason,
             None => Reason::Broken,
         }
@@ -244,7 +274,7 @@ impl Verdict {
     /// The row of the counter table, below [`crate::counter::COUNTERS`].
     #[inline(always)]
     pub const fn counter(self) -> u32 {
-        (self.0 >> 8) * REASONS + (self.0 & 0xff) % REASONS
+        (self.bits() >> 8) * REASONS + (self.bits() & 0xff) % REASONS
     }
 }
 

@@ -1,1 +1,176 @@
-//! core
+//! The data plane on one screen: *parse → decide → apply*.
+//!
+//! The same code runs as eBPF in the kernel and natively in tests, `explain` and `replay`. It never
+//! allocates, never panics, has no clock and no unsafe code. Two traits are its whole world:
+//! [`Frame`] is packet memory, [`Cells`] is table memory.
+//!
+//! Values that cross stages are plain structs whose every field is always written, because the
+//! kernel's verifier rejects registers that may be unwritten: an `Option` or enum with payload is
+//! only used where its layout has a niche ([`Verdict`] is never zero for that reason).
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod apply;
+pub mod cells;
+pub mod decide;
+pub mod fib;
+pub mod frame;
+pub mod hash;
+pub mod meter;
+pub mod packet;
+pub mod parse;
+
+pub use cells::Cells;
+pub use decide::{Decision, decide};
+pub use frame::{Frame, Offset};
+pub use packet::{Arrival, Packet};
+pub use parse::parse;
+pub use thalweg_abi::{Kind, Reason, Verdict};
+
+use thalweg_abi::meter::Class;
+
+/// What came of a frame: the verdict, and the interface a forwarded frame leaves through.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+pub struct Outcome {
+    /// What happens to the frame.
+    pub verdict: Verdict,
+    /// Interface index for [`Kind::Forward`] and [`Kind::Answer`], else 0.
+    pub device: u32,
+}
+
+/// The stages, as something that carries them out.
+///
+/// [`Direct`] calls them. In the kernel each stage is a function that the verifier checks on its own,
+/// once, so that the paths through one stage do not multiply with those through the next.
+pub trait Stages {
+    /// Reads the frame into `packet`; [`parse`].
+    fn parse(&mut self, packet: &mut Packet) -> Option<Verdict>;
+    /// Decides it; [`decide`].
+    fn decide(&mut self, packet: &Packet, decision: &mut Decision);
+    /// Rewrites the frame; [`apply::forward`].
+    fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome;
+    /// Turns the frame into an ICMP error; [`answer::answer`].
+    fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict;
+    /// Whether one more frame may be punted from a link; [`Cells::admit`].
+    fn admit(&mut self, link: u32) -> bool;
+    /// Zero that is not known as a constant; [`Cells::blur`].
+    fn zero(&self) -> u64;
+}
+
+/// The stages as plain calls.
+pub struct Direct<'a, F, C> {
+    /// The frame.
+    pub frame: &'a mut F,
+    /// The tables.
+    pub cells: &'a C,
+}
+
+impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
+    fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
+        parse(self.frame, self.cells, packet).break_value()
+    }
+
+    fn decide(&mut self, packet: &Packet, decision: &mut Decision) {
+        *decision = decide(packet, self.cells);
+    }
+
+    fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+        apply::forward(self.frame, self.cells, packet, decision)
+    }
+
+    fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
+        answer::answer(self.frame, self.cells, packet, verdict, mtu)
+    }
+
+    fn admit(&mut self, link: u32) -> bool {
+        self.cells.admit(link, Class::Punt)
+    }
+
+    fn zero(&self) -> u64 {
+        self.cells.blur(0)
+    }
+}
+
+/// Takes one frame through the data plane and leaves it rewritten, ready for its verdict.
+///
+/// A packet that is owed an ICMP error becomes that error, which is then decided like any packet of
+/// this router: hence at most two rounds.
+#[inline(always)]
+pub fn process<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
+    let mut packet = Packet::new(arrival, stages.zero());
+    let verdict = match stages.parse(&mut packet) {
+        Some(verdict) => verdict,
+        None => match dispatch(stages, &mut packet) {
+            outcome if outcome.device != 0 => return outcome,
+            outcome => outcome.verdict,
+        },
+    };
+    // Exceptions pay for the kernel's time; beyond the limit they are dropped.
+    if verdict.is(Kind::Punt) && !stages.admit(packet.link()) {
+        return Outcome::stop(Verdict::drop(Reason::RateLimited));
+    }
+    Outcome::stop(verdict)
+}
+
+#[inline(always)]
+fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Outcome {
+    let mut decision = Decision::new(packet);
+    let mut owed = None;
+    for _ in 0..2 {
+        stages.decide(packet, &mut decision);
+        let verdict = decision.verdict;
+        if verdict.is(Kind::Forward) {
+            return named(stages.forward(packet, &decision), owed);
+        }
+        if let Some(answer) = owed {
+            // An answer that finds no way out is only a drop.
+            return Outcome::stop(Verdict::with_kind(answer, Kind::Drop));
+        }
+        if !verdict.is(Kind::Answer) {
+            return Outcome::stop(verdict);
+        }
+        if packet.depth() > 0 {
+            packet.vrf = decision.vrf;
+        }
+        let told = stages.answer(packet, verdict, decision.mtu());
+        if !told.is(Kind::Answer) {
+            return Outcome::stop(told);
+        }
+        owed = Some(told);
+    }
+    Outcome::stop(Verdict::drop(Reason::Broken))
+}
+
+/// A sent frame that is an answer keeps the verdict it was owed for.
+#[inline(always)]
+fn named(sent: Outcome, owed: Option<Verdict>) -> Outcome {
+    match owed {
+        Some(verdict) if sent.device != 0 => Outcome { verdict, ..sent },
+        _ => sent,
+    }
+}
+
+impl Outcome {
+    /// The frame leaves through no link.
+    #[inline(always)]
+    pub const fn stop(verdict: Verdict) -> Self {
+        Self { verdict, device: 0 }
+    }
+
+    /// Both values as one number, as a kernel function can return it.
+    #[inline(always)]
+    pub const fn to_number(self) -> u64 {
+        (self.device as u64) << 32 | self.verdict.to_number() as u64
+    }
+
+    /// The outcome behind a number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        match Verdict::from_number(number as u32) {
+            Some(verdict) => Self { verdict, device: (number >> 32) as u32 },
+            None => Self::stop(Verdict::drop(Reason::Broken)),
+        }
+    }
+}

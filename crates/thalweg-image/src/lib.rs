@@ -9,9 +9,23 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+mod extent;
+mod fib4;
+mod fib6;
+mod groups;
+pub mod limits;
+pub mod lookup;
 pub mod memory;
 pub mod plane;
+mod rib;
+mod routes;
+pub mod sample;
+mod tables;
+mod tree6;
+pub mod writer;
 
 pub use change::{Change, Plan};
+pub use limits::Limits;
 pub use memory::{Capacity, Memory, Region};
-pub use plane::{Applied, Failure, Grace, Occupancy, Plane, PlaneError};
+pub use plane::{Applied, Failure, Grace, NoReaders, Occupancy, Plane, PlaneError};
+pub use writer::Writer;

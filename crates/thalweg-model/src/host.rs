@@ -226,6 +226,10 @@ pub struct NextHop {
     /// TTL of pushed labels if the encapsulation sets one.
     #[serde(default)]
     pub ttl: Option<u8>,
+    /// Encapsulation that only the kernel can add (`seg6`, `ip`, `bpf`, …), as `ip route` names
+    /// it: what goes this way must be left to the kernel.
+    #[serde(default)]
+    pub encap: Option<String>,
     /// Gateway is on-link by decree.
     #[serde(default)]
     pub onlink: bool,

@@ -27,9 +27,13 @@ pub struct Intent {
 
 impl Intent {
     /// Where an object stands; unknown objects come from nowhere.
+    ///
+    /// A route that is one of several prefixes of its object is named `object[prefix]`, and stands
+    /// where the object does.
     pub fn origin(&self, kind: &str, name: &str) -> Origin {
-        let key = Key { kind: kind.into(), name: name.into() };
-        self.origins.get(&key).cloned().unwrap_or_default()
+        let find = |name: &str| self.origins.get(&Key { kind: kind.into(), name: name.into() });
+        let object = || name.split_once('[').and_then(|(object, _)| find(object));
+        find(name).or_else(object).cloned().unwrap_or_default()
     }
 }
 

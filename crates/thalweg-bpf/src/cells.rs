@@ -1,0 +1,146 @@
+//! Table reads over kernel maps.
+
+use crate::maps;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use thalweg_abi::group::{GroupWord, LinksWord};
+use thalweg_abi::meter::{CLASSES, Class};
+use thalweg_abi::{IlmWord, LinkRow, NextHopRow, Node6, Row, SettingsRow, VrfRow};
+use thalweg_core::{Cells, meter};
+
+/// Always zero, which the verifier cannot know.
+static mut ZERO: u64 = 0;
+
+/// The maps of this object.
+pub struct MapCells;
+
+macro_rules! cell {
+    ($map:ident [$index:expr]) => {
+        match maps::$map.get($index) {
+            Some(word) => *word,
+            None => 0,
+        }
+    };
+    ($map:ident [$index:expr] by $per_row:literal) => {
+        match maps::$map.get($index / $per_row) {
+            Some(row) => row[$index as usize % $per_row],
+            None => 0,
+        }
+    };
+}
+
+impl Cells for MapCells {
+    type Ref<T: Row> = &'static T;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&'static SettingsRow> {
+        maps::SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn link(&self, index: u32) -> Option<&'static LinkRow> {
+        maps::LINKS.get(index)
+    }
+
+    #[inline(always)]
+    fn vrf(&self, index: u32) -> Option<&'static VrfRow> {
+        maps::VRFS.get(index)
+    }
+
+    #[inline(always)]
+    fn fib6_node(&self, index: u32) -> Option<&'static Node6> {
+        maps::FIB6_NODES.get(index)
+    }
+
+    #[inline(always)]
+    fn nexthop(&self, index: u32) -> Option<&'static NextHopRow> {
+        maps::NEXTHOPS.get(index)
+    }
+
+    #[inline(always)]
+    fn vlan(&self, index: u32) -> u32 {
+        cell!(VLANS[index] by 16)
+    }
+
+    #[inline(always)]
+    fn fib4_page(&self, index: u32) -> u32 {
+        cell!(FIB4_PAGES[index] by 16)
+    }
+
+    #[inline(always)]
+    fn fib4_root(&self, index: u32) -> u64 {
+        cell!(FIB4_ROOT[index])
+    }
+
+    #[inline(always)]
+    fn fib4_leaf(&self, index: u32) -> u16 {
+        cell!(FIB4_LEAVES[index] by 32)
+    }
+
+    #[inline(always)]
+    fn fib4_long(&self, index: u32) -> u16 {
+        cell!(FIB4_LONG[index] by 32)
+    }
+
+    #[inline(always)]
+    fn fib6_dir(&self, index: u32) -> u32 {
+        cell!(FIB6_DIR[index] by 16)
+    }
+
+    #[inline(always)]
+    fn fib6_page(&self, index: u32) -> u32 {
+        cell!(FIB6_PAGES[index] by 16)
+    }
+
+    #[inline(always)]
+    fn fib6_leaf(&self, index: u32) -> u16 {
+        cell!(FIB6_LEAVES[index] by 32)
+    }
+
+    #[inline(always)]
+    fn lfib(&self, label: u32) -> IlmWord {
+        IlmWord(cell!(LFIB[label]))
+    }
+
+    #[inline(always)]
+    fn group(&self, index: u32) -> GroupWord {
+        GroupWord(cell!(GROUPS[index]))
+    }
+
+    #[inline(always)]
+    fn group_links(&self, index: u32) -> LinksWord {
+        LinksWord(cell!(GROUP_LINKS[index]))
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> u32 {
+        cell!(BUCKETS[index] by 16)
+    }
+
+    #[inline(always)]
+    fn own(&self, index: u32) -> u64 {
+        cell!(OWN[index])
+    }
+
+    #[inline(always)]
+    fn blur(&self, value: u64) -> u64 {
+        // SAFETY: nobody ever writes the word; volatile, so that the compiler does not know.
+        value + unsafe { core::ptr::read_volatile(&raw const ZERO) }
+    }
+
+    #[inline(always)]
+    fn admit(&self, link: u32, class: Class) -> bool {
+        let Some(row) = maps::METERS.get_ptr_mut(link * CLASSES + class as u32) else {
+            return true;
+        };
+        let Some(settings) = maps::SETTINGS.get(0) else { return true };
+        let cost = if class as u32 == Class::Punt as u32 {
+            settings.punt_cost
+        } else {
+            settings.answer_cost
+        };
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
+        // SAFETY: the map holds valid rows for its whole life; only this processor writes this one.
+        meter::take(unsafe { &mut *row }, now, cost, settings.burst)
+    }
+}

@@ -1,0 +1,212 @@
+//! Packet memory in the kernel: the room of `unsafe` where pointers meet the verifier.
+//!
+//! Pointers are read from the context for every access. Moving an end of the frame takes it mutably
+//! and so ends every borrowed header, exactly when the kernel invalidates its pointers.
+
+use aya_ebpf::helpers::generated::{
+    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use thalweg_core::{Frame, Offset};
+use thalweg_wire::Header;
+
+/// The header at `at` between two packet pointers, if it ends before `end`.
+///
+/// # Safety
+///
+/// `data` and `end` must be the packet pointers of the running program, valid while `'a` lasts.
+#[inline(always)]
+unsafe fn header_at<'a, H: Header>(data: usize, end: usize, at: Offset) -> Option<&'a H> {
+    const { assert!(size_of::<H>() > 1, "the verifier learns nothing from a check of one octet") };
+    let start = data + at.get() as usize;
+    if start + size_of::<H>() > end {
+        return None;
+    }
+    // SAFETY: the comparison keeps `H` inside the packet; `H: FromBytes + Unaligned` accepts any
+    // bytes at any address.
+    Some(unsafe { &*(start as *const H) })
+}
+
+/// As [`header_at`], for writing.
+///
+/// # Safety
+///
+/// As for [`header_at`], and nothing else may borrow the packet.
+#[inline(always)]
+unsafe fn header_at_mut<'a, H: Header>(data: usize, end: usize, at: Offset) -> Option<&'a mut H> {
+    const { assert!(size_of::<H>() > 1, "the verifier learns nothing from a check of one octet") };
+    let start = data + at.get() as usize;
+    if start + size_of::<H>() > end {
+        return None;
+    }
+    // SAFETY: as above; `H: IntoBytes` has no padding to leak.
+    Some(unsafe { &mut *(start as *mut H) })
+}
+
+/// A packet pointer as the context holds it.
+///
+/// Volatile, because the compiler would otherwise pass the 32-bit field to a function and widen it
+/// there, which the verifier takes for arithmetic on a pointer.
+///
+/// # Safety
+///
+/// `field` must point into the context of the running program.
+#[inline(always)]
+unsafe fn pointer(field: *const u32) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { core::ptr::read_volatile(field) as usize }
+}
+
+/// A frame at the XDP hook.
+pub struct XdpFrame {
+    context: XdpContext,
+}
+
+impl XdpFrame {
+    /// The frame of a running program.
+    #[inline(always)]
+    pub fn new(context: XdpContext) -> Self {
+        Self { context }
+    }
+
+    #[inline(always)]
+    fn data(&self) -> usize {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { pointer(&raw const (*self.context.ctx).data) }
+    }
+
+    #[inline(always)]
+    fn data_end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { pointer(&raw const (*self.context.ctx).data_end) }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn octets(&self) -> u32 {
+        (self.data_end() - self.data()) as u32
+    }
+
+    #[inline(always)]
+    fn header<H: Header>(&self, at: Offset) -> Option<&H> {
+        // SAFETY: the context's own pointers; the borrow of `self` forbids moving the ends.
+        unsafe { header_at(self.data(), self.data_end(), at) }
+    }
+
+    #[inline(always)]
+    fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H> {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { header_at_mut(self.data(), self.data_end(), at) }
+    }
+
+    #[inline(always)]
+    fn grow_head(&mut self, by: u32) -> bool {
+        // SAFETY: the helper checks headroom and keeps the context valid.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, -(by as i32)) == 0 }
+    }
+
+    #[inline(always)]
+    fn shrink_head(&mut self, by: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, by as i32) == 0 }
+    }
+
+    #[inline(always)]
+    fn set_octets(&mut self, octets: u32) -> bool {
+        let delta = octets as i32 - self.octets() as i32;
+        // SAFETY: as above.
+        delta == 0 || unsafe { bpf_xdp_adjust_tail(self.context.ctx, delta) == 0 }
+    }
+}
+
+/// Octets of a socket buffer that are made directly readable: link header with tags, labels, and the
+/// largest IP header with ports.
+const LINEAR: u32 = 160;
+/// `BPF_ADJ_ROOM_MAC`: room right behind the link header.
+const ROOM_MAC: u32 = 1;
+
+/// A frame at the tc hook.
+pub struct TcFrame {
+    context: TcContext,
+}
+
+/// Makes the headers of a socket buffer directly readable.
+#[inline(always)]
+pub fn linearize(context: &TcContext) {
+    let (len, linear) = (context.len(), (context.data_end() - context.data()) as u32);
+    if linear < LINEAR && linear < len {
+        let wanted = if len < LINEAR { len } else { LINEAR };
+        // SAFETY: the helper takes any length; on failure less is readable and parsing says so.
+        unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
+    }
+}
+
+impl TcFrame {
+    /// The frame of a running program.
+    #[inline(always)]
+    pub fn new(context: TcContext) -> Self {
+        Self { context }
+    }
+
+    #[inline(always)]
+    fn data(&self) -> usize {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { pointer(&raw const (*self.context.skb.skb).data) }
+    }
+
+    #[inline(always)]
+    fn data_end(&self) -> usize {
+        // SAFETY: as above.
+        unsafe { pointer(&raw const (*self.context.skb.skb).data_end) }
+    }
+}
+
+impl Frame for TcFrame {
+    #[inline(always)]
+    fn octets(&self) -> u32 {
+        self.context.len()
+    }
+
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.context.skb.skb).gso_size }
+    }
+
+    #[inline(always)]
+    fn header<H: Header>(&self, at: Offset) -> Option<&H> {
+        // SAFETY: the context's own pointers; the borrow of `self` forbids moving the ends.
+        unsafe { header_at(self.data(), self.data_end(), at) }
+    }
+
+    #[inline(always)]
+    fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H> {
+        // SAFETY: as above, and `self` is borrowed mutably.
+        unsafe { header_at_mut(self.data(), self.data_end(), at) }
+    }
+
+    #[inline(always)]
+    fn grow_head(&mut self, by: u32) -> bool {
+        // SAFETY: the helper checks headroom and keeps the context valid.
+        unsafe { bpf_skb_change_head(self.context.skb.skb, by, 0) == 0 }
+    }
+
+    /// The kernel can take octets out only behind the link header of IP frames; labels cannot come
+    /// off here, and the caller drops with a counted reason.
+    #[inline(always)]
+    fn shrink_head(&mut self, by: u32) -> bool {
+        // SAFETY: the helper checks bounds and protocol.
+        unsafe { bpf_skb_adjust_room(self.context.skb.skb, -(by as i32), ROOM_MAC, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn set_octets(&mut self, octets: u32) -> bool {
+        // SAFETY: the helper checks bounds.
+        let done = unsafe { bpf_skb_change_tail(self.context.skb.skb, octets, 0) == 0 };
+        // What was just written or kept must be directly readable for the checksum.
+        // SAFETY: as in `new`.
+        done && unsafe { bpf_skb_pull_data(self.context.skb.skb, octets) == 0 }
+    }
+}

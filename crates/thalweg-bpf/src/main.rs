@@ -1,0 +1,67 @@
+//! The packet core in the kernel: one program for XDP, one for tc.
+//!
+//! Nothing is decided here. These shells lend the core a frame and the tables, count the outcome and
+//! turn it into the hook's return code.
+#![no_std]
+#![no_main]
+
+mod cells;
+mod frame;
+mod maps;
+mod stages;
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use stages::{TcStages, XdpStages};
+use thalweg_core::{Arrival, Kind, Outcome, process};
+
+/// Routes and label-switches what arrives at a link, before a buffer is allocated.
+#[xdp]
+#[inline(always)]
+pub fn thalweg_xdp(context: XdpContext) -> u32 {
+    let arrival = Arrival { device: context.ingress_ifindex() as u32 };
+    let octets = (context.data_end() - context.data()) as u32;
+    let outcome = process(&mut XdpStages(context.ctx), arrival);
+    maps::count(outcome.verdict, octets);
+    match outcome.verdict.kind() {
+        Kind::Forward | Kind::Answer => redirect(&outcome) as u32,
+        Kind::Drop => xdp_action::XDP_DROP,
+        _ => xdp_action::XDP_PASS,
+    }
+}
+
+/// The same for links where XDP is not wanted or cannot be had: on socket buffers.
+#[classifier]
+#[inline(always)]
+pub fn thalweg_tc(context: TcContext) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let arrival = Arrival { device: unsafe { (*context.skb.skb).ifindex } };
+    let octets = context.len();
+    frame::linearize(&context);
+    let outcome = process(&mut TcStages(context.skb.skb), arrival);
+    maps::count(outcome.verdict, octets);
+    match outcome.verdict.kind() {
+        Kind::Forward | Kind::Answer => redirect(&outcome) as i32,
+        Kind::Drop => TC_ACT_SHOT as i32,
+        _ => TC_ACT_OK as i32,
+    }
+}
+
+/// Both hooks know the helper; its return code says what the hook must return.
+#[inline(always)]
+fn redirect(outcome: &Outcome) -> i64 {
+    // SAFETY: a helper without pointer arguments.
+    unsafe { bpf_redirect(outcome.device, 0) }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,63 @@
+//! The tables as kernel maps. Sizes here are the least; the loader sets the real ones.
+//!
+//! Names, row sizes and flags are compared with [`thalweg_abi::TableId`] by a test that reads the
+//! object file.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use thalweg_abi::meter::MeterRow;
+use thalweg_abi::table::{Row16, Row32};
+use thalweg_abi::{Counter, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow};
+use thalweg_core::Verdict;
+
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+
+macro_rules! tables {
+    ($($name:ident = $map:literal: $row:ty;)+) => {$(
+        #[btf_map(name = $map)]
+        pub static $name: Array<$row, 1, MAPPED> = Array::new();
+    )+};
+}
+
+tables! {
+    SETTINGS = "settings": SettingsRow;
+    LINKS = "links": LinkRow;
+    VLANS = "vlans": Row32;
+    VRFS = "vrfs": VrfRow;
+    FIB4_PAGES = "fib4_pages": Row32;
+    FIB4_ROOT = "fib4_root": u64;
+    FIB4_LEAVES = "fib4_leaves": Row16;
+    FIB4_LONG = "fib4_long": Row16;
+    FIB6_DIR = "fib6_dir": Row32;
+    FIB6_PAGES = "fib6_pages": Row32;
+    FIB6_NODES = "fib6_nodes": Node6;
+    FIB6_LEAVES = "fib6_leaves": Row16;
+    LFIB = "lfib": u64;
+    GROUPS = "groups": u64;
+    GROUP_LINKS = "group_links": u64;
+    BUCKETS = "buckets": Row32;
+    NEXTHOPS = "nexthops": NextHopRow;
+    OWN = "own": u64;
+}
+
+/// Frames and octets by verdict, per processor.
+#[btf_map(name = "counters")]
+static COUNTERS: PerCpuArray<Counter, { thalweg_abi::counter::COUNTERS as usize }> =
+    PerCpuArray::new();
+
+/// Token buckets by link and class, per processor.
+#[btf_map(name = "meters")]
+pub static METERS: PerCpuArray<MeterRow, 1> = PerCpuArray::new();
+
+/// Counts a frame. The row belongs to this processor, and programs of one hook do not interrupt
+/// each other, so plain additions do.
+#[inline(always)]
+pub fn count(verdict: Verdict, octets: u32) {
+    if let Some(row) = COUNTERS.get_ptr_mut(verdict.counter()) {
+        // SAFETY: the map holds valid rows for its whole life; only this processor writes this one.
+        let row = unsafe { &mut *row };
+        row.packets += 1;
+        row.bytes += u64::from(octets);
+    }
+}

@@ -1,0 +1,126 @@
+//! The stages as functions that the verifier checks one by one.
+//!
+//! A function with global linkage is verified once, for any argument its type allows, instead of once
+//! for every path that leads to it (Linux 5.6, `Documentation/bpf/verifier.rst`). Arguments are the
+//! context, pointers to memory of known size that may be null, and numbers; a result is a number.
+
+use crate::cells::MapCells;
+use crate::frame::{TcFrame, XdpFrame};
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use core::ops::ControlFlow;
+use thalweg_core::{
+    Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, decide, parse,
+};
+
+/// What a stage answers when it was given no memory; callers never do that.
+const BROKEN: Verdict = Verdict::drop(Reason::Broken);
+
+/// [`decide`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u32 {
+    // SAFETY: the verifier checked that both point to memory of their size, or are null.
+    let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
+    if let (Some(packet), Some(decision)) = (packet, decision) {
+        *decision = decide(packet, &MapCells);
+    }
+    0
+}
+
+macro_rules! stages {
+    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $answer:ident) => {
+        /// The stages of one hook.
+        pub struct $stages(pub *mut $context);
+
+        impl Stages for $stages {
+            #[inline(always)]
+            fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
+                Verdict::from_number($parse(self.0, packet))
+            }
+
+            #[inline(always)]
+            fn decide(&mut self, packet: &Packet, decision: &mut Decision) {
+                stage_decide(packet, decision);
+            }
+
+            #[inline(always)]
+            fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+                Outcome::from_number($forward(self.0, packet, decision))
+            }
+
+            #[inline(always)]
+            fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
+                let number = $answer(self.0, packet, verdict.to_number(), mtu);
+                Verdict::from_number(number).unwrap_or(BROKEN)
+            }
+
+            #[inline(always)]
+            fn admit(&mut self, link: u32) -> bool {
+                MapCells.admit(link, thalweg_abi::meter::Class::Punt)
+            }
+
+            #[inline(always)]
+            fn zero(&self) -> u64 {
+                MapCells.blur(0)
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $parse(context: *mut $context, packet: *mut Packet) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+            match parse(&$frame(context), &MapCells, packet) {
+                ControlFlow::Break(verdict) => verdict.to_number(),
+                ControlFlow::Continue(()) => 0,
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $forward(
+            context: *mut $context,
+            packet: *const Packet,
+            decision: *const Decision,
+        ) -> u64 {
+            // SAFETY: the verifier checked that both point to memory of their size, or are null.
+            let (packet, decision) = unsafe { (packet.as_ref(), decision.as_ref()) };
+            let (Some(packet), Some(decision)) = (packet, decision) else {
+                return Outcome::stop(BROKEN).to_number();
+            };
+            apply::forward(&mut $frame(context), &MapCells, packet, decision).to_number()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $answer(
+            context: *mut $context,
+            packet: *mut Packet,
+            verdict: u32,
+            mtu: u32,
+        ) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+            let verdict = Verdict::from_number(verdict).unwrap_or(BROKEN);
+            answer::answer(&mut $frame(context), &MapCells, packet, verdict, mtu).to_number()
+        }
+    };
+}
+
+stages!(
+    XdpStages,
+    xdp_md,
+    |context| XdpFrame::new(XdpContext::new(context)),
+    xdp_parse,
+    xdp_forward,
+    xdp_answer
+);
+stages!(
+    TcStages,
+    __sk_buff,
+    |context| TcFrame::new(TcContext::new(context)),
+    tc_parse,
+    tc_forward,
+    tc_answer
+);

@@ -1,0 +1,55 @@
+//! Intent and host state to plans, incrementally.
+//!
+//! ```text
+//! Intent ──┐   candidates    best candidate     interned        rows, buckets
+//!          ├──► RIB (rib) ──► per prefix ──► targets (target) ──► groups ──► Plan
+//! Updates ─┘                  (plan)         resolved (resolve)   (groups, rows)
+//! ```
+//!
+//! Routes lead to *targets*, which are interned by what their source says; each target in force has
+//! one next hop group. So a neighbor that moves, a link that fails or a covering route that changes
+//! re-issues groups and leaves the routes alone, however many there are. Targets are resolved from
+//! ground facts only and remember which, so a change finds its dependents without a search.
+//!
+//! Pure: no I/O, no clock, no randomness.
+#![forbid(unsafe_code)]
+
+mod buckets;
+mod compiler;
+mod diff;
+mod groups;
+mod hash;
+mod kernel;
+mod key;
+mod links;
+mod neighbor;
+mod objects;
+mod plan;
+mod pool;
+mod problems;
+mod resolve;
+mod rib;
+mod rows;
+mod slab;
+mod target;
+mod view;
+mod vrfs;
+
+pub use compiler::Compiler;
+pub use diff::{Difference, diff};
+pub use view::{
+    GroupView, LabelView, LinkView, MemberView, NeighborView, NextHopView, RouteOrigin, RouteState,
+    RouteView, VrfView,
+};
+
+use thalweg_image::Plan;
+use thalweg_model::{HostState, Intent, Problem};
+
+/// Compiles from nothing, with the limits that the intent names.
+pub fn compile(intent: Intent, host: HostState) -> (Plan, Vec<Problem>) {
+    let mut compiler = Compiler::new(intent.router.limits.clone());
+    compiler.load_host(host);
+    compiler.set_intent(intent);
+    let plan = compiler.plan();
+    (plan, compiler.problems())
+}

@@ -1,0 +1,252 @@
+//! Intent routes and label bindings as candidates and targets.
+
+use crate::key::{NetKey, RibId};
+use crate::target::{Dress, Hop, Hops, TargetKey, Way};
+use crate::vrfs::Vrfs;
+use std::collections::{BTreeMap, BTreeSet};
+use thalweg_model::intent::{LabelAction, LabelRoute, NextHop, Route, RouteAction, TtlModel};
+use thalweg_model::{Intent, Prefix, Severity};
+
+/// A finding about a field of an object.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The field.
+    pub field: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// A route object as compiled.
+#[derive(Debug, Default)]
+pub struct RouteEntry {
+    /// Number that candidates carry.
+    pub number: u32,
+    /// Its candidate, unless something is wrong.
+    pub candidate: Option<u32>,
+    /// The target of the candidate.
+    pub target: Option<u32>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// A label object as compiled.
+#[derive(Debug, Default)]
+pub struct LabelEntry {
+    /// Its target, unless it is a lookup or something is wrong.
+    pub target: Option<u32>,
+    /// Its RIB, if it is a lookup.
+    pub lookup: Option<RibId>,
+    /// Whether it may be in force.
+    pub valid: bool,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Names by which objects refer to the host.
+pub struct Names<'a> {
+    /// Interface indices by name.
+    pub links: &'a BTreeMap<String, u32>,
+    /// VRFs by name.
+    pub vrfs: &'a Vrfs,
+}
+
+/// Where a route object puts its candidate and what that leads to.
+pub fn route(
+    name: &str,
+    route: &Route,
+    intent: &Intent,
+    names: &Names,
+    twin: Option<&str>,
+) -> (Option<(NetKey, TargetKey)>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    if let Some(twin) = twin {
+        findings.push(error(
+            "spec.prefix",
+            format!(
+                "Route/{twin} ({}) has the same VRF {}, prefix {} and metric {}; {name} is not in \
+                 force",
+                intent.origin("Route", twin),
+                route.vrf,
+                route.prefix,
+                route.metric
+            ),
+            "give them different metrics, or make them next hops of one route",
+        ));
+        return (None, findings);
+    }
+    let Some(vrf) = names.vrfs.get(&route.vrf) else {
+        findings.push(unknown_vrf("spec.vrf", &route.vrf));
+        return (None, findings);
+    };
+    let key = NetKey::new(vrf.rib, route.prefix);
+    let target = match &route.action {
+        RouteAction::Blackhole => Some(TargetKey::Way(Way::Blackhole)),
+        RouteAction::Unreachable => Some(TargetKey::Way(Way::Unreachable)),
+        RouteAction::Prohibit => Some(TargetKey::Way(Way::Prohibit)),
+        RouteAction::Vrf(other) => match names.vrfs.get(other) {
+            Some(vrf) => Some(TargetKey::Way(Way::Lookup(vrf.rib))),
+            None => {
+                findings.push(unknown_vrf("spec.lookup", other));
+                None
+            }
+        },
+        RouteAction::Forward(hops) => {
+            self::hops(hops, vrf.rib, Some((key, route.prefix)), names, &mut findings)
+        }
+    };
+    (target.map(|target| (key, target)), findings)
+}
+
+/// What a label object leads to: a target, or the RIB to look up in.
+pub fn label(
+    route: &LabelRoute,
+    intent: &Intent,
+    names: &Names,
+    twin: Option<&str>,
+    limit: u32,
+) -> (Option<Result<TargetKey, RibId>>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let label = route.label.get();
+    if let Some(twin) = twin {
+        findings.push(error(
+            "spec.label",
+            format!(
+                "label {label} is bound by LabelRoute/{twin} ({})",
+                intent.origin("LabelRoute", twin)
+            ),
+            "choose another label, or remove one of the objects",
+        ));
+        return (None, findings);
+    }
+    if label >= limit {
+        findings.push(error(
+            "spec.label",
+            format!(
+                "label {label} is beyond the label table, which ends at {}",
+                limit.saturating_sub(1)
+            ),
+            "choose a smaller label, or raise spec.limits.labels of the Router object and restart \
+             the agent",
+        ));
+        return (None, findings);
+    }
+    let found = match &route.action {
+        LabelAction::Vrf(name) => match names.vrfs.get(name) {
+            Some(vrf) => Some(Err(vrf.rib)),
+            None => {
+                findings.push(unknown_vrf("spec.vrf", name));
+                None
+            }
+        },
+        LabelAction::Forward(hops) => {
+            self::hops(hops, crate::vrfs::DEFAULT, None, names, &mut findings).map(Ok)
+        }
+    };
+    (found, findings)
+}
+
+fn hops(
+    hops: &[NextHop],
+    rib: RibId,
+    own: Option<(NetKey, Prefix)>,
+    names: &Names,
+    findings: &mut Vec<Finding>,
+) -> Option<TargetKey> {
+    let mut found: Vec<Hop> = Vec::new();
+    for (position, hop) in hops.iter().enumerate() {
+        let field = format!("spec.nextHops[{position}]");
+        if let Some(hop) = self::hop(hop, &field, names, findings) {
+            found.push(hop);
+        }
+    }
+    if let [only] = found.as_mut_slice() {
+        only.weight = 1;
+    }
+    if found.is_empty() {
+        return None;
+    }
+    let all = || found.iter().flat_map(|hop| std::iter::once(hop).chain(hop.backup.as_deref()));
+    let own = own
+        .filter(|(_, prefix)| {
+            all().any(|hop| hop.link == 0 && hop.via.is_some_and(|via| prefix.contains(via)))
+        })
+        .map(|(key, _)| key);
+    let searches = all().any(|hop| hop.via.is_some() && !(hop.link != 0 && hop.onlink));
+    Some(TargetKey::Hops(Hops { rib: if searches { rib } else { 0 }, own, hops: found }))
+}
+
+fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -> Option<Hop> {
+    let link = match &hop.dev {
+        None => 0,
+        Some(dev) => match names.links.get(dev) {
+            Some(index) => *index,
+            None => {
+                findings.push(error(
+                    &format!("{field}.dev"),
+                    format!("there is no interface {dev} on this host (yet)"),
+                    "correct the name, or create the interface",
+                ));
+                return None;
+            }
+        },
+    };
+    let backup = hop
+        .backup
+        .as_deref()
+        .and_then(|backup| self::hop(backup, &format!("{field}.backup"), names, findings))
+        .map(|backup| Box::new(Hop { backup: None, weight: 1, ..backup }));
+    Some(Hop {
+        link,
+        via: hop.via,
+        weight: hop.weight.max(1),
+        dress: Dress {
+            labels: hop.labels.iter().map(|label| label.get()).collect(),
+            pipe: Some(hop.ttl).filter(|_| hop.ttl_model == TtlModel::Pipe),
+            class: hop.class,
+            entropy: hop.entropy,
+            mtu: None,
+            kernel: false,
+        },
+        onlink: hop.onlink || hop.via.is_some_and(crate::key::is_link_local),
+        dead: false,
+        backup,
+    })
+}
+
+/// Interface names that an object mentions.
+pub fn devices(hops: &[NextHop]) -> BTreeSet<&str> {
+    let all = hops.iter().flat_map(|hop| std::iter::once(hop).chain(hop.backup.as_deref()));
+    all.filter_map(|hop| hop.dev.as_deref()).collect()
+}
+
+/// Interface names of a route's next hops.
+pub fn route_devices(route: &Route) -> BTreeSet<&str> {
+    match &route.action {
+        RouteAction::Forward(hops) => devices(hops),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Interface names of a label's next hops.
+pub fn label_devices(label: &LabelRoute) -> BTreeSet<&str> {
+    match &label.action {
+        LabelAction::Forward(hops) => devices(hops),
+        LabelAction::Vrf(_) => BTreeSet::new(),
+    }
+}
+
+fn unknown_vrf(field: &str, name: &str) -> Finding {
+    error(
+        field,
+        format!("VRF {name} does not exist"),
+        "add a Vrf object of that name, or correct the name",
+    )
+}
+
+fn error(field: &str, what: String, remedy: &str) -> Finding {
+    Finding { severity: Severity::Error, field: field.into(), what, remedy: remedy.into() }
+}

@@ -1,0 +1,301 @@
+//! What is wrong at the moment: every object with its place, the value and the way out.
+
+use crate::compiler::Compiler;
+use crate::plan::route_change;
+use crate::rib::Source;
+use crate::slab::NIL;
+use crate::target::{Issue, State, Target};
+use std::collections::BTreeSet;
+use thalweg_abi::{GroupId, VrfId};
+use thalweg_image::{Change, Failure};
+use thalweg_model::{Key, Origin, Prefix, Problem, Severity};
+
+impl Compiler {
+    /// Everything that is wrong at the moment, worst first within each object's place.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut all: BTreeSet<Problem> = BTreeSet::new();
+        all.extend(self.vrfs.problems.iter().cloned());
+        all.extend(self.links.problems.iter().cloned());
+        all.extend(self.limits_problem());
+        self.route_problems(&mut all);
+        self.label_problems(&mut all);
+        self.kernel_problems(&mut all);
+        all.extend(self.room_problems());
+        all.extend(self.refused.values().map(|(problem, _)| problem.clone()));
+        let mut all: Vec<Problem> = all.into_iter().collect();
+        all.sort_by(|a, b| {
+            (&a.origin, b.severity, &a.object).cmp(&(&b.origin, a.severity, &b.object))
+        });
+        all
+    }
+
+    fn limits_problem(&self) -> Option<Problem> {
+        let differs = self.intent.router.limits != self.limits && !self.intent.origins.is_empty();
+        let (key, origin) = self.intent.origins.iter().find(|(key, _)| key.kind == "Router")?;
+        differs.then(|| Problem {
+            severity: Severity::Warning,
+            origin: origin.clone(),
+            object: Some(key.clone()),
+            field: Some("spec.limits".into()),
+            what: "the tables in use have other sizes".into(),
+            remedy: "restart the agent to make tables of the new sizes".into(),
+        })
+    }
+
+    fn route_problems(&self, all: &mut BTreeSet<Problem>) {
+        for (name, entry) in &self.routes {
+            let object = |severity, field, what, remedy| {
+                self.of_object("Route", name, severity, field, what, remedy)
+            };
+            all.extend(entry.findings.iter().map(|f| {
+                object(f.severity, Some(f.field.clone()), f.what.clone(), f.remedy.clone())
+            }));
+            let Some(target) = entry.target.and_then(|target| self.targets.get(target)) else {
+                continue;
+            };
+            for (issue, severity) in graded(target) {
+                let field = field_of(issue);
+                all.insert(object(severity, field, issue.what.clone(), issue.remedy.clone()));
+            }
+        }
+    }
+
+    fn label_problems(&self, all: &mut BTreeSet<Problem>) {
+        for (name, entry) in &self.labels {
+            let object = |severity, field, what, remedy| {
+                self.of_object("LabelRoute", name, severity, field, what, remedy)
+            };
+            all.extend(entry.findings.iter().map(|f| {
+                object(f.severity, Some(f.field.clone()), f.what.clone(), f.remedy.clone())
+            }));
+            let Some(target) = entry.target.and_then(|target| self.targets.get(target)) else {
+                continue;
+            };
+            for (issue, severity) in graded(target) {
+                let field = field_of(issue);
+                all.insert(object(severity, field, issue.what.clone(), issue.remedy.clone()));
+            }
+        }
+    }
+
+    fn of_object(
+        &self,
+        kind: &str,
+        name: &str,
+        severity: Severity,
+        field: Option<String>,
+        what: String,
+        remedy: String,
+    ) -> Problem {
+        Problem {
+            severity,
+            origin: self.intent.origin(kind, name),
+            object: Some(Key { kind: kind.into(), name: name.into() }),
+            field,
+            what,
+            remedy,
+        }
+    }
+
+    /// Kernel routes that cannot be in force as they are: one finding per target, with an example.
+    fn kernel_problems(&self, all: &mut BTreeSet<Problem>) {
+        for (index, target) in self.targets.troubled() {
+            let mut example = None;
+            let mut more = 0u32;
+            for node in self.rib.nodes_of(index, false) {
+                let mut offers = self.rib.candidates(node).map(|(_, offer)| offer);
+                let is_kernel = |s: Source| matches!(s, Source::Kernel | Source::KernelLocal);
+                if offers.any(|o| o.target == index && is_kernel(o.source)) {
+                    more += 1;
+                    let prefix = self.rib.node(node).map(|node| node.key.prefix());
+                    example = example.min(prefix).or(prefix);
+                }
+            }
+            let Some(example) = example else { continue };
+            for (issue, severity) in graded(target) {
+                let also = if more > 1 { format!(" and {} more", more - 1) } else { String::new() };
+                all.insert(Problem {
+                    severity,
+                    origin: kernel(),
+                    object: None,
+                    field: None,
+                    what: format!("route {example}{also}: {}", issue.what),
+                    remedy: issue.remedy.clone(),
+                });
+            }
+        }
+    }
+
+    /// Numbers that are used up.
+    fn room_problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let (groups, most_groups) = self.groups.usage();
+        let (rows, most_rows) = self.rows.usage();
+        let wanting: u32 = self.pending.starved.iter().map(|t| self.rib.users(*t).max(1)).sum();
+        let mut report = |what: String| {
+            problems.push(Problem {
+                severity: Severity::Error,
+                origin: Origin::default(),
+                object: None,
+                field: None,
+                what,
+                remedy: "raise spec.limits of the Router object and restart the agent, or let \
+                         routes share next hops"
+                    .into(),
+            });
+        };
+        if wanting > 0 {
+            report(format!(
+                "{wanting} routes or labels are not in force for want of next hop groups: {groups} \
+                 of {most_groups} groups and {rows} of {most_rows} next hops are in use"
+            ));
+        }
+        if !self.pending.stale.is_empty() {
+            report(format!(
+                "{} next hop groups keep outdated next hops: {rows} of {most_rows} next hops are in \
+                 use",
+                self.pending.stale.len()
+            ));
+        }
+        problems
+    }
+
+    /// Notes what the plane could not take; it is tried again when there is more room.
+    pub fn refused(&mut self, failures: &[Failure]) {
+        for failure in failures {
+            let Some(identity) = identity(&failure.change) else { continue };
+            let (object, origin) = self.culprit(&failure.change);
+            let problem = Problem {
+                severity: Severity::Error,
+                origin,
+                object,
+                field: None,
+                what: format!(
+                    "{identity} did not fit: table {} holds {} of {} cells",
+                    failure.table.name(),
+                    failure.used,
+                    failure.capacity
+                ),
+                remedy: "raise spec.limits of the Router object and restart the agent".into(),
+            };
+            self.refused.insert(identity, (problem, failure.change.clone()));
+        }
+    }
+
+    /// The object behind a change.
+    fn culprit(&self, change: &Change) -> (Option<Key>, Origin) {
+        let route = |vrf: VrfId, prefix: Prefix| {
+            let name = self.owner(vrf, prefix)?;
+            Some(Key { kind: "Route".into(), name })
+        };
+        let object = match change {
+            Change::Route4(vrf, prefix, _) => route(*vrf, Prefix::V4(*prefix)),
+            Change::Route6(vrf, prefix, _) => route(*vrf, Prefix::V6(*prefix)),
+            Change::Label(label, _) => self
+                .index
+                .label_owner(*label)
+                .map(|name| Key { kind: "LabelRoute".into(), name: name.into() }),
+            _ => None,
+        };
+        let origin = match (&object, change) {
+            (Some(key), _) => self.intent.origin(&key.kind, &key.name),
+            (None, Change::Route4(..) | Change::Route6(..)) => kernel(),
+            _ => Origin::default(),
+        };
+        (object, origin)
+    }
+
+    /// Adds refused changes again where a plan frees something, and forgets those it overrides.
+    pub(crate) fn retry_refused(&mut self, changes: &mut Vec<Change>) {
+        if self.refused.is_empty() {
+            return;
+        }
+        let mut room = 0;
+        for change in changes.iter() {
+            if let Some(identity) = identity(change) {
+                self.refused.remove(&identity);
+            }
+            room += usize::from(frees(change));
+        }
+        if room == 0 {
+            return;
+        }
+        let again: Vec<String> = self.refused.keys().take(16 + 4 * room).cloned().collect();
+        for identity in again {
+            let Some((_, change)) = self.refused.remove(&identity) else { continue };
+            changes.extend(self.current(change));
+        }
+    }
+
+    /// A change as it would be made now.
+    fn current(&self, change: Change) -> Option<Change> {
+        match change {
+            Change::Route4(vrf, prefix, _) => self.current_route(vrf, Prefix::V4(prefix)),
+            Change::Route6(vrf, prefix, _) => self.current_route(vrf, Prefix::V6(prefix)),
+            Change::Label(label, _) => {
+                self.published.labels.get(&label).map(|word| Change::Label(label, *word))
+            }
+            Change::Group(id, _) => {
+                self.groups.image_of(id).map(|members| Change::Group(id, members))
+            }
+            Change::NextHop(id, _) => self.rows.get(id).map(|row| Change::NextHop(id, *row)),
+            Change::Link(link, _) => {
+                self.published.links.get(&link).map(|row| Change::Link(link, *row))
+            }
+            other => Some(other),
+        }
+    }
+
+    fn current_route(&self, vrf: VrfId, prefix: Prefix) -> Option<Change> {
+        let rib = self.vrfs.iter().find(|(_, found)| found.id == vrf)?.1.rib;
+        let node = self.rib.find(crate::key::NetKey::new(rib, prefix))?;
+        let force = self.rib.node(node)?.force;
+        let group = self.groups.get(force).map_or(GroupId::NONE, |group| group.id);
+        (force != NIL).then(|| route_change(vrf, prefix, group))
+    }
+}
+
+fn kernel() -> Origin {
+    Origin { file: "kernel".into(), line: 0, column: 0 }
+}
+
+/// Issues of a target; those that leave a next hop out are errors only if nothing is left.
+fn graded(target: &Target) -> impl Iterator<Item = (&Issue, Severity)> {
+    let unusable = target.outcome.state == State::Unresolvable;
+    target.outcome.issues.iter().map(move |issue| {
+        let severity = if issue.fatal && unusable { Severity::Error } else { Severity::Warning };
+        (issue, severity)
+    })
+}
+
+fn field_of(issue: &Issue) -> Option<String> {
+    issue.hop.map(|hop| format!("spec.nextHops[{hop}]"))
+}
+
+fn frees(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Route4(_, _, GroupId::NONE)
+            | Change::Route6(_, _, GroupId::NONE)
+            | Change::FreeGroup(_)
+            | Change::FreeNextHop(_)
+    )
+}
+
+/// What a change is about, in words; none for what frees or always fits.
+fn identity(change: &Change) -> Option<String> {
+    Some(match change {
+        Change::Link(link, _) => format!("link {link}"),
+        Change::Vlan { page, vid, .. } => format!("VLAN {vid} of page {page}"),
+        Change::NextHop(id, _) => format!("next hop {}", id.0),
+        Change::Group(id, _) => format!("next hop group {}", id.0),
+        Change::Route4(VrfId(0), prefix, _) => format!("route {prefix}"),
+        Change::Route6(VrfId(0), prefix, _) => format!("route {prefix}"),
+        Change::Route4(vrf, prefix, _) => format!("route {prefix} of VRF {}", vrf.0),
+        Change::Route6(vrf, prefix, _) => format!("route {prefix} of VRF {}", vrf.0),
+        Change::Label(label, _) => format!("label {label}"),
+        Change::Settings(_) | Change::Own(_) | Change::FreeGroup(_) | Change::FreeNextHop(_) => {
+            return None;
+        }
+    })
+}

@@ -1,0 +1,657 @@
+//! Small stories: what one change of the world does to the plane.
+
+mod support;
+
+use std::net::IpAddr;
+use support::fixture::{World, world};
+use support::{Maps, Shares, vrf_names};
+use thalweg_abi::nexthop::kind;
+use thalweg_abi::{GroupId, LinkRow, VrfId, link, own};
+use thalweg_compile::{Compiler, diff};
+use thalweg_image::{Change, Failure, Plan};
+use thalweg_model::host::Update;
+use thalweg_model::{Problem, Severity};
+
+const TWO_LINKS: &str = "
+    link 2 eth0
+    link 3 eth1
+    link 4 eth2
+    addr eth0 10.0.0.1/24
+    addr eth1 10.0.1.1/24
+    addr eth2 10.0.2.1/24
+    kernel 10.0.0.0/24 proto kernel nexthop dev eth0
+    kernel 10.0.1.0/24 proto kernel nexthop dev eth1
+    kernel 10.0.2.0/24 proto kernel nexthop dev eth2
+    neigh 10.0.0.254 eth0 02:00:00:00:01:fe
+    neigh 10.0.1.254 eth1 02:00:00:00:02:fe
+    neigh 10.0.2.254 eth2 02:00:00:00:03:fe
+    ours eth*
+";
+
+/// A compiler with the plane it feeds.
+struct Bench {
+    world: World,
+    compiler: Compiler,
+    maps: Maps,
+}
+
+impl Bench {
+    fn new(text: &str) -> Self {
+        let world = world(text);
+        let mut compiler = Compiler::new(world.intent.router.limits.clone());
+        compiler.load_host(world.host.clone());
+        compiler.set_intent(world.intent.clone());
+        let mut bench = Self { world, compiler, maps: Maps::default() };
+        bench.plan();
+        bench
+    }
+
+    fn plan(&mut self) -> Plan {
+        let plan = self.compiler.plan();
+        self.maps.apply(&plan);
+        plan
+    }
+
+    /// Adds lines about the host and compiles.
+    fn host(&mut self, lines: &str) -> Plan {
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let update = self.world.update(line);
+            self.update(update);
+        }
+        self.plan()
+    }
+
+    fn update(&mut self, update: Update) {
+        self.world.host.apply(update.clone());
+        self.compiler.update_host(update);
+    }
+
+    /// Adds lines about intent and compiles.
+    fn intent(&mut self, lines: &str) -> Plan {
+        lines.lines().for_each(|line| self.world.add(line));
+        self.compiler.set_intent(self.world.intent.clone());
+        self.plan()
+    }
+
+    fn forget(&mut self, route: &str) -> Plan {
+        self.world.intent.routes.remove(route);
+        self.compiler.set_intent(self.world.intent.clone());
+        self.plan()
+    }
+
+    fn group(&self, address: &str) -> GroupId {
+        self.group_in(0, address).unwrap_or_else(|| panic!("no route to {address}"))
+    }
+
+    fn group_in(&self, vrf: u16, address: &str) -> Option<GroupId> {
+        self.maps.group_of(VrfId(vrf), address.parse().unwrap())
+    }
+
+    fn shares(&self, address: &str) -> Shares {
+        self.maps.shares(self.group(address), &vrf_names(&self.compiler))
+    }
+
+    /// `kind:link:last octet of the MAC:labels` of each member.
+    fn to(&self, address: &str) -> Vec<String> {
+        self.shares(address)
+            .into_keys()
+            .map(|m| format!("{}:{}:{:x}:{:?}", m.kind, m.link, m.mac[4], m.labels))
+            .collect()
+    }
+
+    fn errors(&self) -> Vec<Problem> {
+        let problems = self.compiler.problems().into_iter();
+        problems.filter(|problem| problem.severity == Severity::Error).collect()
+    }
+
+    fn error(&self) -> String {
+        let errors = self.errors();
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        errors[0].to_string()
+    }
+}
+
+fn kinds(plan: &Plan) -> Vec<&'static str> {
+    let mut kinds: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| match change {
+            Change::Settings(_) => "settings",
+            Change::Link(..) => "link",
+            Change::Vlan { .. } => "vlan",
+            Change::NextHop(..) => "nexthop",
+            Change::Group(..) => "group",
+            Change::Route4(..) | Change::Route6(..) => "route",
+            Change::Label(..) => "label",
+            Change::Own(_) => "own",
+            Change::FreeGroup(_) => "free group",
+            Change::FreeNextHop(_) => "free nexthop",
+        })
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+fn adjacent(link: u32, mac: u8) -> String {
+    format!("{}:{link}:{mac:x}:[]", kind::ADJACENT)
+}
+
+#[test]
+fn a_kernel_route_through_a_known_neighbor_is_an_adjacency() {
+    let bench =
+        Bench::new(&format!("{TWO_LINKS}\nkernel 10.9.0.0/16 nexthop via 10.0.0.254 dev eth0"));
+    assert_eq!(bench.to("10.9.1.1"), [adjacent(2, 1)]);
+    assert_eq!(bench.to("10.0.0.254"), [adjacent(2, 1)], "the neighbor's host route");
+    assert_eq!(bench.group("10.9.1.1"), bench.group("10.0.0.254"), "one target, one group");
+    assert_eq!(bench.to("10.0.0.77"), [format!("{}:2:0:[]", kind::UNRESOLVED)]);
+    assert_eq!(bench.to("10.0.0.1"), [format!("{}:0:0:[]", kind::DELIVER)]);
+    assert_eq!(bench.to("10.0.0.255"), [format!("{}:2:0:[]", kind::BROADCAST)]);
+    assert!(bench.group_in(0, "11.0.0.1").is_none());
+    let row = bench.maps.links[&2];
+    assert_eq!(row.flags & 0xf, link::flag::UP | link::flag::IPV4 | link::flag::IPV6);
+    assert_eq!((row.address4, row.mtu, row.device), ([10, 0, 0, 1], 1500, 2));
+    let bit = own::bit4(0x0a00_0001);
+    assert_ne!(bench.maps.own[bit as usize / 64] >> (bit % 64) & 1, 0);
+    assert!(bench.errors().is_empty());
+}
+
+#[test]
+fn a_neighbor_that_moves_re_issues_groups_and_leaves_routes_alone() {
+    let mut text = TWO_LINKS.to_owned();
+    for i in 0..200 {
+        text.push_str(&format!("\nkernel 20.0.{i}.0/24 nexthop via 10.0.0.254 dev eth0"));
+    }
+    let mut bench = Bench::new(&text);
+    let group = bench.group("20.0.7.1");
+    let plan = bench.host("neigh 10.0.0.254 eth0 02:00:00:00:77:fe");
+    assert_eq!(kinds(&plan), ["nexthop", "group", "free nexthop"]);
+    assert_eq!(plan.changes.len(), 3);
+    assert_eq!(bench.group("20.0.7.1"), group);
+    assert_eq!(bench.to("20.0.7.1"), [adjacent(2, 0x77)]);
+    // A neighbor that is merely confirmed changes nothing.
+    let plan = bench.host("neigh 10.0.0.254 eth0 02:00:00:00:77:fe stale");
+    assert!(plan.changes.is_empty());
+    assert_eq!(plan.generation, 2);
+}
+
+#[test]
+fn a_neighbor_that_fails_leaves_packets_to_the_kernel() {
+    let mut bench =
+        Bench::new(&format!("{TWO_LINKS}\nkernel 10.9.0.0/16 nexthop via 10.0.0.254 dev eth0"));
+    bench.host("neigh 10.0.0.254 eth0 02:00:00:00:01:fe failed");
+    assert_eq!(bench.to("10.9.0.1"), [format!("{}:2:0:[]", kind::UNRESOLVED)]);
+    assert_eq!(bench.to("10.0.0.254"), [format!("{}:2:0:[]", kind::UNRESOLVED)]);
+    bench.update(Update::NeighborGone(2, "10.0.0.254".parse().unwrap()));
+    assert!(bench.plan().changes.is_empty());
+    bench.host("neigh 10.0.0.254 eth0 02:00:00:00:01:fe delay");
+    assert_eq!(bench.to("10.9.0.1"), [adjacent(2, 1)]);
+}
+
+const THREE_WAYS: &str = "static 30.0.0.0/8 nexthop via 10.0.0.254 nexthop via 10.0.1.254 \
+                          nexthop via 10.0.2.254";
+
+fn buckets(bench: &Bench, address: &str) -> Vec<u8> {
+    let members = &bench.maps.groups[&bench.group(address)];
+    members.buckets.iter().map(|row| bench.maps.nexthops[&row.0].addresses[4]).collect()
+}
+
+/// Only flows of the member `gone` moved.
+fn assert_resilient(before: &[u8], after: &[u8], gone: u8) {
+    for slot in 0..before.len().max(after.len()) {
+        let (old, new) = (before[slot % before.len()], after[slot % after.len()]);
+        assert_ne!(new, gone);
+        assert!(old == new || old == gone, "slot {slot} moved from {old} to {new}");
+    }
+}
+
+#[test]
+fn a_link_that_fails_moves_only_its_own_flows() {
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\n{THREE_WAYS}"));
+    let group = bench.group("30.1.1.1");
+    let before = buckets(&bench, "30.1.1.1");
+    let plan = bench.host("link 3 eth1 down");
+    assert!(!kinds(&plan).contains(&"route"), "{:?}", kinds(&plan));
+    let after = buckets(&bench, "30.1.1.1");
+    assert_resilient(&before, &after, 2);
+    assert_eq!(bench.group("30.1.1.1"), group);
+    // It comes back: others give up a fair share and keep the rest.
+    bench.host("link 3 eth1");
+    let back = buckets(&bench, "30.1.1.1");
+    let moved = back.iter().zip(&after).filter(|(new, old)| new != old).count();
+    assert!(moved <= back.len() / 3 + 1);
+    assert!(back.iter().zip(&after).all(|(new, old)| new == old || *new == 2));
+}
+
+#[test]
+fn a_route_that_loses_a_member_keeps_the_flows_of_the_others() {
+    let ways = "nexthop via 10.0.0.254 dev eth0 nexthop via 10.0.1.254 dev eth1";
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}\nkernel 30.0.0.0/8 {ways} nexthop via 10.0.2.254 dev eth2"
+    ));
+    let before = buckets(&bench, "30.1.1.1");
+    bench.host(&format!("kernel 30.0.0.0/8 {ways}"));
+    assert_resilient(&before, &buckets(&bench, "30.1.1.1"), 3);
+}
+
+#[test]
+fn weights_become_shares() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 nexthop via 10.0.0.254 weight 3 nexthop via 10.0.1.254 weight 1
+         static 31.0.0.0/8 nexthop via 10.0.0.254 weight 6 nexthop via 10.0.1.254 weight 2
+         static 32.0.0.0/8 nexthop via 10.0.0.254 weight 200 nexthop via 10.0.1.254 weight 99"
+    ));
+    assert_eq!(buckets(&bench, "30.0.0.1").len(), 4);
+    let shares: Vec<f64> = bench.shares("30.0.0.1").into_values().collect();
+    assert_eq!(shares, [0.75, 0.25]);
+    let shares: Vec<f64> = bench.shares("32.0.0.1").into_values().collect();
+    assert!((shares[0] - 200.0 / 299.0).abs() < 0.01);
+}
+
+#[test]
+fn a_gateway_behind_routes_resolves_through_them() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 50.0.0.0/8 nexthop via 10.9.0.1 labels 500
+         static 10.9.0.0/16 nexthop via 10.0.0.254 labels 100 weight 3 nexthop via 10.0.1.254"
+    ));
+    assert_eq!(
+        bench.to("50.0.0.1"),
+        [format!("{}:2:1:[100, 500]", kind::ADJACENT), format!("{}:3:2:[500]", kind::ADJACENT)]
+    );
+    assert_eq!(bench.shares("50.0.0.1").into_values().collect::<Vec<_>>(), [0.75, 0.25]);
+    let group = bench.group("50.0.0.1");
+    // A longer route to the gateway appears, and goes again.
+    let plan = bench.intent("static 10.9.0.1/32 nexthop via 10.0.2.254");
+    assert!(kinds(&plan).contains(&"group"));
+    assert_eq!(bench.to("50.0.0.1"), [format!("{}:4:3:[500]", kind::ADJACENT)]);
+    assert_eq!(bench.group("50.0.0.1"), group);
+    bench.forget("10.9.0.1/32");
+    assert_eq!(bench.to("50.0.0.1").len(), 2);
+    bench.forget("10.9.0.0/16");
+    assert!(bench.group_in(0, "50.0.0.1").is_none());
+    assert!(bench.error().contains("no route leads to gateway 10.9.0.1"), "{}", bench.error());
+}
+
+#[test]
+fn gateways_that_lead_in_a_circle_are_named() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 50.0.0.0/8 nexthop via 60.0.0.1
+         static 60.0.0.0/8 nexthop via 50.0.0.1"
+    ));
+    assert!(bench.group_in(0, "50.0.0.1").is_none() && bench.group_in(0, "60.0.0.1").is_none());
+    let errors = bench.errors();
+    assert_eq!(errors.len(), 2);
+    assert!(
+        errors[0].what.contains("circle: 60.0.0.0/8 → 50.0.0.0/8 → 60.0.0.0/8"),
+        "{}",
+        errors[0]
+    );
+    assert_eq!(errors[0].origin.file, "fixture");
+    // A second route with a higher metric breaks it.
+    bench.intent("static 60.0.0.0/8 name spare metric 5 nexthop via 10.0.0.254");
+    assert_eq!(bench.to("50.0.0.1"), [adjacent(2, 1)]);
+    assert_eq!(bench.to("60.0.0.1"), [adjacent(2, 1)]);
+}
+
+#[test]
+fn a_route_never_resolves_through_itself() {
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\nstatic 0.0.0.0/0 nexthop via 77.0.0.1"));
+    assert!(bench.error().contains("no route leads to gateway 77.0.0.1"));
+    bench.intent("static 77.0.0.0/8 nexthop via 10.0.0.254");
+    assert_eq!(bench.to("8.8.8.8"), [adjacent(2, 1)]);
+}
+
+#[test]
+fn more_than_four_labels_are_refused() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 50.0.0.0/8 nexthop via 10.9.0.1 labels 500/501/502
+         static 10.9.0.0/16 nexthop via 10.0.0.254 labels 100/101"
+    ));
+    assert!(bench.group_in(0, "50.0.0.1").is_none());
+    assert!(bench.error().contains("5 labels would be pushed"), "{}", bench.error());
+}
+
+#[test]
+fn a_backup_keeps_its_primary_in_the_group() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 nexthop via 10.0.0.254 backup nexthop via 10.0.1.254 labels 900"
+    ));
+    let row = bench.maps.groups[&bench.group("30.0.0.1")].buckets[0];
+    let row = bench.maps.nexthops[&row.0];
+    let backup = bench.maps.nexthops[&row.backup];
+    assert_eq!((row.link, backup.link, backup.labels), (2, 3, 1));
+    let plan = bench.host("link 2 eth0 down");
+    assert_eq!(plan.changes.len(), 1, "only the link's state: {:?}", kinds(&plan));
+}
+
+#[test]
+fn a_floating_static_route_takes_over() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 name main nexthop via 10.0.0.254
+         static 30.0.0.0/8 name spare metric 9 nexthop via 10.0.1.254"
+    ));
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(2, 1)]);
+    bench.host("link 2 eth0 down");
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(3, 2)]);
+    bench.host("link 2 eth0");
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(2, 1)]);
+}
+
+#[test]
+fn vrfs_learn_their_tables_and_leak_where_asked() {
+    let mut bench = Bench::new(
+        "link 2 eth0
+         link 3 eth1 master 9
+         link 9 blue table 10
+         addr eth0 10.0.0.1/24
+         addr eth1 10.0.0.1/24
+         kernel 10.0.0.0/24 proto kernel nexthop dev eth0
+         kernel 10.0.0.0/24 table 10 proto kernel nexthop dev eth1
+         kernel 10.0.0.1/32 table 10 local nexthop dev eth1
+         kernel 20.0.0.0/8 table 10 nexthop via 10.0.0.9 dev eth1
+         kernel 21.0.0.0/8 nexthop dev blue
+         neigh 10.0.0.9 eth1 02:00:00:00:02:09
+         kernel 99.0.0.0/8 table 77 blackhole
+         ours eth*
+         static 40.0.0.0/8 vrf blue lookup default",
+    );
+    let blue = bench.compiler.vrfs().into_iter().find(|vrf| vrf.name == "blue").unwrap();
+    assert_eq!((blue.table, blue.links.as_slice()), (Some(10), ["eth1".to_owned()].as_slice()));
+    let id = blue.id.0;
+    assert!(bench.group_in(0, "20.0.0.1").is_none() && bench.group_in(id, "20.0.0.1").is_some());
+    assert!(bench.group_in(id, "99.0.0.1").is_none() && bench.group_in(0, "99.0.0.1").is_none());
+    let shown = bench.compiler.routes(None);
+    assert!(shown.iter().any(|route| route.vrf == "table 77"));
+    assert_eq!(bench.maps.links[&3].vrf, id);
+    let names = vrf_names(&bench.compiler);
+    let leak = bench.maps.shares(bench.group("21.0.0.1"), &names);
+    assert_eq!(leak.keys().next().unwrap().vrf, "blue");
+    let leak = bench.maps.shares(bench.group_in(id, "40.0.0.1").unwrap(), &names);
+    assert_eq!(leak.keys().next().unwrap().vrf, "default");
+    // An intent VRF takes table 77; the device goes and takes its routes along.
+    bench.intent("vrf red table 77");
+    let red = bench.compiler.vrfs().into_iter().find(|vrf| vrf.name == "red").unwrap().id.0;
+    assert!(bench.group_in(red, "99.0.0.1").is_some());
+    bench.update(Update::LinkGone(9));
+    bench.plan();
+    assert!(bench.maps.routes.keys().all(|(vrf, _)| vrf.0 != id));
+    let error = bench.error();
+    assert!(error.contains("VRF blue does not exist"), "{error}");
+}
+
+#[test]
+fn vlans_are_pages_of_their_parent_and_tags_of_their_rows() {
+    let mut bench = Bench::new(
+        "link 2 eth0
+         link 5 eth0.100 lower 2 vlan 100/88a8
+         link 6 eth0.100.7 lower 5 vlan 7
+         addr eth0.100.7 10.7.0.1/24
+         kernel 10.7.0.0/24 proto kernel nexthop dev eth0.100.7
+         neigh 10.7.0.9 eth0.100.7 02:00:00:00:07:09
+         ours eth0.100.7",
+    );
+    let (outer, inner) = (bench.maps.links[&2].vlan_page, bench.maps.links[&5].vlan_page);
+    assert!(outer != 0 && inner != 0 && outer != inner);
+    assert_eq!(bench.maps.vlans[&(outer, 100)], 5);
+    assert_eq!(bench.maps.vlans[&(inner, 7)], 6);
+    let row = bench.maps.groups[&bench.group("10.7.0.9")].buckets[0];
+    let row = bench.maps.nexthops[&row.0];
+    assert_eq!((row.link, row.device, row.tags), (6, 2, 2));
+    assert_eq!(row.vlans, [[0x88, 0xa8, 0, 100], [0x81, 0, 0, 7]]);
+    let links = bench.compiler.links();
+    let attach: Vec<_> = links.iter().filter(|l| l.attach).map(|l| l.name.as_str()).collect();
+    assert_eq!(attach, ["eth0"]);
+    bench.update(Update::LinkGone(6));
+    bench.plan();
+    assert!(bench.maps.vlans.is_empty() && !bench.maps.links.contains_key(&2));
+}
+
+#[test]
+fn next_hop_objects_and_their_groups_are_followed() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         object 1 nexthop via 10.0.0.254 dev eth0
+         object 2 nexthop via 10.0.1.254 dev eth1
+         object 3 nexthop via 10.0.2.254 dev eth2
+         object 10 group 1,2*3
+         kernel 30.0.0.0/8 nhid 10
+         kernel 31.0.0.0/8 nhid 10
+         kernel 32.0.0.0/8 nhid 99"
+    ));
+    assert_eq!(bench.shares("30.0.0.1").into_values().collect::<Vec<_>>(), [0.25, 0.75]);
+    assert!(bench.group_in(0, "32.0.0.1").is_none());
+    assert!(bench.error().contains("route 32.0.0.0/8: next hop object 99 does not exist"));
+    let before = buckets(&bench, "31.0.0.1");
+    let plan = bench.host("object 10 group 1,2,3");
+    assert!(!kinds(&plan).contains(&"route"));
+    assert_eq!(bench.shares("31.0.0.1").len(), 3);
+    bench.host("object 10 group 2,3");
+    assert_resilient(&[before[0]], &[before[0]], 0);
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(3, 2), adjacent(4, 3)]);
+    bench.host("object 99 blackhole");
+    assert_eq!(bench.to("32.0.0.1"), [format!("{}:0:0:[]", kind::BLACKHOLE)]);
+    bench.host("object 2 nexthop via 10.0.1.254 dev eth1 dead");
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(4, 3)]);
+}
+
+#[test]
+fn labels_forward_look_up_and_conflict() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         ours eth0 mpls
+         label 100 nexthop via 10.0.1.254 labels 200
+         label 101 lookup default
+         label 100 name other lookup default
+         label 102 lookup nowhere"
+    ));
+    assert!(bench.maps.labels[&100].is_forward() && bench.maps.labels[&101].is_lookup());
+    assert!(!bench.maps.labels.contains_key(&102));
+    let errors = bench.errors();
+    assert_eq!(errors.len(), 2);
+    assert!(errors.iter().any(|e| e.to_string().contains("label 100 is bound by LabelRoute/100")));
+    assert!(errors.iter().any(|e| e.to_string().contains("VRF nowhere does not exist")));
+    assert_ne!(bench.maps.links[&2].flags & link::flag::MPLS, 0);
+    assert_eq!(bench.maps.links[&3].flags & link::flag::MPLS, 0);
+    bench.world.intent.labels.remove("100");
+    bench.compiler.set_intent(bench.world.intent.clone());
+    bench.plan();
+    assert!(bench.maps.labels[&100].is_lookup(), "the other object takes over");
+}
+
+#[test]
+fn two_routes_alike_are_a_conflict_with_both_places() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 name a nexthop via 10.0.0.254
+         static 30.0.0.0/8 name b nexthop via 10.0.1.254"
+    ));
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(2, 1)]);
+    let error = bench.error();
+    assert!(
+        error.starts_with("fixture:3:1: Route/b: spec.prefix: Route/a (fixture:2:1)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn links_are_ours_by_the_best_name_and_for_a_reason() {
+    let mut bench = Bench::new(
+        "link 1 lo medium loopback
+         link 2 eth0
+         link 3 eth1
+         link 4 br0 kind bridge
+         link 5 eth2 master 4
+         link 6 wg0 medium none kind wireguard
+         link 7 xeth0
+         ours eth*
+         ours eth1 ignored
+         ours lo
+         ours xeth0 vrf nowhere
+         ours xe*
+         ours wg*",
+    );
+    let reason = |name: &str| {
+        let link = bench.compiler.links().into_iter().find(|link| link.name == name).unwrap();
+        (link.ours, link.reason)
+    };
+    assert_eq!(reason("eth0"), (true, "Link/eth*".into()));
+    assert_eq!(reason("eth1"), (false, "ignored by Link/eth1".into()));
+    assert_eq!(reason("eth2"), (false, "member of bridge br0".into()));
+    assert_eq!(reason("lo"), (false, "loopback".into()));
+    assert_eq!(reason("wg0"), (false, "wireguard without Ethernet header".into()));
+    assert_eq!(reason("br0"), (false, "no Link object names it".into()));
+    assert_eq!(reason("xeth0"), (false, "its VRF nowhere does not exist".into()));
+    assert_eq!(bench.maps.links.keys().copied().collect::<Vec<_>>(), [2]);
+    bench.intent("ours eth0 name other\nours eth0 name another");
+    assert_eq!(bench.errors().len(), 3, "two claims and the unknown VRF");
+    assert!(bench.maps.links.is_empty());
+}
+
+#[test]
+fn an_egress_that_is_not_ours_has_a_row_for_its_state_only() {
+    let mut bench = Bench::new(
+        "link 2 eth0
+         link 3 wan
+         kernel 0.0.0.0/0 nexthop via 192.0.2.1 dev wan
+         neigh 192.0.2.1 wan 02:00:00:00:09:01
+         ours eth0",
+    );
+    assert_eq!(bench.maps.links[&3].flags, link::flag::UP);
+    bench.host("link 3 wan down");
+    assert_eq!(bench.maps.links[&3].flags, 0);
+    assert_ne!(bench.maps.links[&3], LinkRow::default());
+}
+
+#[test]
+fn numbers_that_run_out_are_problems_and_heal() {
+    let mut world = world(TWO_LINKS);
+    world.intent.router.limits.groups = 8;
+    let mut compiler = Compiler::new(world.intent.router.limits.clone());
+    compiler.load_host(world.host.clone());
+    compiler.set_intent(world.intent.clone());
+    let mut bench = Bench { world, compiler, maps: Maps::default() };
+    bench.plan();
+    // Deliver, three broadcasts, three links: one group is left.
+    let used = bench.maps.groups.len();
+    assert_eq!(used, 8, "three neighbors compete for it");
+    assert!(bench.error().contains("8 of 8 groups"), "{}", bench.error());
+    bench.update(Update::AddressGone(4, "10.0.2.1".parse().unwrap()));
+    bench.plan();
+    bench.plan();
+    assert_eq!(bench.maps.groups.len(), 8);
+    assert!(bench.error().contains("1 routes or labels"), "{}", bench.error());
+    bench.update(Update::AddressGone(3, "10.0.1.1".parse().unwrap()));
+    bench.plan();
+    bench.plan();
+    assert!(bench.errors().is_empty());
+}
+
+#[test]
+fn links_beyond_the_table_are_left_to_the_kernel() {
+    let bench = Bench::new(
+        "link 9000 eth0
+         addr eth0 10.0.0.1/24
+         kernel 10.0.0.0/24 proto kernel nexthop dev eth0
+         ours eth0",
+    );
+    assert!(
+        bench.error().contains("index 9000, but table links ends at 4095"),
+        "{}",
+        bench.error()
+    );
+    assert_eq!(bench.maps.links.keys().copied().collect::<Vec<_>>(), [0]);
+    assert_eq!(bench.to("10.0.0.9"), [format!("{}:0:0:[]", kind::UNRESOLVED)]);
+}
+
+#[test]
+fn what_the_plane_refuses_is_named_and_tried_again() {
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\n{THREE_WAYS}\nstatic 31.0.0.0/8 blackhole"));
+    let prefix: thalweg_model::Prefix = "30.0.0.0/8".parse().unwrap();
+    let group = bench.maps.routes.remove(&(VrfId(0), prefix)).unwrap();
+    let thalweg_model::Prefix::V4(prefix4) = prefix else { unreachable!() };
+    bench.compiler.refused(&[Failure {
+        change: Change::Route4(VrfId(0), prefix4, group),
+        table: thalweg_abi::TableId::Fib4Leaves,
+        used: 100,
+        capacity: 100,
+    }]);
+    let error = bench.error();
+    assert!(error.contains("Route/30.0.0.0/8: route 30.0.0.0/8 did not fit"), "{error}");
+    assert!(error.contains("fib4_leaves holds 100 of 100 cells"), "{error}");
+    bench.world.intent.routes.remove("31.0.0.0/8");
+    bench.compiler.set_intent(bench.world.intent.clone());
+    let plan = bench.compiler.plan();
+    assert!(
+        plan.changes
+            .iter()
+            .any(|c| matches!(c, Change::Route4(_, p, g) if *p == prefix4 && *g == group))
+    );
+    assert!(bench.errors().is_empty());
+}
+
+#[test]
+fn gateways_of_our_own_are_asked_for_until_they_are_known() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 nexthop via 10.0.0.7
+         kernel 31.0.0.0/8 nexthop via 10.0.1.7 dev eth1"
+    ));
+    let gateway: IpAddr = "10.0.0.7".parse().unwrap();
+    assert_eq!(bench.compiler.wanted_neighbors().into_iter().collect::<Vec<_>>(), [(2, gateway)]);
+    bench.host("neigh 10.0.0.7 eth0 02:00:00:00:04:07");
+    assert!(bench.compiler.wanted_neighbors().is_empty());
+    assert!(bench.compiler.own_gateways().contains(&(2, gateway)));
+}
+
+#[test]
+fn host_state_comes_back_as_it_was_fed() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         kernel 30.0.0.0/8 tos 8 blackhole
+         kernel 224.0.0.0/4 nexthop dev eth0
+         kernel 10.0.0.1/32 table 255 local nexthop dev eth0
+         kernel 99.0.0.0/8 table 77 metric 5 instance 2 blackhole"
+    ));
+    assert_eq!(bench.compiler.host(), bench.world.host);
+}
+
+#[test]
+fn differences_are_told_in_words() {
+    let bench = Bench::new(&format!("{TWO_LINKS}\nstatic 30.0.0.0/8 nexthop via 10.0.0.254"));
+    let mut intent = bench.world.clone();
+    intent.add("static 30.0.0.0/8 nexthop via 10.0.1.254");
+    intent.add("static 31.0.0.0/8 blackhole");
+    let other = bench.compiler.what_if(intent.intent);
+    let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
+    assert_eq!(
+        told,
+        [
+            "~ route default 30.0.0.0/8 via 10.0.0.254 dev eth0 -> via 10.0.1.254 dev eth1",
+            "+ route default 31.0.0.0/8 blackhole",
+        ]
+    );
+    assert!(diff(&other, &other).is_empty());
+}
+
+#[test]
+fn views_name_what_a_decision_met() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 name lan nexthop via 10.0.0.254 nexthop via 10.0.1.254"
+    ));
+    let route = bench.compiler.route_for(VrfId(0), "30.9.9.9".parse().unwrap()).unwrap();
+    assert_eq!(route.action, "via 10.0.0.254 dev eth0 weight 1, via 10.0.1.254 dev eth1 weight 1");
+    let group = bench.compiler.group(route.group.unwrap()).unwrap();
+    assert_eq!((group.members.len(), group.buckets, group.uses), (2, 2, 1));
+    let hop = bench.compiler.nexthop(group.members[1].nexthop).unwrap();
+    assert_eq!(
+        (hop.link.as_deref(), hop.gateway),
+        (Some("eth1"), Some("10.0.1.254".parse().unwrap()))
+    );
+    assert!(bench.compiler.neighbors().iter().all(|n| n.used && n.host_route));
+}

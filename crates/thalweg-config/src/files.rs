@@ -1,0 +1,163 @@
+//! Which files are read, and how: a directory is not walked, and no file may be endless.
+
+use crate::report::{Path as Field, Report};
+use crate::sources::{Locator, Sources, Span};
+use crate::{Loaded, parse_sources};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use thalweg_model::{Origin, Problem, Severity};
+
+/// The largest file, in octets: two million routes and room for comments.
+pub(crate) const MAX_FILE: u64 = 64 << 20;
+
+/// Reads a file, or all `*.yaml` and `*.yml` of a directory by name. Hidden files, backups of
+/// editors and directories below it are left out.
+pub fn load(path: &Path) -> Loaded {
+    let mut gathered = Gathered::default();
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => gathered.directory(path),
+        Ok(_) => gathered.file(path),
+        Err(error) => gathered.unreadable(path, &error),
+    }
+    parse_sources(gathered.sources, &gathered.unfit, gathered.problems)
+}
+
+/// Whether a directory's entry of this name is configuration.
+pub(crate) fn is_config(name: &OsStr) -> bool {
+    let hidden = matches!(name.as_encoded_bytes().first(), None | Some(b'.' | b'#' | b'~'));
+    let yaml = Path::new(name).extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
+    !hidden && yaml
+}
+
+/// The configuration files of a directory, by name.
+pub(crate) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if is_config(&entry.file_name()) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Checks a text before it is parsed; returns whether it may be.
+pub(crate) fn check(file: u32, report: &mut Report) -> bool {
+    let len = report.sources.text(file).len() as u64;
+    if len > MAX_FILE {
+        let (what, remedy) = too_large();
+        report.error(Span { file, start: 0, end: 0 }, &Field::Root, what, remedy);
+        return false;
+    }
+    true
+}
+
+fn too_large() -> (String, String) {
+    (format!("the file is larger than {} MiB", MAX_FILE >> 20), "split it into several".into())
+}
+
+/// What was found on disk.
+#[derive(Default)]
+struct Gathered {
+    sources: Sources,
+    /// Numbers of files that are there to be quoted only.
+    unfit: Vec<u32>,
+    problems: Vec<Problem>,
+}
+
+impl Gathered {
+    fn directory(&mut self, path: &Path) {
+        let paths = match entries(path) {
+            Ok(paths) => paths,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        if paths.is_empty() {
+            let what = "the directory has no *.yaml or *.yml files, so nothing is configured";
+            let remedy = "add files, or name another directory";
+            self.problem(Severity::Warning, whole(path), what, remedy);
+        }
+        for path in paths {
+            match std::fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => self.file(&path),
+                Err(error) => self.unreadable(&path, &error),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path) {
+        match read(path) {
+            Ok(octets) if octets.len() as u64 > MAX_FILE => {
+                let (what, remedy) = too_large();
+                self.problem(Severity::Error, whole(path), what, remedy);
+            }
+            Ok(octets) => self.text(path, octets),
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    fn text(&mut self, path: &Path, octets: Vec<u8>) {
+        let name = path.display().to_string();
+        let (error, octets) = match String::from_utf8(octets) {
+            Ok(text) => {
+                self.sources.add(name, text);
+                return;
+            }
+            Err(error) => (error.utf8_error(), error.into_bytes()),
+        };
+        let first = error.valid_up_to();
+        let file = self.sources.add(name, String::from_utf8_lossy(&octets).into_owned());
+        self.unfit.push(file);
+        let at = Span { file, start: first as u32, end: first as u32 };
+        let origin = Locator::default().origin(&self.sources, at);
+        let what = match octets.as_slice() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16, not UTF-8".into(),
+            _ => format!("the octet 0x{:02x} is not UTF-8", octets.get(first).unwrap_or(&0)),
+        };
+        self.problem(Severity::Error, origin, what, "save the file as UTF-8");
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        let (what, remedy) = match error.kind() {
+            io::ErrorKind::NotFound if path.is_symlink() => {
+                ("the symbolic link leads nowhere".into(), "mend or remove it")
+            }
+            io::ErrorKind::NotFound => {
+                ("there is no such file or directory".into(), "check the path, or create it")
+            }
+            io::ErrorKind::PermissionDenied => {
+                ("it may not be read".into(), "give this process the right to read it")
+            }
+            _ => (format!("it cannot be read: {error}"), "name a readable file or directory"),
+        };
+        self.problem(Severity::Error, whole(path), what, remedy);
+    }
+
+    fn problem(
+        &mut self,
+        severity: Severity,
+        origin: Origin,
+        what: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let (what, remedy) = (what.into(), remedy.into());
+        self.problems.push(Problem { severity, origin, object: None, field: None, what, remedy });
+    }
+}
+
+fn whole(path: &Path) -> Origin {
+    Origin { file: path.display().to_string(), line: 0, column: 0 }
+}
+
+/// Reads a regular file, one octet more than allowed at most. Anything else could block for ever,
+/// so it is refused before it is opened.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut octets = Vec::new();
+    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
+    Ok(octets)
+}

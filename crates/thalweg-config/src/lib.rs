@@ -1,0 +1,92 @@
+//! YAML files to [`Intent`]: every problem with its file, line, column, object, field and remedy.
+//!
+//! The format is Kubernetes-shaped and described in `docs/configuration.md`. [`parse`] is the pure
+//! core: texts in, intent and problems out; it never stops at the first problem. [`load`] reads a
+//! file or directory, [`watch`] tells when to do so again, [`render`] quotes the lines in question
+//! and [`to_yaml`] writes an intent back.
+//!
+//! Only what one object or two objects of the same kind say is checked here; whether an interface
+//! exists or a gateway can be reached depends on the host and is the compiler's business.
+#![forbid(unsafe_code)]
+
+mod draft;
+mod files;
+mod kind;
+mod name;
+mod object;
+mod read;
+mod render;
+mod report;
+mod sources;
+mod suggest;
+mod tree;
+mod watch;
+mod write;
+
+pub use files::load;
+pub use render::render;
+pub use sources::Sources;
+pub use watch::{Watch, watch};
+pub use write::to_yaml;
+
+use draft::Draft;
+use report::Report;
+use thalweg_model::{Intent, Problem, Severity};
+
+/// What files say, and what is wrong with it.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// What could be read. With errors it is incomplete: take it only if [`Loaded::is_ok`].
+    pub intent: Intent,
+    /// What is wrong or doubtful, in the order of the files.
+    pub problems: Vec<Problem>,
+    /// The texts, to quote from.
+    pub sources: Sources,
+}
+
+impl Loaded {
+    /// Whether nothing is wrong; warnings do not count.
+    pub fn is_ok(&self) -> bool {
+        self.problems.iter().all(|problem| problem.severity < Severity::Error)
+    }
+}
+
+/// Reads texts given as pairs of file name and content.
+pub fn parse(files: &[(String, String)]) -> Loaded {
+    let mut sources = Sources::default();
+    for (name, text) in files {
+        sources.add(name.clone(), text.clone());
+    }
+    parse_sources(sources, &[], Vec::new())
+}
+
+/// Reads `sources` but for the files in `unfit`; `before` is what went wrong while gathering them.
+fn parse_sources(sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loaded {
+    let mut report = Report::new(&sources);
+    let mut draft = Draft::default();
+    let mut broken = before.iter().any(|problem| problem.severity == Severity::Error);
+    for file in (0..sources.len() as u32).filter(|file| !unfit.contains(file)) {
+        let whole = files::check(file, &mut report)
+            && tree::documents(&mut report, file, |node, report| {
+                object::read(node, &mut draft, report);
+            });
+        broken |= !whole;
+    }
+    let intent = draft.finish(broken, &mut report);
+    let mut problems = before;
+    problems.extend(report.finish());
+    Loaded { intent, problems, sources }
+}
+
+/// Feeds arbitrary octets through reading, rendering and writing; nothing may panic.
+pub fn fuzz(data: &[u8]) {
+    let loaded = parse(&[("fuzz.yaml".into(), String::from_utf8_lossy(data).into_owned())]);
+    render(&loaded.problems, &loaded.sources, true);
+    if loaded.is_ok() {
+        let text = to_yaml(&loaded.intent);
+        let again = parse(&[("again.yaml".into(), text.clone())]);
+        let same = Intent { origins: Default::default(), ..again.intent };
+        let first = Intent { origins: Default::default(), ..loaded.intent };
+        assert_eq!(same, first, "what is written must read the same:\n{text}");
+    }
+}

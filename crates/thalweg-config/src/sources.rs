@@ -1,0 +1,140 @@
+//! The texts that were read, and places in them.
+
+use thalweg_model::Origin;
+
+/// The texts that were read, by name: what [`crate::render`] quotes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    files: Vec<Source>,
+}
+
+/// One text with the places where its lines start.
+#[derive(Clone, Debug)]
+struct Source {
+    name: String,
+    text: String,
+    /// Byte offset of each line's first octet; never empty.
+    lines: Vec<u32>,
+}
+
+/// A stretch of one file, in bytes. Files are limited to far less than 4 GiB.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Span {
+    /// Number of the file in [`Sources`].
+    pub file: u32,
+    /// First byte.
+    pub start: u32,
+    /// The byte after the last.
+    pub end: u32,
+}
+
+impl Sources {
+    /// Adds a text; returns its number. Texts of 4 GiB and more keep their first line index only.
+    pub(crate) fn add(&mut self, name: String, text: String) -> u32 {
+        let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
+        let lines = std::iter::once(0).chain(ends).collect();
+        self.files.push(Source { name, text, lines });
+        (self.files.len() - 1) as u32
+    }
+
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The text of the file with this number.
+    pub(crate) fn text(&self, file: u32) -> &str {
+        self.files.get(file as usize).map_or("", |source| &source.text)
+    }
+
+    /// The line on which `origin` stands, without its line break.
+    pub fn line(&self, origin: &Origin) -> Option<&str> {
+        let source = self.files.iter().find(|source| source.name == origin.file)?;
+        let index = (origin.line as usize).checked_sub(1)?;
+        let start = *source.lines.get(index)? as usize;
+        let end = source.lines.get(index + 1).map_or(source.text.len(), |&end| end as usize);
+        source.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
+    }
+}
+
+/// Turns places into lines and columns. Remembers the last one, so that walking through a file
+/// whose line is as long as the file (JSON) stays linear.
+#[derive(Debug)]
+pub(crate) struct Locator {
+    file: u32,
+    line: usize,
+    byte: usize,
+    column: u32,
+}
+
+impl Default for Locator {
+    fn default() -> Self {
+        Self { file: 0, line: 0, byte: 0, column: 1 }
+    }
+}
+
+impl Locator {
+    /// File, line and column of the first byte of `span`; columns count characters.
+    pub(crate) fn origin(&mut self, sources: &Sources, span: Span) -> Origin {
+        let Some(source) = sources.files.get(span.file as usize) else {
+            return Origin::default();
+        };
+        let line = source.lines.partition_point(|&start| start <= span.start).saturating_sub(1);
+        let mut end = (span.start as usize).min(source.text.len());
+        while !source.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let goes_on = self.file == span.file && self.line == line && self.byte <= end;
+        let from = if goes_on { self.byte } else { source.lines[line] as usize };
+        let passed = source.text.get(from..end).map_or(0, |text| text.chars().count() as u32);
+        let column = if goes_on { self.column + passed } else { 1 + passed };
+        *self = Self { file: span.file, line, byte: end.max(from), column };
+        Origin { file: source.name.clone(), line: line as u32 + 1, column }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_and_may_go_back() {
+        let mut sources = Sources::default();
+        sources.add("a".into(), "änne: 1\nb: é x\n".into());
+        let mut locator = Locator::default();
+        let mut at = |start| {
+            let origin = locator.origin(&sources, Span { file: 0, start, end: start });
+            (origin.line, origin.column)
+        };
+        assert_eq!(at(0), (1, 1));
+        assert_eq!(at(7), (1, 7));
+        assert_eq!(at(2), (1, 2));
+        assert_eq!(at(9), (2, 1));
+        assert_eq!(at(15), (2, 6));
+        assert_eq!(at(4_000), (3, 1));
+    }
+
+    #[test]
+    fn a_place_in_another_file_starts_anew() {
+        let mut sources = Sources::default();
+        sources.add("a".into(), "ééééé".into());
+        sources.add("b".into(), "0123456789".into());
+        let mut locator = Locator::default();
+        let mut column =
+            |file, start| locator.origin(&sources, Span { file, start, end: start }).column;
+        assert_eq!((column(0, 8), column(1, 9), column(0, 10)), (5, 10, 6));
+    }
+
+    #[test]
+    fn lines_end_before_their_break() {
+        let mut sources = Sources::default();
+        sources.add("a".into(), "one\r\ntwo".into());
+        let line = |line| sources.line(&Origin { file: "a".into(), line, column: 1 });
+        assert_eq!((line(0), line(1), line(2), line(3)), (None, Some("one"), Some("two"), None));
+    }
+}

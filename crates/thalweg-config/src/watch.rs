@@ -1,0 +1,317 @@
+//! Tells when a file or directory may say something new.
+//!
+//! Not only the directory itself is watched, but every directory in which a step of the path
+//! stands, symbolic links included. So it is noticed when the directory goes and comes back, and
+//! when a link on the way is turned (as Kubernetes updates a ConfigMap: `..data` is renamed over).
+//! After each change the watches are made anew, *before* the change is told: whatever happens
+//! while the receiver reads is told again.
+
+use crate::files;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thalweg_model::{Origin, Problem, Severity};
+
+/// A change is told when nothing more has happened for this long …
+const QUIET: Duration = Duration::from_millis(50);
+/// … or after this long, if it never gets quiet.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait before watching is tried again after it failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// The most symbolic links on the way to one file, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<OwnedFd>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // An event counter takes eight octets; it can only fail when it is full, and then it is set.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+    }
+}
+
+/// Calls `on_change`, in a thread of its own, each time that [`crate::load`] of `path` may have
+/// something new to say: `Ok` after a change, `Err` when watching failed (it is tried again).
+///
+/// Changes within 50 ms of each other are told once. `path` need not exist yet.
+///
+/// # Errors
+///
+/// A [`Problem`] when the kernel refuses to watch: limits, rights.
+pub fn watch(
+    path: &Path,
+    on_change: impl FnMut(Result<(), Box<Problem>>) + Send + 'static,
+) -> Result<Watch, Box<Problem>> {
+    let failed = |error| problem(path, error);
+    let absolute = std::path::absolute(path)
+        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
+    let eye = Eye::open(&absolute).map_err(failed)?;
+    let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(failed)?);
+    let watcher = Watcher { path: absolute, eye, stop: stop.clone(), on_change };
+    std::thread::Builder::new()
+        .name("watch-config".into())
+        .spawn(move || watcher.run())
+        .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+    Ok(Watch { stop })
+}
+
+fn problem(path: &Path, error: Errno) -> Box<Problem> {
+    let remedy = match error {
+        Errno::MFILE => {
+            "raise the sysctl fs.inotify.max_user_instances, or the limit of open files"
+        }
+        Errno::NOSPC => "raise the sysctl fs.inotify.max_user_watches",
+        Errno::ACCESS => "give this process the right to read the directory",
+        _ => "restart, or reload by hand after a change",
+    };
+    Box::new(Problem {
+        severity: Severity::Error,
+        origin: Origin { file: path.display().to_string(), line: 0, column: 0 },
+        object: None,
+        field: None,
+        what: format!("changes cannot be watched: {error}"),
+        remedy: remedy.into(),
+    })
+}
+
+/// What happened while waiting.
+enum Seen {
+    Change,
+    Nothing,
+    Stop,
+}
+
+struct Watcher<F> {
+    path: PathBuf,
+    eye: Eye,
+    stop: Arc<OwnedFd>,
+    on_change: F,
+}
+
+impl<F: FnMut(Result<(), Box<Problem>>)> Watcher<F> {
+    fn run(mut self) {
+        loop {
+            match self.wait(None) {
+                Seen::Stop => return,
+                Seen::Nothing => {}
+                Seen::Change => {
+                    if self.settle() || self.renew() {
+                        return;
+                    }
+                    (self.on_change)(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Waits until nothing happens any more; returns whether to stop.
+    fn settle(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).min(QUIET);
+            match self.wait(Some(left)) {
+                Seen::Stop => return true,
+                Seen::Change if !left.is_zero() => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Watches anew, as long as it takes; returns whether to stop.
+    fn renew(&mut self) -> bool {
+        loop {
+            match Eye::open(&self.path) {
+                Ok(eye) => {
+                    self.eye = eye;
+                    return false;
+                }
+                Err(error) => (self.on_change)(Err(problem(&self.path, error))),
+            }
+            let mut fds = [PollFd::new(&*self.stop, PollFlags::IN)];
+            if poll(&mut fds, Some(&timespec(RETRY))).is_ok_and(|ready| ready > 0) {
+                return true;
+            }
+        }
+    }
+
+    /// Waits for an event that matters, at most `limit`.
+    fn wait(&mut self, limit: Option<Duration>) -> Seen {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = deadline.map(|end| timespec(end.saturating_duration_since(Instant::now())));
+            let mut fds = [
+                PollFd::new(&*self.stop, PollFlags::IN),
+                PollFd::new(&self.eye.inotify, PollFlags::IN),
+            ];
+            match poll(&mut fds, left.as_ref()) {
+                Ok(0) => return Seen::Nothing,
+                Ok(_) if !fds[0].revents().is_empty() => return Seen::Stop,
+                Ok(_) if self.eye.drain() => return Seen::Change,
+                Ok(_) | Err(Errno::INTR) => {}
+                // Without poll there is no watching; that cannot happen with two good descriptors.
+                Err(_) => return Seen::Stop,
+            }
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+/// Which events of a directory matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Interest {
+    /// Those of configuration files.
+    config: bool,
+    /// Those of these entries.
+    names: BTreeSet<OsString>,
+}
+
+impl Interest {
+    fn cares_for(&self, name: &OsStr) -> bool {
+        self.config && files::is_config(name) || self.names.contains(name)
+    }
+}
+
+/// Watches that stand.
+struct Eye {
+    inotify: OwnedFd,
+    interests: HashMap<i32, Interest>,
+}
+
+impl Eye {
+    fn open(path: &Path) -> Result<Self, Errno> {
+        let mut wanted = interests(path);
+        // What is looked at may change while the watches are set: look again until it did not.
+        for _ in 0..16 {
+            let eye = Self::set(&wanted)?;
+            let now = interests(path);
+            if now == wanted {
+                return Ok(eye);
+            }
+            wanted = now;
+        }
+        Self::set(&wanted)
+    }
+
+    fn set(wanted: &BTreeMap<PathBuf, Interest>) -> Result<Self, Errno> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let mut interests: HashMap<i32, Interest> = HashMap::new();
+        let flags = WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CLOSE_WRITE
+            | WatchFlags::ATTRIB
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        for (directory, interest) in wanted {
+            match inotify::add_watch(&inotify, directory, flags) {
+                // Two paths may name one directory (bind mounts): then both interests hold.
+                Ok(wd) => {
+                    let known = interests.entry(wd).or_default();
+                    known.config |= interest.config;
+                    known.names.extend(interest.names.iter().cloned());
+                }
+                // Gone meanwhile: its parent, which is watched, tells when it comes back.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // A directory on the way may be closed to us; the last one must not be.
+                Err(Errno::ACCESS) if !interest.config => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { inotify, interests })
+    }
+
+    /// Takes all events; returns whether one of them matters.
+    fn drain(&mut self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 8_192];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        let mut matters = false;
+        loop {
+            match reader.next() {
+                Ok(event) => matters |= is_change(&self.interests, &event),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return matters,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+fn is_change(interests: &HashMap<i32, Interest>, event: &inotify::Event) -> bool {
+    let Some(interest) = interests.get(&event.wd()) else {
+        // Too many events: some were lost, so anything may have happened.
+        return event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+    };
+    match event.file_name() {
+        Some(name) => interest.cares_for(OsStr::from_bytes(name.to_bytes())),
+        None => interest.config || !event.events().contains(ReadFlags::ATTRIB),
+    }
+}
+
+/// All directories that decide what `path` says, and which of their entries do.
+fn interests(path: &Path) -> BTreeMap<PathBuf, Interest> {
+    let mut interests = BTreeMap::new();
+    let Some(real) = trace(path, &mut interests) else { return interests };
+    if real.is_dir() {
+        interests.entry(real.clone()).or_default().config = true;
+        for file in files::entries(&real).unwrap_or_default() {
+            if file.is_symlink() {
+                trace(&file, &mut interests);
+            }
+        }
+    }
+    interests
+}
+
+/// Follows an absolute path step by step and notes each step; returns where it leads, if anywhere.
+fn trace(path: &Path, interests: &mut BTreeMap<PathBuf, Interest>) -> Option<PathBuf> {
+    let steps = |path: &Path| -> Vec<OsString> {
+        path.components().map(|step| step.as_os_str().to_owned()).collect()
+    };
+    let mut left: VecDeque<OsString> = steps(path).into();
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(step) = left.pop_front() {
+        match Path::new(&step).components().next()? {
+            Component::RootDir => here = PathBuf::from("/"),
+            Component::ParentDir => {
+                here.pop();
+            }
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::Normal(name) => {
+                interests.entry(here.clone()).or_default().names.insert(name.to_owned());
+                let next = here.join(name);
+                let Ok(meta) = std::fs::symlink_metadata(&next) else { return None };
+                if !meta.is_symlink() {
+                    here = next;
+                    continue;
+                }
+                links += 1;
+                let target = std::fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS)?;
+                for step in steps(&target).into_iter().rev() {
+                    left.push_front(step);
+                }
+            }
+        }
+    }
+    Some(here)
+}

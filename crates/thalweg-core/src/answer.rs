@@ -1,0 +1,50 @@
+//! ICMP errors made by the data plane: the discarded packet becomes the body of its own answer.
+//!
+//! RFC 792, RFC 1812 §4.3, RFC 4443, RFC 4884. For packets inside a label switched path the answer
+//! carries the label stack (RFC 4950) and travels on along the path, because a router inside the
+//! path may not know a way back to the sender (RFC 3032 §2.3).
+
+mod build;
+mod error;
+
+use crate::cells::Cells;
+use crate::frame::Frame;
+use crate::packet::Packet;
+use error::Error;
+use thalweg_abi::{Kind, Reason, Verdict, link};
+
+/// Turns a frame that is discarded for `verdict` into its answer, and `packet` into the answer's
+/// values. `mtu` is what a packet too big is told.
+///
+/// Returns `verdict` if the frame is now the answer. Otherwise the packet is only dropped (no error
+/// may be sent about it, RFC 1812 §4.3.2.7, this link has no address to speak from, or the rate is
+/// exhausted), or the kernel is to answer instead.
+///
+/// A function of its own in the kernel: it is long, rare, and must not take stack or verifier steps
+/// from the fast path.
+#[inline(never)]
+pub fn answer<F: Frame, C: Cells>(
+    frame: &mut F,
+    cells: &C,
+    packet: &mut Packet,
+    verdict: Verdict,
+    mtu: u32,
+) -> Verdict {
+    if !error::is_owed(frame, packet) {
+        return verdict.with_kind(Kind::Drop);
+    }
+    if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) {
+        return verdict.with_kind(Kind::Punt);
+    }
+    let error = Error::for_verdict(packet.family(), verdict, mtu);
+    let Some(sender) = error::sender(cells, packet) else {
+        return verdict.with_kind(Kind::Drop);
+    };
+    if !cells.admit(packet.link(), error.class) {
+        return Verdict::drop(Reason::RateLimited);
+    }
+    if !build::build(frame, cells, packet, sender, &error) {
+        return Verdict::drop(Reason::NoRoom);
+    }
+    verdict
+}

@@ -1,0 +1,116 @@
+//! From values to a decision: who may come in, where the packet goes, what must be rewritten.
+
+mod admit;
+mod label;
+mod route;
+
+pub use route::pushed;
+
+use crate::cells::Cells;
+use crate::packet::{Packet, values};
+use core::ops::ControlFlow;
+use thalweg_abi::{Reason, Verdict};
+
+/// Bits of [`Decision::write`].
+pub mod write {
+    /// The exposed IP header gets [`super::Decision::ip_ttl`].
+    pub const IP_TTL: u8 = 1;
+    /// The exposed IP header's class gets its upper three bits from [`super::Decision::class`].
+    pub const IP_CLASS: u8 = 2;
+    /// The exposed label stack entry gets TTL and class.
+    pub const ENTRY: u8 = 4;
+    /// The innermost pushed label replaces a popped one: it keeps the path's TTL.
+    pub const SWAP: u8 = 8;
+    /// IP is what follows the pushed labels: the last of them is the bottom of the stack.
+    pub const BOTTOM: u8 = 16;
+}
+
+/// What happens to a packet, as data: [`crate::apply`] carries it out.
+///
+/// The ids it met are enough to explain it and to count by. Fields are stored 8 octets wide for the
+/// reason given at [`Packet`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Decision {
+    pub(crate) group: u64,
+    pub(crate) nexthop: u64,
+    pub(crate) vrf: u64,
+    pub(crate) pops: u64,
+    pub(crate) mtu: u64,
+    pub(crate) write: u64,
+    pub(crate) ttl: u64,
+    pub(crate) class: u64,
+    pub(crate) ip_ttl: u64,
+    /// What and why.
+    pub verdict: Verdict,
+}
+
+impl Decision {
+    values! {
+        /// Group that was chosen, 0 for none.
+        group: u32;
+        /// Next hop that was chosen, 0 for none.
+        nexthop: u32;
+        /// VRF of the last lookup.
+        vrf: u32;
+        /// Label stack entries taken off.
+        pops: u32;
+        /// Largest packet the next hop takes, for "too big" answers; 0 if not known.
+        mtu: u32;
+        /// Bits of [`write`].
+        write: u8;
+        /// TTL for pushed labels and an exposed entry.
+        ttl: u8;
+        /// Class (3 bits) for pushed labels, an exposed entry or the IP header.
+        class: u8;
+        /// TTL for an exposed IP header.
+        ip_ttl: u8;
+    }
+
+    #[inline(always)]
+    pub(crate) fn new(packet: &Packet) -> Self {
+        Self {
+            group: 0,
+            nexthop: 0,
+            vrf: packet.vrf,
+            pops: 0,
+            mtu: 0,
+            write: 0,
+            ttl: packet.ttl,
+            class: packet.class >> 5,
+            ip_ttl: packet.ttl,
+            verdict: Verdict::drop(Reason::Broken),
+        }
+    }
+}
+
+/// Decides a packet on the tables in force.
+#[inline(always)]
+pub fn decide<C: Cells>(packet: &Packet, cells: &C) -> Decision {
+    let mut decision = Decision::new(packet);
+    if let ControlFlow::Break(verdict) = steps(&mut decision, packet, cells) {
+        decision.verdict = verdict;
+    }
+    decision
+}
+
+#[inline(always)]
+fn steps<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+    if packet.depth() > 0 {
+        label::step(decision, packet, cells)?;
+        join(decision, cells);
+    }
+    if decision.group() == 0 {
+        admit::step(decision, packet, cells)?;
+        route::step(decision, packet, cells)?;
+    }
+    route::next_hop(decision, packet, cells)
+}
+
+/// Makes one path of the many that taking labels off took.
+#[inline(always)]
+fn join<C: Cells>(decision: &mut Decision, cells: &C) {
+    decision.pops = cells.blur(decision.pops) & 0xf;
+    decision.write = cells.blur(decision.write) & 0x1f;
+    decision.group = cells.blur(decision.group) & 0xffff;
+}

@@ -1,0 +1,184 @@
+//! The label stage: takes labels off until a group is found or an IP header is exposed.
+//!
+//! RFC 3031, RFC 3032, RFC 3443 (TTL), RFC 3270 (class), RFC 6790 (entropy).
+
+use super::{Decision, write};
+use crate::cells::Cells;
+use crate::packet::{DEPTH, Packet};
+use core::ops::ControlFlow;
+use thalweg_abi::{IlmWord, Reason, Verdict, link};
+use thalweg_wire::Lse;
+use thalweg_wire::mpls::reserved;
+
+/// How many labels one packet may have looked up.
+const LOOKUPS: u32 = 4;
+
+/// What is known while labels come off.
+#[derive(Clone, Copy)]
+struct Cursor {
+    /// Entries taken off.
+    pops: u32,
+    /// TTL that the path so far leaves, before this router's own hop.
+    ttl: u8,
+    /// Class, likewise.
+    class: u8,
+    /// Whether the last label came off in the pipe model.
+    pipe: bool,
+}
+
+/// Ends with a group in `decision` (labels stay or were swapped), or without one: then the IP header
+/// is exposed and must be routed in `decision.vrf()`.
+#[inline(always)]
+pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+    let top = packet.entry(0);
+    let mut at = Cursor { pops: 0, ttl: top as u8, class: class(top), pipe: false };
+    for _ in 0..LOOKUPS {
+        at.pops = cells.blur(u64::from(at.pops)) as u32 & 0xf;
+        if at.pops >= packet.depth() {
+            return ControlFlow::Break(too_deep(packet));
+        }
+        let entry = packet.entry(at.pops);
+        at = join(at, entry);
+        let label = entry >> 12;
+        let word =
+            if label < reserved::FIRST_FREE { special(label, packet)? } else { cells.lfib(label) };
+        if word.is_forward() {
+            at = pop(at, packet, word, label);
+            decision.group = u64::from(u32::from(word.group()));
+            return forward(decision, packet, at);
+        }
+        if !word.is_lookup() {
+            return ControlFlow::Break(Verdict::drop(Reason::UnknownLabel));
+        }
+        at = pop(at, packet, word, label);
+        decision.vrf = u64::from(u32::from(word.vrf()));
+        if is_bottom(packet, at.pops) {
+            return expose(decision, packet, word, at);
+        }
+    }
+    ControlFlow::Break(Verdict::drop(Reason::LabelDepth))
+}
+
+#[inline(always)]
+const fn class(entry: u32) -> u8 {
+    (entry >> 9) as u8 & 7
+}
+
+/// Whether the entry before `pops` was the last of the stack.
+#[inline(always)]
+fn is_bottom(packet: &Packet, pops: u32) -> bool {
+    packet.entry(pops.wrapping_sub(1)) & Lse::BOTTOM != 0
+}
+
+#[inline(always)]
+fn too_deep(packet: &Packet) -> Verdict {
+    Verdict::drop(if packet.depth() == DEPTH as u32 {
+        Reason::LabelDepth
+    } else {
+        Reason::MplsTruncated
+    })
+}
+
+/// TTL and class when `entry` comes to the top: in the uniform model the outer values count, in the
+/// pipe model its own. The TTL never grows.
+#[inline(always)]
+fn join(at: Cursor, entry: u32) -> Cursor {
+    let own = entry as u8;
+    if at.pops == 0 {
+        return at;
+    }
+    if at.pipe {
+        return Cursor { ttl: own, class: class(entry), ..at };
+    }
+    Cursor { ttl: if own < at.ttl { own } else { at.ttl }, ..at }
+}
+
+/// Special-purpose labels (RFC 7274): explicit null asks for a lookup, the rest is not forwarded.
+#[inline(always)]
+fn special(label: u32, packet: &Packet) -> ControlFlow<Verdict, IlmWord> {
+    let pipe = if packet.link_has(link::flag::PIPE) { IlmWord::PIPE } else { 0 };
+    let vrf = thalweg_abi::VrfId(packet.vrf() as u16);
+    match label {
+        reserved::IPV4_NULL => ControlFlow::Continue(IlmWord::lookup(vrf, pipe | IlmWord::IPV4)),
+        reserved::IPV6_NULL => ControlFlow::Continue(IlmWord::lookup(vrf, pipe | IlmWord::IPV6)),
+        reserved::ENTROPY => ControlFlow::Continue(IlmWord::lookup(vrf, pipe)),
+        reserved::ROUTER_ALERT => ControlFlow::Break(Verdict::punt(Reason::RouterAlert)),
+        reserved::GAL | reserved::OAM_ALERT => ControlFlow::Break(Verdict::punt(Reason::Oam)),
+        _ => ControlFlow::Break(Verdict::drop(Reason::ReservedLabel)),
+    }
+}
+
+/// Takes the top label off, and an entropy pair that it exposes (RFC 6790 §4.2).
+#[inline(always)]
+fn pop(at: Cursor, packet: &Packet, word: IlmWord, label: u32) -> Cursor {
+    let mut pops = at.pops + 1;
+    if label == reserved::ENTROPY {
+        pops += 1;
+    } else if !is_bottom(packet, pops) && packet.entry(pops) >> 12 == reserved::ENTROPY {
+        pops += 2;
+    }
+    Cursor { pops, pipe: word.flags() & IlmWord::PIPE != 0, ..at }
+}
+
+/// The packet leaves by a label's group: swapped, swapped and pushed, or with its label off.
+#[inline(always)]
+fn forward(decision: &mut Decision, packet: &Packet, at: Cursor) -> ControlFlow<Verdict> {
+    if at.pops > packet.depth() {
+        return ControlFlow::Break(too_deep(packet));
+    }
+    decision.pops = u64::from(at.pops);
+    decision.class = u64::from(at.class);
+    decision.write = u64::from(write::SWAP);
+    if is_bottom(packet, at.pops) {
+        decision.write |= u64::from(write::BOTTOM);
+    }
+    if at.ttl <= 1 {
+        return ControlFlow::Break(Verdict::answer(Reason::TtlExpired));
+    }
+    decision.ttl = u64::from(at.ttl - 1);
+    decision.ip_ttl = u64::from(packet.ttl());
+    if at.pipe {
+        return ControlFlow::Continue(());
+    }
+    // What these write applies only if the next hop pushes nothing.
+    if is_bottom(packet, at.pops) {
+        decision.write |= u64::from(write::IP_TTL | write::IP_CLASS);
+        decision.ip_ttl =
+            u64::from(if packet.ttl() < decision.ttl() { packet.ttl() } else { decision.ttl() });
+    } else {
+        decision.write |= u64::from(write::ENTRY);
+    }
+    ControlFlow::Continue(())
+}
+
+/// The last label is off and the IP header must be routed: its TTL is what the path leaves.
+#[inline(always)]
+fn expose(
+    decision: &mut Decision,
+    packet: &Packet,
+    word: IlmWord,
+    at: Cursor,
+) -> ControlFlow<Verdict> {
+    if at.pops > packet.depth() {
+        return ControlFlow::Break(too_deep(packet));
+    }
+    let wanted = match word.flags() & (IlmWord::IPV4 | IlmWord::IPV6) {
+        IlmWord::IPV4 => 4,
+        IlmWord::IPV6 => 6,
+        _ => packet.family(),
+    };
+    if packet.family() != wanted && packet.fault().is_none() {
+        return ControlFlow::Break(Verdict::drop(Reason::MplsPayload));
+    }
+    decision.pops = u64::from(at.pops);
+    decision.write = u64::from(write::BOTTOM);
+    // The path's TTL may be spent and the packet still be for this host; the route stage tells.
+    decision.ttl = u64::from(at.ttl);
+    decision.ip_ttl = u64::from(packet.ttl());
+    if !at.pipe {
+        decision.write |= u64::from(write::IP_CLASS);
+        decision.class = u64::from(at.class);
+        decision.ip_ttl = u64::from(if packet.ttl() < at.ttl { packet.ttl() } else { at.ttl });
+    }
+    ControlFlow::Continue(())
+}

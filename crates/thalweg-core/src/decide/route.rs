@@ -1,0 +1,183 @@
+//! The route stage: from a destination to a group, from a group to a next hop that can be used.
+
+use super::admit::is_link_local;
+use super::{Decision, write};
+use crate::cells::Cells;
+use crate::packet::{Packet, flag};
+use crate::{fib, hash};
+use core::ops::ControlFlow;
+use thalweg_abi::{NextHopRow, Reason, Verdict, link, nexthop};
+
+/// Finds the group for the destination of an IP packet in `decision.vrf`.
+#[inline(always)]
+pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+    if packet.depth() == 0 {
+        decision.write = u64::from(write::BOTTOM);
+    }
+    destination(decision, packet, cells)
+}
+
+#[inline(always)]
+fn destination<C: Cells>(
+    decision: &mut Decision,
+    packet: &Packet,
+    cells: &C,
+) -> ControlFlow<Verdict> {
+    let group = match packet.family() {
+        4 => fib::route4(cells, decision.vrf(), packet.destination[1] as u32),
+        _ => fib::route6(cells, decision.vrf(), packet.destination),
+    };
+    decision.group = u64::from(group);
+    match group {
+        0 => ControlFlow::Break(Verdict::answer(Reason::NoRoute)),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// Chooses the member of `decision.group` for this packet and checks that it can be sent there.
+#[inline(always)]
+pub fn next_hop<C: Cells>(
+    decision: &mut Decision,
+    packet: &Packet,
+    cells: &C,
+) -> ControlFlow<Verdict> {
+    // A next hop may lead into another VRF, once; a second would be a loop.
+    for _ in 0..2 {
+        let index = member(decision.group(), packet, cells);
+        decision.nexthop = u64::from(index);
+        let Some(row) = cells.nexthop(index) else { break };
+        if row.kind != nexthop::kind::LOOKUP {
+            terminal(packet, &row)?;
+            return usable(decision, packet, cells, row);
+        }
+        decision.vrf = u64::from(row.link);
+        destination(decision, packet, cells)?;
+    }
+    ControlFlow::Break(Verdict::drop(Reason::Broken))
+}
+
+/// The next hop of a group that the packet's flow belongs to.
+#[inline(always)]
+fn member<C: Cells>(group: u32, packet: &Packet, cells: &C) -> u32 {
+    let word = cells.group(group);
+    if !word.has_buckets() {
+        return word.first();
+    }
+    let seed = cells.settings().map_or(0, |row| row.seed);
+    cells.bucket(word.first().wrapping_add(hash::flow(packet, seed) & word.mask()))
+}
+
+/// A next hop whose link is down is replaced by its backup.
+#[inline(always)]
+fn usable<C: Cells>(
+    decision: &mut Decision,
+    packet: &Packet,
+    cells: &C,
+    row: C::Ref<NextHopRow>,
+) -> ControlFlow<Verdict> {
+    const DOWN: ControlFlow<Verdict> = ControlFlow::Break(Verdict::drop(Reason::LinkDown));
+    let up = |index| cells.link(index).is_some_and(|row| row.flags & link::flag::UP != 0);
+    let mut row = row;
+    if !up(row.link) {
+        decision.nexthop = u64::from(row.backup);
+        row = match cells.nexthop(row.backup) {
+            Some(backup) => backup,
+            None => return DOWN,
+        };
+        if row.kind != nexthop::kind::ADJACENT || !up(row.link) {
+            return DOWN;
+        }
+    }
+    sendable(decision, packet, &row)
+}
+
+/// Next hops that are not another router.
+#[inline(always)]
+fn terminal(packet: &Packet, row: &NextHopRow) -> ControlFlow<Verdict> {
+    use nexthop::kind;
+    ControlFlow::Break(match row.kind {
+        kind::ADJACENT | kind::UNRESOLVED => return ControlFlow::Continue(()),
+        kind::DELIVER => Verdict::deliver(Reason::Local),
+        kind::BROADCAST
+            if row.link == packet.link() || packet.link_has(link::flag::DIRECTED_BROADCAST) =>
+        {
+            Verdict::deliver(Reason::Broadcast)
+        }
+        kind::BROADCAST => Verdict::drop(Reason::NoBroadcast),
+        kind::BLACKHOLE => Verdict::drop(Reason::Blackhole),
+        kind::UNREACHABLE => Verdict::answer(Reason::Unreachable),
+        kind::PROHIBIT => Verdict::answer(Reason::Prohibited),
+        kind::THROW => Verdict::answer(Reason::NoRoute),
+        _ => Verdict::drop(Reason::Broken),
+    })
+}
+
+/// The last checks before a packet leaves: scope, hops, resolution, size.
+#[inline(always)]
+fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> ControlFlow<Verdict> {
+    decision.mtu = u64::from(row.mtu);
+    if packet.has(flag::LINK_GROUP) {
+        return ControlFlow::Break(Verdict::drop(Reason::NoBroadcast));
+    }
+    if decision.write() & write::SWAP == 0 && !packet.has(flag::OWN) {
+        if packet.family() == 6 && is_link_local(packet.source) {
+            return ControlFlow::Break(Verdict::answer(Reason::Scope));
+        }
+        spend_hop(decision, packet)?;
+    }
+    if row.kind == nexthop::kind::UNRESOLVED {
+        return ControlFlow::Break(unresolved(packet));
+    }
+    fits(decision, packet, row)?;
+    let reason = if decision.write() & write::SWAP != 0 { Reason::Label } else { Reason::Route };
+    ControlFlow::Break(Verdict::forward(reason))
+}
+
+/// The kernel resolves neighbors for packets it can read, which it cannot behind labels.
+#[inline(always)]
+fn unresolved(packet: &Packet) -> Verdict {
+    if packet.depth() == 0 {
+        Verdict::punt(Reason::Unresolved)
+    } else {
+        Verdict::drop(Reason::Unresolved)
+    }
+}
+
+/// Takes this router's hop off an IP packet (RFC 1812 §5.3.1, RFC 8200 §3). Behind labels the TTL
+/// they leave counts, too (RFC 3032 §2.4).
+#[inline(always)]
+fn spend_hop(decision: &mut Decision, packet: &Packet) -> ControlFlow<Verdict> {
+    if decision.ip_ttl() <= 1 || packet.depth() > 0 && decision.ttl() <= 1 {
+        return ControlFlow::Break(Verdict::answer(Reason::TtlExpired));
+    }
+    decision.ip_ttl -= 1;
+    decision.ttl = u64::from(decision.ip_ttl());
+    decision.write |= u64::from(write::IP_TTL);
+    ControlFlow::Continue(())
+}
+
+/// Octets of labels that `row` puts in front of a packet.
+#[inline(always)]
+pub fn pushed(decision: &Decision, row: &NextHopRow) -> u32 {
+    let entropy = row.flags & nexthop::flag::ENTROPY != 0 && decision.write() & write::SWAP == 0;
+    u32::from(row.labels) + if entropy { 2 } else { 0 }
+}
+
+/// RFC 1191, RFC 8201, RFC 3032 §3: what does not fit is fragmented by the kernel or answered.
+#[inline(always)]
+fn fits(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> ControlFlow<Verdict> {
+    let kept = packet.depth().saturating_sub(decision.pops());
+    let labels = (pushed(decision, row) + kept) * 4;
+    // Behind labels without a readable IP header the length is not known; the link checks it.
+    if packet.wire_len() + labels <= row.mtu || packet.len() == 0 {
+        return ControlFlow::Continue(());
+    }
+    decision.mtu = u64::from(row.mtu.saturating_sub(labels));
+    ControlFlow::Break(if packet.family() == 6 || packet.has(flag::DONT_FRAGMENT) {
+        Verdict::answer(Reason::TooBig)
+    } else if packet.depth() == 0 && labels == 0 {
+        Verdict::punt(Reason::NeedsFragmentation)
+    } else {
+        Verdict::drop(Reason::TooBig)
+    })
+}

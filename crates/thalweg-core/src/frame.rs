@@ -1,0 +1,56 @@
+//! Packet memory: the only way to touch a frame's bytes.
+
+use thalweg_wire::Header;
+
+/// A place in a frame, in octets from its start: at most [`Offset::MAX`] by construction, which is
+/// what lets the kernel's verifier accept it as an index into packet memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Offset(u32);
+
+impl Offset {
+    /// The largest offset.
+    pub const MAX: u32 = 0x7ff;
+
+    /// An offset; bits above [`Offset::MAX`] are cut.
+    #[inline(always)]
+    pub const fn new(octets: u32) -> Self {
+        Self(octets & Self::MAX)
+    }
+
+    /// The number of octets.
+    #[inline(always)]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// A frame as it lies on the link, from its destination address on.
+///
+/// Headers are borrowed from the frame, and moving its ends takes it mutably: a stale header
+/// reference is a compile error here, where the kernel's verifier would refuse the program.
+pub trait Frame {
+    /// Octets in the frame.
+    fn octets(&self) -> u32;
+
+    /// Octets of L4 payload in each segment that the kernel will cut this frame into before it
+    /// leaves; 0 if the frame leaves as it is.
+    #[inline(always)]
+    fn segment(&self) -> u32 {
+        0
+    }
+
+    /// The header at `at`; none if the frame ends before it does.
+    fn header<H: Header>(&self, at: Offset) -> Option<&H>;
+
+    /// The header at `at` for writing; none if the frame ends before it does.
+    fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H>;
+
+    /// Puts `by` octets of any content in front. False leaves the frame as it was.
+    fn grow_head(&mut self, by: u32) -> bool;
+
+    /// Takes `by` octets off the front. False leaves the frame as it was.
+    fn shrink_head(&mut self, by: u32) -> bool;
+
+    /// Cuts the frame to `octets`, or extends it with zeros. False leaves the frame as it was.
+    fn set_octets(&mut self, octets: u32) -> bool;
+}

@@ -1,0 +1,157 @@
+//! The parsed values of a frame that decisions use.
+
+use thalweg_abi::Verdict;
+
+/// How many label stack entries are read at most.
+pub const DEPTH: usize = 8;
+
+/// Where a frame came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Index of the interface that the frame arrived at.
+    pub device: u32,
+}
+
+/// Bits of [`Packet::flags`].
+pub mod flag {
+    /// The link-level destination is a group or broadcast address.
+    pub const LINK_GROUP: u8 = 1;
+    /// A fragment other than the first: there are no ports.
+    pub const LATER_FRAGMENT: u8 = 2;
+    /// A fragment of any position.
+    pub const FRAGMENT: u8 = 4;
+    /// IPv4 says "don't fragment".
+    pub const DONT_FRAGMENT: u8 = 8;
+    /// Made by this router itself: no hop is spent, the source may be an own address.
+    pub const OWN: u8 = 16;
+}
+
+/// The parsed values of a frame. Every field is always written; numbers are in host order.
+///
+/// Fields are stored 8 octets wide whatever they hold: the kernel's verifier refuses stack accesses
+/// that are not aligned to their width, and the compiler joins neighboring narrow stores into wide
+/// ones. The methods give each value its own type back.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Packet {
+    pub(crate) link: u64,
+    pub(crate) link_flags: u64,
+    pub(crate) vrf: u64,
+    pub(crate) l3: u64,
+    pub(crate) ip: u64,
+    pub(crate) l4: u64,
+    pub(crate) depth: u64,
+    pub(crate) len: u64,
+    pub(crate) wire_len: u64,
+    pub(crate) family: u64,
+    pub(crate) ttl: u64,
+    pub(crate) class: u64,
+    pub(crate) protocol: u64,
+    pub(crate) flags: u64,
+    pub(crate) ports: u64,
+    /// Source: high and low half; an IPv4 address stands in the low half.
+    pub source: [u64; 2],
+    /// Destination, likewise.
+    pub destination: [u64; 2],
+    /// Label stack entries as numbers, outermost first.
+    pub stack: [u32; DEPTH],
+    pub(crate) fault: u64,
+}
+
+macro_rules! values {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty;)+) => {
+        $($(#[doc = $doc])+ #[inline(always)] pub fn $name(&self) -> $type {
+            self.$name as $type
+        })+
+    };
+}
+pub(crate) use values;
+
+#[expect(clippy::len_without_is_empty, reason = "octets of a packet, not a container")]
+impl Packet {
+    values! {
+        /// Interface index of the logical link: the arrival's, or its VLAN sub-interface.
+        link: u32;
+        /// [`thalweg_abi::link::flag`] bits of that link.
+        link_flags: u32;
+        /// VRF of that link.
+        vrf: u32;
+        /// Where the label stack or the IP header begins.
+        l3: u32;
+        /// Where the IP header begins.
+        ip: u32;
+        /// Where the L4 header begins; 0 if that could not be found.
+        l4: u32;
+        /// Label stack entries in front of the IP header that were read.
+        depth: u32;
+        /// Octets of the IP packet, header included; 0 if there is none.
+        len: u32;
+        /// Octets of the longest packet that will be on the wire: a segment of a frame that the
+        /// kernel will segment, else [`Packet::len`].
+        wire_len: u32;
+        /// 4, 6, or 0 if the payload is neither.
+        family: u8;
+        /// Hops left in the IP header.
+        ttl: u8;
+        /// TOS or traffic class octet.
+        class: u8;
+        /// L4 protocol; behind extension headers where they could be followed.
+        protocol: u8;
+        /// Bits of [`flag`].
+        flags: u8;
+        /// Source port (high half) and destination port, or 0.
+        ports: u32;
+    }
+
+    /// A packet of which only the arrival is known. `zero` is 0 in a form that the verifier does not
+    /// know as a constant ([`crate::Cells::blur`]), or it would tell parsed from unparsed fields apart on
+    /// every path.
+    #[inline(always)]
+    pub fn new(arrival: Arrival, zero: u64) -> Self {
+        Self {
+            link: u64::from(arrival.device),
+            link_flags: zero,
+            vrf: zero,
+            l3: zero,
+            ip: zero,
+            l4: zero,
+            depth: zero,
+            len: zero,
+            wire_len: zero,
+            family: zero,
+            ttl: zero,
+            class: zero,
+            protocol: zero,
+            flags: zero,
+            ports: zero,
+            source: [zero; 2],
+            destination: [zero; 2],
+            stack: [zero as u32; DEPTH],
+            fault: zero,
+        }
+    }
+
+    /// What is wrong with an IP header behind labels: counts once the header is exposed.
+    #[inline(always)]
+    pub fn fault(&self) -> Option<Verdict> {
+        Verdict::from_number(self.fault as u32)
+    }
+
+    /// Whether a bit of [`flag`] is set.
+    #[inline(always)]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags() & flag != 0
+    }
+
+    /// Whether a bit of [`thalweg_abi::link::flag`] is set on the arrival link.
+    #[inline(always)]
+    pub fn link_has(&self, flag: u32) -> bool {
+        self.link_flags() & flag != 0
+    }
+
+    /// An entry of the label stack; beyond the depth it is meaningless, beyond [`DEPTH`] it wraps.
+    #[inline(always)]
+    pub fn entry(&self, index: u32) -> u32 {
+        self.stack[index as usize % DEPTH]
+    }
+}

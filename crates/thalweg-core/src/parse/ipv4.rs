@@ -1,0 +1,154 @@
+//! IPv4: the checks of RFC 1812 §5.2.2, options, fragments.
+
+use super::{measure, ports};
+use crate::cells::Cells;
+use crate::frame::{Frame, Offset};
+use crate::packet::{Packet, flag};
+use core::ops::ControlFlow;
+use thalweg_abi::{Reason, Verdict, link};
+use thalweg_wire::{Ipv4, U16, U32, checksum};
+
+/// Reads the IPv4 header at `packet.ip()`.
+#[inline(always)]
+pub fn parse<F: Frame, C: Cells>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+) -> ControlFlow<Verdict> {
+    let at = packet.ip();
+    let Some(ip) = frame.header::<Ipv4>(Offset::new(at)) else {
+        return ControlFlow::Break(Verdict::drop(Reason::Truncated));
+    };
+    if ip.version() != 4 {
+        return ControlFlow::Break(Verdict::drop(Reason::Version));
+    }
+    let header_len = ip.header_len();
+    if header_len < Ipv4::LEN as u32 {
+        return ControlFlow::Break(Verdict::drop(Reason::HeaderLength));
+    }
+    let len = u32::from(ip.total_len.get());
+    if len < header_len || at + len > frame.octets() {
+        return ControlFlow::Break(Verdict::drop(Reason::Length));
+    }
+    let fragment = ip.fragment.get();
+    packet.family = 4;
+    packet.len = u64::from(len);
+    packet.ttl = u64::from(ip.ttl);
+    packet.class = u64::from(ip.tos);
+    packet.protocol = u64::from(ip.protocol);
+    packet.source = [0, u64::from(ip.source.get())];
+    packet.destination = [0, u64::from(ip.destination.get())];
+    if fragment & Ipv4::DF != 0 {
+        packet.flags |= u64::from(flag::DONT_FRAGMENT);
+    }
+    if fragment & (Ipv4::MF | Ipv4::OFFSET) != 0 {
+        packet.flags |= u64::from(flag::FRAGMENT);
+    }
+    if fragment & Ipv4::OFFSET != 0 {
+        packet.flags |= u64::from(flag::LATER_FRAGMENT);
+    }
+    let sum = fixed_sum(ip);
+    if header_len > Ipv4::LEN as u32 {
+        with_options(frame, cells, packet, sum, header_len)?;
+    } else if checksum::fold(sum) != 0xffff {
+        return ControlFlow::Break(Verdict::drop(Reason::Checksum));
+    }
+    ports(frame, packet, at + header_len);
+    measure(frame, packet);
+    ControlFlow::Continue(())
+}
+
+/// One's complement sum of the fixed header.
+#[inline(always)]
+fn fixed_sum(ip: &Ipv4) -> u32 {
+    let [source, destination] = [ip.source.get(), ip.destination.get()];
+    (u32::from(ip.version_ihl) << 8 | u32::from(ip.tos))
+        + u32::from(ip.total_len.get())
+        + u32::from(ip.id.get())
+        + u32::from(ip.fragment.get())
+        + (u32::from(ip.ttl) << 8 | u32::from(ip.protocol))
+        + u32::from(ip.checksum.get())
+        + (source >> 16)
+        + (source & 0xffff)
+        + (destination >> 16)
+        + (destination & 0xffff)
+}
+
+/// What options were found.
+mod found {
+    pub const BAD_CHECKSUM: u32 = 1;
+    pub const SOURCE_ROUTE: u32 = 2;
+    pub const ROUTER_ALERT: u32 = 4;
+}
+
+/// A header with options goes to the kernel unless it is damaged or carries a source route.
+#[inline(always)]
+fn with_options<F: Frame, C: Cells>(
+    frame: &F,
+    cells: &C,
+    packet: &Packet,
+    sum: u32,
+    header_len: u32,
+) -> ControlFlow<Verdict> {
+    let found =
+        options(frame, cells, packet.ip() + Ipv4::LEN as u32, header_len - Ipv4::LEN as u32, sum);
+    ControlFlow::Break(if found & found::BAD_CHECKSUM != 0 {
+        Verdict::drop(Reason::Checksum)
+    } else if found & found::SOURCE_ROUTE != 0 && !packet.link_has(link::flag::SOURCE_ROUTE) {
+        Verdict::drop(Reason::SourceRoute)
+    } else if found & found::ROUTER_ALERT != 0 {
+        Verdict::punt(Reason::RouterAlert)
+    } else {
+        Verdict::punt(Reason::Options)
+    })
+}
+
+/// Most options that are looked at; the header has room for 40 of one octet.
+const MAX_OPTIONS: u32 = 20;
+
+/// Finishes the header's checksum over `len` octets of options and looks for those that matter
+/// (RFC 791 §3.1).
+#[inline(never)]
+fn options<F: Frame, C: Cells>(frame: &F, cells: &C, at: u32, len: u32, sum: u32) -> u32 {
+    let (mut sum, mut done) = (sum, 0);
+    for _ in 0..10 {
+        if done >= len {
+            break;
+        }
+        let word = frame.header::<U32>(Offset::new(at + done)).map_or(0, |word| word.get());
+        sum += (word >> 16) + (word & 0xffff);
+        done += 4;
+    }
+    let bad = if checksum::fold(sum) == 0xffff { 0 } else { found::BAD_CHECKSUM };
+    bad | walk(frame, cells, at, len)
+}
+
+/// Types: 0 end, 1 no operation, 131 loose and 137 strict source route, 148 router alert (RFC 2113).
+#[inline(always)]
+fn walk<F: Frame, C: Cells>(frame: &F, cells: &C, at: u32, len: u32) -> u32 {
+    let (mut found, mut next) = (0u64, 0u64);
+    for _ in 0..MAX_OPTIONS {
+        next = cells.blur(next) & 63;
+        found = cells.blur(found) & 7;
+        if next >= u64::from(len) {
+            break;
+        }
+        let Some(option) = frame.header::<U16>(Offset::new(at + next as u32)) else { break };
+        let [kind, octets] = option.get().to_be_bytes();
+        match kind {
+            0 => break,
+            1 => {
+                next += 1;
+                continue;
+            }
+            131 | 137 => found |= u64::from(found::SOURCE_ROUTE),
+            148 => found |= u64::from(found::ROUTER_ALERT),
+            _ => {}
+        }
+        if !(2..=40).contains(&octets) {
+            break;
+        }
+        next += u64::from(octets);
+    }
+    found as u32
+}

@@ -1,0 +1,216 @@
+//! The one implementation of the tables: keeps its own copy of all routes and writes memory.
+
+use crate::change::{Change, Plan};
+use crate::fib4::Fib4;
+use crate::fib6::Fib6;
+use crate::groups::Groups;
+use crate::memory::Memory;
+use crate::plane::{Applied, Failure, Grace, Occupancy, Plane, PlaneError};
+use crate::routes::{Misfit, Routes};
+use crate::tables::{Full, Tables};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use thalweg_abi::{GroupId, IlmWord, LinkRow, SettingsRow, TableId, VrfId, link::VLANS_PER_PAGE};
+use thalweg_wire::{Prefix4, Prefix6};
+
+/// Keeps the tables in [`Memory`] by plans; readers may use them at any moment.
+///
+/// The memory must be zero at first: a writer does not read back what another has left there.
+/// A plan is in force when [`Plane::apply`] returns. What it has replaced is not used again before
+/// a grace period, which is waited for when room or a number runs out, not after every plan.
+pub struct Writer {
+    tables: Tables,
+    routes4: Routes<Fib4>,
+    routes6: Routes<Fib6>,
+    groups: Groups,
+}
+
+impl Writer {
+    /// A writer over zeroed memory whose readers `grace` waits for.
+    pub fn new(memory: Memory, grace: Box<dyn Grace>) -> Self {
+        let vrfs = memory.cells(TableId::Vrfs);
+        let groups = memory.cells(TableId::Groups);
+        let nexthops = memory.cells(TableId::NextHops);
+        Self {
+            tables: Tables::new(memory, grace),
+            routes4: Routes::new(vrfs),
+            routes6: Routes::new(vrfs),
+            groups: Groups::new(groups, nexthops),
+        }
+    }
+
+    /// The memory that the writer writes.
+    pub fn memory(&self) -> &Memory {
+        self.tables.memory()
+    }
+
+    /// The IPv4 routes of a VRF in force, in the order of addresses.
+    pub fn routes4(&self, vrf: VrfId) -> impl Iterator<Item = (Prefix4, GroupId)> {
+        self.routes4.rib(vrf).into_iter().flat_map(|rib| rib.iter())
+    }
+
+    /// The IPv6 routes of a VRF in force, in the order of addresses.
+    pub fn routes6(&self, vrf: VrfId) -> impl Iterator<Item = (Prefix6, GroupId)> {
+        self.routes6.rib(vrf).into_iter().flat_map(|rib| rib.iter())
+    }
+
+    /// The longest prefix in force that contains an address, and its group.
+    pub fn lookup4(&self, vrf: VrfId, address: Ipv4Addr) -> Option<(Prefix4, GroupId)> {
+        self.routes4.rib(vrf)?.longest(address.to_bits(), 32)
+    }
+
+    /// The longest prefix in force that contains an address, and its group.
+    pub fn lookup6(&self, vrf: VrfId, address: Ipv6Addr) -> Option<(Prefix6, GroupId)> {
+        self.routes6.rib(vrf)?.longest(address.to_bits(), 128)
+    }
+
+    /// Waits for all readers and frees everything that plans have replaced so far.
+    pub fn settle(&mut self) {
+        self.tables.settle();
+    }
+
+    fn set_label(&mut self, label: u32, word: IlmWord) -> Result<(), Full> {
+        if word.is_forward() && !self.groups.usable(GroupId(word.group())) {
+            return Err(Full::beyond(TableId::Groups));
+        }
+        let old = self.memory().u64(TableId::Lfib, label);
+        let old = IlmWord(old.ok_or(Full::beyond(TableId::Lfib))?);
+        self.tables.set_row(TableId::Lfib, label, &word.0)?;
+        for (word, more) in [(word, true), (old, false)] {
+            if word.is_forward() {
+                self.groups.use_group(GroupId(word.group()), more);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_vlan(&mut self, page: u32, vid: u16, link: u32) -> Result<(), Full> {
+        let beyond = Full::beyond(TableId::Vlans);
+        let vid = u32::from(vid);
+        let cell = page.checked_mul(VLANS_PER_PAGE).and_then(|first| first.checked_add(vid));
+        let cell = cell.filter(|_| vid < VLANS_PER_PAGE).ok_or(beyond)?;
+        let old = self.memory().u32(TableId::Vlans, cell).ok_or(beyond)?;
+        self.memory().set_u32(TableId::Vlans, cell, link);
+        self.tables.count(TableId::Vlans, old != 0, link != 0);
+        Ok(())
+    }
+
+    fn set_own(&mut self, words: &[u64]) -> Result<(), Full> {
+        if words.len() > self.memory().cells(TableId::Own) as usize {
+            return Err(Full::beyond(TableId::Own));
+        }
+        for (index, word) in (0..).zip(words) {
+            self.tables.set_row(TableId::Own, index, word)?;
+        }
+        Ok(())
+    }
+
+    /// Applies one change that is neither a route nor a removal.
+    fn set(&mut self, change: &Change) -> Result<(), Full> {
+        match change {
+            Change::Settings(row) => {
+                let generation = self.settings().map_or(0, |old| old.generation);
+                let row = SettingsRow { generation, ..*row };
+                self.tables.set_row(TableId::Settings, 0, &row)
+            }
+            Change::Link(index, row) => self.tables.set_row::<LinkRow>(TableId::Links, *index, row),
+            Change::Vlan { page, vid, link } => self.set_vlan(*page, *vid, *link),
+            Change::NextHop(id, row) => self.groups.set_nexthop(&mut self.tables, *id, row),
+            Change::Group(id, members) => self.groups.set_group(&mut self.tables, *id, members),
+            Change::Label(label, word) => self.set_label(*label, *word),
+            Change::Own(words) => self.set_own(words),
+            Change::FreeGroup(id) => match self.groups.free_group(&mut self.tables, *id) {
+                true => Ok(()),
+                false => Err(Full::beyond(TableId::Groups)),
+            },
+            Change::Route4(..) | Change::Route6(..) | Change::FreeNextHop(_) => Ok(()),
+        }
+    }
+
+    fn failure(&self, change: Change, full: Full) -> Failure {
+        let Occupancy { table, used, capacity, .. } = self.tables.occupancy(full.table);
+        Failure { change, table, used, capacity }
+    }
+
+    fn settings(&self) -> Option<SettingsRow> {
+        self.memory().row(TableId::Settings, 0)
+    }
+
+    /// Says that the image with this number is in force.
+    fn set_generation(&mut self, generation: u64) {
+        if let Some(old) = self.settings()
+            && old.generation != generation
+        {
+            let row = SettingsRow { generation, ..old };
+            let _ = self.tables.set_row(TableId::Settings, 0, &row);
+        }
+    }
+}
+
+impl Plane for Writer {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        self.tables.begin();
+        let mut failures = Vec::new();
+        let mut freed = Vec::new();
+        let mut rest = &plan.changes[..];
+        while let Some(first) = rest.first() {
+            let mut taken = 1;
+            match first {
+                Change::Route4(..) => {
+                    let batch = run(rest, route4);
+                    taken = batch.len();
+                    let misfits = self.routes4.apply(&mut self.tables, &mut self.groups, batch);
+                    failures.extend(misfits.into_iter().map(|misfit| {
+                        let Misfit { vrf, prefix, group, full } = misfit;
+                        self.failure(Change::Route4(vrf, prefix, group), full)
+                    }));
+                }
+                Change::Route6(..) => {
+                    let batch = run(rest, route6);
+                    taken = batch.len();
+                    let misfits = self.routes6.apply(&mut self.tables, &mut self.groups, batch);
+                    failures.extend(misfits.into_iter().map(|misfit| {
+                        let Misfit { vrf, prefix, group, full } = misfit;
+                        self.failure(Change::Route6(vrf, prefix, group), full)
+                    }));
+                }
+                Change::FreeNextHop(id) => freed.push(*id),
+                change => {
+                    if let Err(full) = self.set(change) {
+                        failures.push(self.failure(change.clone(), full));
+                    }
+                }
+            }
+            rest = &rest[taken..];
+        }
+        for id in self.groups.free_nexthops(&mut self.tables, &freed) {
+            let full = Full::beyond(TableId::NextHops);
+            failures.push(self.failure(Change::FreeNextHop(id), full));
+        }
+        self.set_generation(plan.generation);
+        self.tables.tidy();
+        Ok(Applied { failures })
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        TableId::ALL.map(|table| self.tables.occupancy(table)).to_vec()
+    }
+}
+
+/// The changes at the front of `changes` that are of one kind.
+fn run<T>(changes: &[Change], kind: impl Fn(&Change) -> Option<T>) -> Vec<T> {
+    changes.iter().map_while(kind).collect()
+}
+
+fn route4(change: &Change) -> Option<(VrfId, Prefix4, GroupId)> {
+    match change {
+        Change::Route4(vrf, prefix, group) => Some((*vrf, *prefix, *group)),
+        _ => None,
+    }
+}
+
+fn route6(change: &Change) -> Option<(VrfId, Prefix6, GroupId)> {
+    match change {
+        Change::Route6(vrf, prefix, group) => Some((*vrf, *prefix, *group)),
+        _ => None,
+    }
+}

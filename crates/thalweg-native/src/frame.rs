@@ -1,0 +1,73 @@
+//! A frame in a vector.
+
+use thalweg_core::{Frame, Offset};
+use thalweg_wire::Header;
+
+/// Octets kept free in front, like the kernel's headroom for XDP.
+const HEADROOM: usize = 256;
+
+/// A frame in a vector, with headroom like a kernel buffer's.
+#[derive(Clone, Debug)]
+pub struct VecFrame {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl VecFrame {
+    /// A copy of a frame.
+    pub fn new(frame: &[u8]) -> Self {
+        let mut bytes = vec![0; HEADROOM];
+        bytes.extend_from_slice(frame);
+        Self { bytes, start: HEADROOM }
+    }
+
+    /// The frame as it is now.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// The frame as it is now.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.drain(..self.start);
+        self.bytes
+    }
+}
+
+impl Frame for VecFrame {
+    fn octets(&self) -> u32 {
+        (self.bytes.len() - self.start) as u32
+    }
+
+    fn header<H: Header>(&self, at: Offset) -> Option<&H> {
+        let from = self.bytes.get(self.start + at.get() as usize..)?;
+        H::ref_from_prefix(from).ok().map(|(header, _)| header)
+    }
+
+    fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H> {
+        let from = self.bytes.get_mut(self.start + at.get() as usize..)?;
+        H::mut_from_prefix(from).ok().map(|(header, _)| header)
+    }
+
+    fn grow_head(&mut self, by: u32) -> bool {
+        let Some(start) = self.start.checked_sub(by as usize) else { return false };
+        self.start = start;
+        true
+    }
+
+    fn shrink_head(&mut self, by: u32) -> bool {
+        // The kernel refuses to leave less than an Ethernet header (`bpf_xdp_adjust_head`).
+        if (by + 14) > self.octets() {
+            return false;
+        }
+        self.start += by as usize;
+        true
+    }
+
+    fn set_octets(&mut self, octets: u32) -> bool {
+        if octets < 14 {
+            return false;
+        }
+        self.bytes.resize(self.start + octets as usize, 0);
+        true
+    }
+}

@@ -1,0 +1,187 @@
+//! Loads the object: maps of the wanted sizes, both programs, tables mapped into this process.
+
+use crate::counters::{self, Counts};
+use crate::raw::Mapping;
+use aya::maps::{Map, MapError};
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+use thalweg_abi::TableId;
+use thalweg_abi::meter::CLASSES;
+use thalweg_image::{Capacity, Memory, Region};
+
+/// The two programs of the object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Program {
+    /// At the XDP hook.
+    Xdp,
+    /// At the tc hook.
+    Tc,
+}
+
+impl Program {
+    /// Name of the program in the object and, cut to 15 octets, in the kernel.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "thalweg_xdp",
+            Self::Tc => "thalweg_tc",
+        }
+    }
+}
+
+/// Why the object could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The loader or the kernel refused the object.
+    #[error(
+        "the kernel refused the eBPF object: {0}; `thalweg run` needs CAP_BPF and CAP_NET_ADMIN"
+    )]
+    Object(#[from] EbpfError),
+    /// The kernel refused a program: its verifier's words are in the source.
+    #[error("the kernel refused program {0}: {1}")]
+    Program(&'static str, #[source] ProgramError),
+    /// The object lacks something this loader expects.
+    #[error("the eBPF object has no {0}; it belongs to another version")]
+    Missing(&'static str),
+    /// A table could not be mapped.
+    #[error("table {table} cannot be mapped ({bytes} octets): {source}")]
+    Mapping {
+        /// Name of the table.
+        table: &'static str,
+        /// Size asked for.
+        bytes: usize,
+        /// The kernel's words.
+        source: io::Error,
+    },
+    /// A map could not be read.
+    #[error("counters cannot be read: {0}")]
+    Map(#[from] MapError),
+}
+
+/// The object in the kernel, with its tables mapped.
+pub struct Loaded {
+    pub(crate) ebpf: Ebpf,
+    memory: Memory,
+}
+
+/// One test run of a program.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The hook's return code.
+    pub code: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+    /// Mean time of one repetition.
+    pub duration: Duration,
+}
+
+impl Loaded {
+    /// Loads `object` with tables of `capacity`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: rights, verifier, memory.
+    pub fn load(object: &[u8], capacity: &Capacity) -> Result<Self, LoadError> {
+        let mut loader = EbpfLoader::new();
+        for table in TableId::ALL {
+            loader.map_max_entries(table.name(), capacity.rows(table).max(1));
+        }
+        loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
+        let mut ebpf = loader.load(object)?;
+        program::<Xdp>(&mut ebpf, Program::Xdp)?
+            .load()
+            .map_err(|e| LoadError::Program(Program::Xdp.name(), e))?;
+        program::<SchedClassifier>(&mut ebpf, Program::Tc)?
+            .load()
+            .map_err(|e| LoadError::Program(Program::Tc.name(), e))?;
+        let memory = map_tables(&ebpf, capacity)?;
+        Ok(Self { ebpf, memory })
+    }
+
+    /// The tables: this process writes, the programs read.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Frames and octets by verdict since the object was loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Map`].
+    pub fn counts(&self) -> Result<Counts, LoadError> {
+        let map = self.ebpf.map("counters").ok_or(LoadError::Missing("counters"))?;
+        Ok(counters::read(map)?)
+    }
+
+    /// Runs a program on a frame that arrives at the link with index `device`, which must exist in
+    /// this network namespace (`BPF_PROG_TEST_RUN`).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Program`] with the kernel's words, for example for frames below 14 octets.
+    pub fn test_run(
+        &mut self,
+        which: Program,
+        frame: &[u8],
+        device: u32,
+        repeat: u32,
+    ) -> Result<Run, LoadError> {
+        let mut out = vec![0u8; frame.len() + 512];
+        let context = match which {
+            Program::Xdp => xdp_context(frame.len() as u32, device),
+            Program::Tc => tc_context(device),
+        };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = match which {
+            Program::Xdp => program::<Xdp>(&mut self.ebpf, which)?.test_run(options),
+            Program::Tc => program::<SchedClassifier>(&mut self.ebpf, which)?.test_run(options),
+        }
+        .map_err(|e| LoadError::Program(which.name(), e))?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Run { code: result.return_value, frame: out, duration: result.duration })
+    }
+}
+
+/// `struct xdp_md` (include/uapi/linux/bpf.h): data, data_end, data_meta, ingress_ifindex,
+/// rx_queue_index, egress_ifindex.
+fn xdp_context(len: u32, device: u32) -> Vec<u8> {
+    [0, len, 0, device, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// `struct __sk_buff` up to `ifindex`, its eleventh word.
+fn tc_context(device: u32) -> Vec<u8> {
+    let mut words = [0u32; 11];
+    words[10] = device;
+    words.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+pub(crate) fn program<P>(ebpf: &mut Ebpf, which: Program) -> Result<&mut P, LoadError>
+where
+    for<'a> &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(which.name()).ok_or(LoadError::Missing(which.name()))?;
+    program.try_into().map_err(|e| LoadError::Program(which.name(), e))
+}
+
+fn map_tables(ebpf: &Ebpf, capacity: &Capacity) -> Result<Memory, LoadError> {
+    let mut regions: Vec<Region> = Vec::with_capacity(TableId::ALL.len());
+    for table in TableId::ALL {
+        let Some(Map::Array(map)) = ebpf.map(table.name()) else {
+            return Err(LoadError::Missing(table.name()));
+        };
+        let bytes = capacity.rows(table).max(1) as usize * table.row_bytes();
+        let mapping = Mapping::new(map.fd().as_fd(), bytes)
+            .map_err(|source| LoadError::Mapping { table: table.name(), bytes, source })?;
+        regions.push(Arc::new(mapping));
+    }
+    Ok(Memory::from_regions(|table| regions[table as usize].clone()))
+}
