@@ -10,7 +10,7 @@ mod frame;
 mod maps;
 mod stages;
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -44,8 +44,9 @@ pub fn thalweg_tc(context: TcContext) -> i32 {
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
         Kind::Forward | Kind::Answer => redirect(&outcome) as i32,
-        Kind::Drop => TC_ACT_SHOT as i32,
-        _ => TC_ACT_OK as i32,
+        Kind::Drop => TC_ACT_SHOT,
+        // The frame stays the kernel's, and programs behind this one see it, too.
+        _ => TC_ACT_UNSPEC,
     }
 }
 

@@ -9,8 +9,10 @@ use crate::frame::{TcFrame, XdpFrame};
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
+use thalweg_core::fast::fast;
 use thalweg_core::{
-    Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, decide, parse,
+    Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, decide,
+    parse,
 };
 
 /// What a stage answers when it was given no memory; callers never do that.
@@ -29,11 +31,16 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $answer:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $fast:ident, $parse:ident, $forward:ident, $answer:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
         impl Stages for $stages {
+            #[inline(always)]
+            fn fast(&mut self, arrival: Arrival) -> Outcome {
+                Outcome::from_number($fast(self.0, arrival.device))
+            }
+
             #[inline(always)]
             fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
                 Verdict::from_number($parse(self.0, packet))
@@ -64,6 +71,12 @@ macro_rules! stages {
             fn zero(&self) -> u64 {
                 MapCells.blur(0)
             }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $fast(context: *mut $context, device: u32) -> u64 {
+            fast(&mut $frame(context), &MapCells, Arrival { device }).to_number()
         }
 
         #[unsafe(no_mangle)]
@@ -112,6 +125,7 @@ stages!(
     XdpStages,
     xdp_md,
     |context| XdpFrame::new(XdpContext::new(context)),
+    xdp_fast,
     xdp_parse,
     xdp_forward,
     xdp_answer
@@ -120,6 +134,7 @@ stages!(
     TcStages,
     __sk_buff,
     |context| TcFrame::new(TcContext::new(context)),
+    tc_fast,
     tc_parse,
     tc_forward,
     tc_answer

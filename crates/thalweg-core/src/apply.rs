@@ -87,7 +87,7 @@ fn ethertype(packet: &Packet, pushes: u32, bottom: bool) -> Option<EtherType> {
 
 /// Writes TTL and class into the header that stays on top of the payload.
 #[inline(always)]
-fn inner<F: Frame>(frame: &mut F, packet: &Packet, decision: &Decision, pushes: u32) {
+pub fn inner<F: Frame>(frame: &mut F, packet: &Packet, decision: &Decision, pushes: u32) {
     // A swap leaves what is below it alone.
     if decision.write() & write::SWAP != 0 && pushes > 0 {
         return;

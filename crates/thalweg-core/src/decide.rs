@@ -23,7 +23,12 @@ pub mod write {
     pub const SWAP: u8 = 8;
     /// IP is what follows the pushed labels: the last of them is the bottom of the stack.
     pub const BOTTOM: u8 = 16;
+    /// The label came off in the pipe model.
+    pub const PIPE: u8 = 32;
 }
+
+/// The verdict of a packet that leaves by its label.
+pub const LABEL: Verdict = Verdict::forward(Reason::Label);
 
 /// What happens to a packet, as data: [`crate::apply`] carries it out.
 ///
@@ -94,6 +99,29 @@ pub fn decide<C: Cells>(packet: &Packet, cells: &C) -> Decision {
     decision
 }
 
+/// Decides an IP packet from no label path that needs no look at its source and stays in its VRF. The
+/// verdict of any other is not [`thalweg_abi::Kind::Forward`].
+#[inline(always)]
+pub fn decide_plain<C: Cells>(packet: &Packet, cells: &C) -> Decision {
+    let mut decision = Decision::new(packet);
+    if admit::is_plain(packet, cells)
+        && let ControlFlow::Break(verdict) = plain_steps(&mut decision, packet, cells)
+    {
+        decision.verdict = verdict;
+    }
+    decision
+}
+
+#[inline(always)]
+fn plain_steps<C: Cells>(
+    decision: &mut Decision,
+    packet: &Packet,
+    cells: &C,
+) -> ControlFlow<Verdict> {
+    route::step(decision, packet, cells)?;
+    route::next_hop_here(decision, packet, cells)
+}
+
 #[inline(always)]
 fn steps<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
     if packet.depth() > 0 {
@@ -111,6 +139,6 @@ fn steps<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Contr
 #[inline(always)]
 fn join<C: Cells>(decision: &mut Decision, cells: &C) {
     decision.pops = cells.blur(decision.pops) & 0xf;
-    decision.write = cells.blur(decision.write) & 0x1f;
+    decision.write = cells.blur(decision.write) & 0x3f;
     decision.group = cells.blur(decision.group) & 0xffff;
 }

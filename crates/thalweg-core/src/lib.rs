@@ -14,6 +14,7 @@ pub mod answer;
 pub mod apply;
 pub mod cells;
 pub mod decide;
+pub mod fast;
 pub mod fib;
 pub mod frame;
 pub mod hash;
@@ -45,6 +46,8 @@ pub struct Outcome {
 /// [`Direct`] calls them. In the kernel each stage is a function that the verifier checks on its own,
 /// once, so that the paths through one stage do not multiply with those through the next.
 pub trait Stages {
+    /// Forwards a frame of the common cases; [`fast::fast`].
+    fn fast(&mut self, arrival: Arrival) -> Outcome;
     /// Reads the frame into `packet`; [`parse`].
     fn parse(&mut self, packet: &mut Packet) -> Option<Verdict>;
     /// Decides it; [`decide`].
@@ -68,6 +71,10 @@ pub struct Direct<'a, F, C> {
 }
 
 impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
+    fn fast(&mut self, arrival: Arrival) -> Outcome {
+        fast::fast(self.frame, self.cells, arrival)
+    }
+
     fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
         parse(self.frame, self.cells, packet).break_value()
     }
@@ -94,11 +101,20 @@ impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
 }
 
 /// Takes one frame through the data plane and leaves it rewritten, ready for its verdict.
+#[inline(always)]
+pub fn process<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
+    match stages.fast(arrival) {
+        outcome if outcome.device != 0 => outcome,
+        _ => pipeline(stages, arrival),
+    }
+}
+
+/// The full pipeline, for every frame there is.
 ///
 /// A packet that is owed an ICMP error becomes that error, which is then decided like any packet of
 /// this router: hence at most two rounds.
 #[inline(always)]
-pub fn process<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
+pub fn pipeline<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
     let mut packet = Packet::new(arrival, stages.zero());
     let verdict = match stages.parse(&mut packet) {
         Some(verdict) => verdict,

@@ -3,8 +3,8 @@
 //! Only what a router must check is checked (RFC 1812 §5.2.2, RFC 8200); everything else about a
 //! packet is its receiver's business.
 
-mod ipv4;
-mod ipv6;
+pub(crate) mod ipv4;
+pub(crate) mod ipv6;
 mod mpls;
 
 use crate::cells::Cells;

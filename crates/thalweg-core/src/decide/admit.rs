@@ -16,16 +16,33 @@ pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Co
     if packet.has(flag::OWN) {
         return ControlFlow::Continue(());
     }
-    match packet.family() {
-        4 => addresses4(packet)?,
-        6 => addresses6(packet)?,
-        _ => return ControlFlow::Break(Verdict::drop(Reason::MplsPayload)),
+    addresses(packet)?;
+    if may_be_own(packet, cells) {
+        not_own(decision, packet, cells)?;
     }
-    not_own(decision, packet, cells)?;
-    if packet.link_has(link::flag::RPF_STRICT | link::flag::RPF_LOOSE) {
+    if packet.link_has(CHECKED) {
         reverse_path(decision, packet, cells)?;
     }
     ControlFlow::Continue(())
+}
+
+/// Whether the addresses make sense, and nothing else has to be looked at: what [`step`] comes to
+/// without a look-up of the source.
+#[inline(always)]
+pub fn is_plain<C: Cells>(packet: &Packet, cells: &C) -> bool {
+    addresses(packet).is_continue() && !may_be_own(packet, cells) && !packet.link_has(CHECKED)
+}
+
+/// Links that check sources.
+const CHECKED: u32 = link::flag::RPF_STRICT | link::flag::RPF_LOOSE;
+
+#[inline(always)]
+fn addresses(packet: &Packet) -> ControlFlow<Verdict> {
+    match packet.family() {
+        4 => addresses4(packet),
+        6 => addresses6(packet),
+        _ => ControlFlow::Break(Verdict::drop(Reason::MplsPayload)),
+    }
 }
 
 /// RFC 1812 §5.3.7, RFC 6890; multicast and broadcast are the kernel's.
@@ -95,16 +112,18 @@ pub const fn is_link_local([high, _]: [u64; 2]) -> bool {
     high >> 54 == 0x3fa
 }
 
-/// An own address as the source of a frame from a wire is a lie or a loop (RFC 1812 §5.3.7). The bit
-/// set says "perhaps", the FIB says yes or no.
+/// Whether the source may be an own address: the bit set says "no" or "perhaps".
 #[inline(always)]
-fn not_own<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+fn may_be_own<C: Cells>(packet: &Packet, cells: &C) -> bool {
     let [high, low] = packet.source;
     let bit = if packet.family() == 4 { own::bit4(low as u32) } else { own::bit6(high, low) };
-    if cells.own(bit / 64) >> (bit % 64) & 1 == 0 {
-        return ControlFlow::Continue(());
-    }
-    let group = source_group(decision.vrf(), packet, cells);
+    cells.own(bit / 64) >> (bit % 64) & 1 != 0
+}
+
+/// An own address as the source of a frame from a wire is a lie or a loop (RFC 1812 §5.3.7).
+#[inline(always)]
+fn not_own<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+    let group = source_group(cells, decision.vrf(), packet.family(), packet.source);
     let word = cells.group(group);
     let kind = cells.nexthop(word.first()).map_or(0, |row| row.kind);
     if word.exists() && !word.has_buckets() && kind == nexthop::kind::DELIVER {
@@ -115,10 +134,10 @@ fn not_own<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> Control
 
 /// A function of its own in the kernel: rare, and large where it would be repeated.
 #[inline(never)]
-fn source_group<C: Cells>(vrf: u32, packet: &Packet, cells: &C) -> u32 {
-    match packet.family() {
-        4 => fib::route4(cells, vrf, packet.source[1] as u32),
-        _ => fib::route6(cells, vrf, packet.source),
+fn source_group<C: Cells>(cells: &C, vrf: u32, family: u8, source: [u64; 2]) -> u32 {
+    match family {
+        4 => fib::route4(cells, vrf, source[1] as u32),
+        _ => fib::route6(cells, vrf, source),
     }
 }
 
@@ -128,7 +147,7 @@ fn reverse_path<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> Co
     if packet.family() == 6 && is_link_local(packet.source) {
         return ControlFlow::Continue(());
     }
-    let group = source_group(decision.vrf(), packet, cells);
+    let group = source_group(cells, decision.vrf(), packet.family(), packet.source);
     let word = cells.group(group);
     let first = if word.has_buckets() { cells.bucket(word.first()) } else { word.first() };
     let usable = word.exists() && cells.nexthop(first).is_some_and(|row| leads_back(&row));

@@ -111,16 +111,15 @@ fn special(label: u32, packet: &Packet) -> ControlFlow<Verdict, IlmWord> {
 /// Takes the top label off, and an entropy pair that it exposes (RFC 6790 §4.2).
 #[inline(always)]
 fn pop(at: Cursor, packet: &Packet, word: IlmWord, label: u32) -> Cursor {
-    let mut pops = at.pops + 1;
-    if label == reserved::ENTROPY {
-        pops += 1;
-    } else if !is_bottom(packet, pops) && packet.entry(pops) >> 12 == reserved::ENTROPY {
-        pops += 2;
-    }
+    let pops = match label {
+        reserved::ENTROPY => at.pops + 2,
+        _ => below(packet, at.pops + 1),
+    };
     Cursor { pops, pipe: word.flags() & IlmWord::PIPE != 0, ..at }
 }
 
-/// The packet leaves by a label's group: swapped, swapped and pushed, or with its label off.
+/// The packet leaves by a label's group: swapped, swapped and pushed, or (see [`uncover`]) with its
+/// label off.
 #[inline(always)]
 fn forward(decision: &mut Decision, packet: &Packet, at: Cursor) -> ControlFlow<Verdict> {
     if at.pops > packet.depth() {
@@ -128,27 +127,53 @@ fn forward(decision: &mut Decision, packet: &Packet, at: Cursor) -> ControlFlow<
     }
     decision.pops = u64::from(at.pops);
     decision.class = u64::from(at.class);
+    decision.ttl = u64::from(at.ttl.wrapping_sub(1));
+    decision.ip_ttl = packet.ttl;
     decision.write = u64::from(write::SWAP);
+    if at.pipe {
+        decision.write |= u64::from(write::PIPE);
+    }
     if is_bottom(packet, at.pops) {
         decision.write |= u64::from(write::BOTTOM);
     }
     if at.ttl <= 1 {
         return ControlFlow::Break(Verdict::answer(Reason::TtlExpired));
     }
-    decision.ttl = u64::from(at.ttl - 1);
-    decision.ip_ttl = u64::from(packet.ttl());
-    if at.pipe {
+    ControlFlow::Continue(())
+}
+
+/// The next hop pushes nothing, so what lies below the label comes to light: an entropy pair comes off
+/// with it (RFC 6790 §4.2), and in the uniform model the header below takes over TTL and class.
+#[inline(always)]
+pub fn uncover(decision: &mut Decision, packet: &Packet) -> ControlFlow<Verdict> {
+    let pops = below(packet, decision.pops());
+    if pops > packet.depth() {
+        return ControlFlow::Break(too_deep(packet));
+    }
+    decision.pops = u64::from(pops);
+    let bottom = is_bottom(packet, pops);
+    if bottom {
+        decision.write |= u64::from(write::BOTTOM);
+    }
+    if decision.write() & write::PIPE != 0 {
         return ControlFlow::Continue(());
     }
-    // What these write applies only if the next hop pushes nothing.
-    if is_bottom(packet, at.pops) {
+    if bottom {
         decision.write |= u64::from(write::IP_TTL | write::IP_CLASS);
-        decision.ip_ttl =
-            u64::from(if packet.ttl() < decision.ttl() { packet.ttl() } else { decision.ttl() });
+        if decision.ttl < decision.ip_ttl {
+            decision.ip_ttl = decision.ttl;
+        }
     } else {
         decision.write |= u64::from(write::ENTRY);
     }
     ControlFlow::Continue(())
+}
+
+/// Entries that are off when the entropy pair that `pops` exposes, if any, comes off as well.
+#[inline(always)]
+fn below(packet: &Packet, pops: u32) -> u32 {
+    let exposed = !is_bottom(packet, pops) && pops < packet.depth();
+    if exposed && packet.entry(pops) >> 12 == reserved::ENTROPY { pops + 2 } else { pops }
 }
 
 /// The last label is off and the IP header must be routed: its TTL is what the path leaves.

@@ -1,12 +1,13 @@
 //! The route stage: from a destination to a group, from a group to a next hop that can be used.
 
 use super::admit::is_link_local;
-use super::{Decision, write};
+use super::{Decision, label, write};
 use crate::cells::Cells;
 use crate::packet::{Packet, flag};
 use crate::{fib, hash};
 use core::ops::ControlFlow;
-use thalweg_abi::{NextHopRow, Reason, Verdict, link, nexthop};
+use thalweg_abi::link::flag::{DIRECTED_BROADCAST, UP};
+use thalweg_abi::{NextHopRow, Reason, Verdict, nexthop};
 
 /// Finds the group for the destination of an IP packet in `decision.vrf`.
 #[inline(always)]
@@ -41,19 +42,31 @@ pub fn next_hop<C: Cells>(
     packet: &Packet,
     cells: &C,
 ) -> ControlFlow<Verdict> {
-    // A next hop may lead into another VRF, once; a second would be a loop.
-    for _ in 0..2 {
-        let index = member(decision.group(), packet, cells);
-        decision.nexthop = u64::from(index);
-        let Some(row) = cells.nexthop(index) else { break };
-        if row.kind != nexthop::kind::LOOKUP {
-            terminal(packet, &row)?;
-            return usable(decision, packet, cells, row);
-        }
+    let index = member(decision.group(), packet, cells);
+    if let Some(row) = cells.nexthop(index)
+        && row.kind == nexthop::kind::LOOKUP
+    {
+        // A next hop may lead into another VRF, once; a second would be a loop.
         decision.vrf = u64::from(row.link);
         destination(decision, packet, cells)?;
     }
-    ControlFlow::Break(Verdict::drop(Reason::Broken))
+    next_hop_here(decision, packet, cells)
+}
+
+/// As [`next_hop`], but without a way into another VRF.
+#[inline(always)]
+pub fn next_hop_here<C: Cells>(
+    decision: &mut Decision,
+    packet: &Packet,
+    cells: &C,
+) -> ControlFlow<Verdict> {
+    let index = member(decision.group(), packet, cells);
+    decision.nexthop = u64::from(index);
+    let Some(row) = cells.nexthop(index) else {
+        return ControlFlow::Break(Verdict::drop(Reason::Broken));
+    };
+    terminal(packet, &row)?;
+    usable(decision, packet, cells, row)
 }
 
 /// The next hop of a group that the packet's flow belongs to.
@@ -76,7 +89,7 @@ fn usable<C: Cells>(
     row: C::Ref<NextHopRow>,
 ) -> ControlFlow<Verdict> {
     const DOWN: ControlFlow<Verdict> = ControlFlow::Break(Verdict::drop(Reason::LinkDown));
-    let up = |index| cells.link(index).is_some_and(|row| row.flags & link::flag::UP != 0);
+    let up = |index| cells.link(index).is_some_and(|row| row.flags & UP != 0);
     let mut row = row;
     if !up(row.link) {
         decision.nexthop = u64::from(row.backup);
@@ -98,9 +111,7 @@ fn terminal(packet: &Packet, row: &NextHopRow) -> ControlFlow<Verdict> {
     ControlFlow::Break(match row.kind {
         kind::ADJACENT | kind::UNRESOLVED => return ControlFlow::Continue(()),
         kind::DELIVER => Verdict::deliver(Reason::Local),
-        kind::BROADCAST
-            if row.link == packet.link() || packet.link_has(link::flag::DIRECTED_BROADCAST) =>
-        {
+        kind::BROADCAST if row.link == packet.link() || packet.link_has(DIRECTED_BROADCAST) => {
             Verdict::deliver(Reason::Broadcast)
         }
         kind::BROADCAST => Verdict::drop(Reason::NoBroadcast),
@@ -127,6 +138,9 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
     }
     if row.kind == nexthop::kind::UNRESOLVED {
         return ControlFlow::Break(unresolved(packet));
+    }
+    if decision.write() & write::SWAP != 0 && row.labels == 0 {
+        label::uncover(decision, packet)?;
     }
     fits(decision, packet, row)?;
     let reason = if decision.write() & write::SWAP != 0 { Reason::Label } else { Reason::Route };

@@ -8,13 +8,44 @@ use core::ops::ControlFlow;
 use thalweg_abi::{Reason, Verdict, link};
 use thalweg_wire::{Ipv4, U16, U32, checksum};
 
-/// Reads the IPv4 header at `packet.ip()`.
+/// Reads the IPv4 header at `packet.ip` and what follows it.
 #[inline(always)]
 pub fn parse<F: Frame, C: Cells>(
     frame: &F,
     cells: &C,
     packet: &mut Packet,
 ) -> ControlFlow<Verdict> {
+    let sum = fixed(frame, packet)?;
+    let header_len = packet.l4() - packet.ip();
+    if header_len > Ipv4::LEN as u32 {
+        with_options(frame, cells, packet, sum, header_len)?;
+    } else if checksum::fold(sum) != 0xffff {
+        return ControlFlow::Break(Verdict::drop(Reason::Checksum));
+    }
+    ports(frame, packet, packet.l4());
+    measure(frame, packet);
+    ControlFlow::Continue(())
+}
+
+/// Reads the IPv4 header at `packet.ip` and what follows it if it has no options and no fault.
+/// Returns whether that was so.
+#[inline(always)]
+pub fn parse_plain<F: Frame>(frame: &F, packet: &mut Packet) -> bool {
+    let sum = match fixed(frame, packet) {
+        ControlFlow::Continue(sum) => sum,
+        ControlFlow::Break(_) => return false,
+    };
+    if packet.l4() != packet.ip() + Ipv4::LEN as u32 || checksum::fold(sum) != 0xffff {
+        return false;
+    }
+    ports(frame, packet, packet.ip() + Ipv4::LEN as u32);
+    measure(frame, packet);
+    true
+}
+
+/// Reads the fixed header and finds its end. Returns the sum of the fixed part.
+#[inline(always)]
+fn fixed<F: Frame>(frame: &F, packet: &mut Packet) -> ControlFlow<Verdict, u32> {
     let at = packet.ip();
     let Some(ip) = frame.header::<Ipv4>(Offset::new(at)) else {
         return ControlFlow::Break(Verdict::drop(Reason::Truncated));
@@ -33,29 +64,23 @@ pub fn parse<F: Frame, C: Cells>(
     let fragment = ip.fragment.get();
     packet.family = 4;
     packet.len = u64::from(len);
+    packet.l4 = u64::from(at + header_len);
     packet.ttl = u64::from(ip.ttl);
     packet.class = u64::from(ip.tos);
     packet.protocol = u64::from(ip.protocol);
     packet.source = [0, u64::from(ip.source.get())];
     packet.destination = [0, u64::from(ip.destination.get())];
-    if fragment & Ipv4::DF != 0 {
-        packet.flags |= u64::from(flag::DONT_FRAGMENT);
-    }
-    if fragment & (Ipv4::MF | Ipv4::OFFSET) != 0 {
-        packet.flags |= u64::from(flag::FRAGMENT);
-    }
-    if fragment & Ipv4::OFFSET != 0 {
-        packet.flags |= u64::from(flag::LATER_FRAGMENT);
-    }
-    let sum = fixed_sum(ip);
-    if header_len > Ipv4::LEN as u32 {
-        with_options(frame, cells, packet, sum, header_len)?;
-    } else if checksum::fold(sum) != 0xffff {
-        return ControlFlow::Break(Verdict::drop(Reason::Checksum));
-    }
-    ports(frame, packet, at + header_len);
-    measure(frame, packet);
-    ControlFlow::Continue(())
+    packet.flags |= u64::from(flags(fragment));
+    ControlFlow::Continue(fixed_sum(ip))
+}
+
+/// Packet flags of the fragment field.
+#[inline(always)]
+fn flags(fragment: u16) -> u8 {
+    let bit = |set: bool, flag: u8| if set { flag } else { 0 };
+    bit(fragment & Ipv4::DF != 0, flag::DONT_FRAGMENT)
+        | bit(fragment & (Ipv4::MF | Ipv4::OFFSET) != 0, flag::FRAGMENT)
+        | bit(fragment & Ipv4::OFFSET != 0, flag::LATER_FRAGMENT)
 }
 
 /// One's complement sum of the fixed header.

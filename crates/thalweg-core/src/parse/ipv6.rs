@@ -13,13 +13,45 @@ use thalweg_wire::{Ipv6, U16};
 /// Extension headers that are followed at most; behind more, a packet simply has no ports.
 const MAX_EXTENSIONS: u32 = 6;
 
-/// Reads the IPv6 header at `packet.ip()`.
+/// Reads the IPv6 header at `packet.ip` and what follows it.
 #[inline(always)]
 pub fn parse<F: Frame, C: Cells>(
     frame: &F,
     cells: &C,
     packet: &mut Packet,
 ) -> ControlFlow<Verdict> {
+    fixed(frame, packet)?;
+    let mut l4 = packet.ip() + Ipv6::LEN as u32;
+    if is_extension(packet.protocol()) {
+        let walked = extensions(frame, cells, l4, packet.protocol());
+        packet.protocol = u64::from(walked as u8);
+        packet.flags |= u64::from((walked >> 8) as u8 & (flag::FRAGMENT | flag::LATER_FRAGMENT));
+        l4 = walked >> 16;
+        if walked >> 8 & ALERT != 0 {
+            return ControlFlow::Break(Verdict::punt(Reason::RouterAlert));
+        }
+    }
+    if l4 != 0 {
+        ports(frame, packet, l4);
+    }
+    measure(frame, packet);
+    ControlFlow::Continue(())
+}
+
+/// Reads the IPv6 header at `packet.ip` and what follows it if that is no extension header and there
+/// is no fault. Returns whether that was so.
+#[inline(always)]
+pub fn parse_plain<F: Frame>(frame: &F, packet: &mut Packet) -> bool {
+    if fixed(frame, packet).is_break() || is_extension(packet.protocol()) {
+        return false;
+    }
+    ports(frame, packet, packet.ip() + Ipv6::LEN as u32);
+    measure(frame, packet);
+    true
+}
+
+#[inline(always)]
+fn fixed<F: Frame>(frame: &F, packet: &mut Packet) -> ControlFlow<Verdict> {
     let at = packet.ip();
     let Some(ip) = frame.header::<Ipv6>(Offset::new(at)) else {
         return ControlFlow::Break(Verdict::drop(Reason::Truncated));
@@ -38,23 +70,10 @@ pub fn parse<F: Frame, C: Cells>(
     packet.protocol = u64::from(ip.next_header);
     packet.source = [ip.source[0].get(), ip.source[1].get()];
     packet.destination = [ip.destination[0].get(), ip.destination[1].get()];
-    let mut l4 = at + Ipv6::LEN as u32;
-    if is_extension(packet.protocol()) {
-        let walked = extensions(frame, cells, l4, packet.protocol());
-        packet.protocol = u64::from(walked as u8);
-        packet.flags |= u64::from((walked >> 8) as u8 & (flag::FRAGMENT | flag::LATER_FRAGMENT));
-        l4 = walked >> 16;
-        if walked >> 8 & ALERT != 0 {
-            return ControlFlow::Break(Verdict::punt(Reason::RouterAlert));
-        }
-    }
-    if l4 != 0 {
-        ports(frame, packet, l4);
-    }
-    measure(frame, packet);
     ControlFlow::Continue(())
 }
 
+/// Whether a next header is an extension header that is followed.
 #[inline(always)]
 const fn is_extension(next_header: u8) -> bool {
     matches!(
