@@ -31,14 +31,14 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $fast:ident, $parse:ident, $forward:ident, $answer:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $answer:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
         impl Stages for $stages {
             #[inline(always)]
             fn fast(&mut self, arrival: Arrival) -> Outcome {
-                Outcome::from_number($fast(self.0, arrival.device))
+                fast(&mut $frame(self.0), &MapCells, arrival)
             }
 
             #[inline(always)]
@@ -71,12 +71,6 @@ macro_rules! stages {
             fn zero(&self) -> u64 {
                 MapCells.blur(0)
             }
-        }
-
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $fast(context: *mut $context, device: u32) -> u64 {
-            fast(&mut $frame(context), &MapCells, Arrival { device }).to_number()
         }
 
         #[unsafe(no_mangle)]
@@ -125,7 +119,6 @@ stages!(
     XdpStages,
     xdp_md,
     |context| XdpFrame::new(XdpContext::new(context)),
-    xdp_fast,
     xdp_parse,
     xdp_forward,
     xdp_answer
@@ -134,7 +127,6 @@ stages!(
     TcStages,
     __sk_buff,
     |context| TcFrame::new(TcContext::new(context)),
-    tc_fast,
     tc_parse,
     tc_forward,
     tc_answer

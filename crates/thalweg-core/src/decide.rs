@@ -40,17 +40,45 @@ pub struct Decision {
     pub(crate) group: u64,
     pub(crate) nexthop: u64,
     pub(crate) vrf: u64,
-    pub(crate) pops: u64,
     pub(crate) mtu: u64,
-    pub(crate) write: u64,
-    pub(crate) ttl: u64,
-    pub(crate) class: u64,
-    pub(crate) ip_ttl: u64,
+    /// One octet each: write, ttl, class, ip_ttl, pops. The kernel has 512 octets of stack for all.
+    edit: u64,
     /// What and why.
     pub verdict: Verdict,
 }
 
+macro_rules! edits {
+    ($($(#[doc = $doc:literal])+ $name:ident, $set:ident: $type:ty = $octet:literal;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[inline(always)]
+            pub fn $name(&self) -> $type {
+                (self.edit >> ($octet * 8)) as u8 as $type
+            }
+
+            #[inline(always)]
+            pub(crate) fn $set(&mut self, value: $type) {
+                let rest = self.edit & !(0xff << ($octet * 8));
+                self.edit = rest | u64::from(value as u8) << ($octet * 8);
+            }
+        )+
+    };
+}
+
 impl Decision {
+    edits! {
+        /// Bits of [`write`].
+        write, set_write: u8 = 0;
+        /// TTL for pushed labels and an exposed entry.
+        ttl, set_ttl: u8 = 1;
+        /// Class (3 bits) for pushed labels, an exposed entry or the IP header.
+        class, set_class: u8 = 2;
+        /// TTL for an exposed IP header.
+        ip_ttl, set_ip_ttl: u8 = 3;
+        /// Label stack entries taken off.
+        pops, set_pops: u32 = 4;
+    }
+
     values! {
         /// Group that was chosen, 0 for none.
         group: u32;
@@ -58,34 +86,24 @@ impl Decision {
         nexthop: u32;
         /// VRF of the last lookup.
         vrf: u32;
-        /// Label stack entries taken off.
-        pops: u32;
         /// Largest packet the next hop takes, for "too big" answers; 0 if not known.
         mtu: u32;
-        /// Bits of [`write`].
-        write: u8;
-        /// TTL for pushed labels and an exposed entry.
-        ttl: u8;
-        /// Class (3 bits) for pushed labels, an exposed entry or the IP header.
-        class: u8;
-        /// TTL for an exposed IP header.
-        ip_ttl: u8;
     }
 
     #[inline(always)]
     pub(crate) fn new(packet: &Packet) -> Self {
-        Self {
+        let mut decision = Self {
             group: 0,
             nexthop: 0,
             vrf: packet.vrf,
-            pops: 0,
             mtu: 0,
-            write: 0,
-            ttl: packet.ttl,
-            class: packet.class >> 5,
-            ip_ttl: packet.ttl,
+            edit: 0,
             verdict: Verdict::drop(Reason::Broken),
-        }
+        };
+        decision.set_ttl(packet.ttl());
+        decision.set_ip_ttl(packet.ttl());
+        decision.set_class(packet.class() >> 5);
+        decision
     }
 }
 
@@ -138,7 +156,6 @@ fn steps<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Contr
 /// Makes one path of the many that taking labels off took.
 #[inline(always)]
 fn join<C: Cells>(decision: &mut Decision, cells: &C) {
-    decision.pops = cells.blur(decision.pops) & 0xf;
-    decision.write = cells.blur(decision.write) & 0x3f;
+    decision.edit = cells.blur(decision.edit) & 0x0f_ffff_ff3f;
     decision.group = cells.blur(decision.group) & 0xffff;
 }

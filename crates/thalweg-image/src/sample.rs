@@ -86,20 +86,20 @@ const LENGTHS6: &[(u8, u32)] = &[
     (128, 6),
 ];
 
-/// Lengths of the pools, and how many blocks each has in a full table.
+/// Lengths of the pools, and how many blocks of that length hold longer prefixes in a full table.
 const POOLS4: &[(u8, u32)] =
-    &[(8, 210), (11, 1450), (16, 25398), (18, 64989), (20, 140_640), (24, 451)];
+    &[(8, 215), (11, 1562), (16, 25398), (18, 64989), (20, 140_640), (22, 248_380), (24, 451)];
 const POOLS6: &[(u8, u32)] = &[
     (13, 13),
-    (16, 60),
-    (20, 618),
-    (24, 7267),
-    (28, 18927),
-    (32, 34317),
-    (36, 49728),
-    (40, 70825),
-    (44, 95793),
-    (64, 400),
+    (16, 59),
+    (20, 610),
+    (24, 7224),
+    (28, 18708),
+    (32, 10906),
+    (36, 14590),
+    (40, 19078),
+    (44, 25903),
+    (64, 82),
 ];
 
 /// The blocks in which all IPv6 prefixes lie.
@@ -153,7 +153,7 @@ fn draw(
         tries += 1;
         // A count beyond what the pools can give is filled up with addresses.
         let len = if tries > count * 64 + 1024 { width } else { length(random, lengths, total) };
-        let pool = pools.iter().rev().find(|(size, _)| *size <= len);
+        let pool = pools.iter().rev().find(|(size, _)| *size < len);
         let Some((size, blocks)) = pool.or(pools.first()) else { break };
         let block = blocks[random.below(blocks.len() as u64) as usize];
         table.insert((low(random, block, *size, len.max(*size)) & mask(len), len));

@@ -463,6 +463,9 @@ impl<'a> Tree<'a> {
         same: bool,
         slots: &[Slot; SLOTS],
     ) -> Result<u32, Full> {
+        if was.children == 0 && !slots.iter().any(|slot| matches!(slot, Slot::Node(_))) {
+            return Ok(0);
+        }
         let mut rows = [Node6::default(); SLOTS];
         let (mut len, mut fits) = (0, same);
         for (number, slot) in slots.iter().enumerate() {

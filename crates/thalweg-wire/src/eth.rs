@@ -36,11 +36,12 @@ impl Mac {
         self.0[0] & 1 != 0
     }
 
-    /// The address as a number in the low 48 bits, for one compare instead of six.
+    /// The address as a number in the low 48 bits, for one compare instead of six. The order of the
+    /// octets is the machine's.
     #[inline(always)]
     pub const fn as_u64(&self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        (u16::from_ne_bytes([e, f]) as u64) << 32 | u32::from_ne_bytes([a, b, c, d]) as u64
     }
 }
 

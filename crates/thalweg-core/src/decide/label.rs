@@ -125,16 +125,16 @@ fn forward(decision: &mut Decision, packet: &Packet, at: Cursor) -> ControlFlow<
     if at.pops > packet.depth() {
         return ControlFlow::Break(too_deep(packet));
     }
-    decision.pops = u64::from(at.pops);
-    decision.class = u64::from(at.class);
-    decision.ttl = u64::from(at.ttl.wrapping_sub(1));
-    decision.ip_ttl = packet.ttl;
-    decision.write = u64::from(write::SWAP);
+    decision.set_pops(at.pops);
+    decision.set_class(at.class);
+    decision.set_ttl(at.ttl.wrapping_sub(1));
+    decision.set_ip_ttl(packet.ttl());
+    decision.set_write(write::SWAP);
     if at.pipe {
-        decision.write |= u64::from(write::PIPE);
+        decision.set_write(decision.write() | write::PIPE);
     }
     if is_bottom(packet, at.pops) {
-        decision.write |= u64::from(write::BOTTOM);
+        decision.set_write(decision.write() | write::BOTTOM);
     }
     if at.ttl <= 1 {
         return ControlFlow::Break(Verdict::answer(Reason::TtlExpired));
@@ -150,21 +150,21 @@ pub fn uncover(decision: &mut Decision, packet: &Packet) -> ControlFlow<Verdict>
     if pops > packet.depth() {
         return ControlFlow::Break(too_deep(packet));
     }
-    decision.pops = u64::from(pops);
+    decision.set_pops(pops);
     let bottom = is_bottom(packet, pops);
     if bottom {
-        decision.write |= u64::from(write::BOTTOM);
+        decision.set_write(decision.write() | write::BOTTOM);
     }
     if decision.write() & write::PIPE != 0 {
         return ControlFlow::Continue(());
     }
     if bottom {
-        decision.write |= u64::from(write::IP_TTL | write::IP_CLASS);
-        if decision.ttl < decision.ip_ttl {
-            decision.ip_ttl = decision.ttl;
+        decision.set_write(decision.write() | (write::IP_TTL | write::IP_CLASS));
+        if decision.ttl() < decision.ip_ttl() {
+            decision.set_ip_ttl(decision.ttl());
         }
     } else {
-        decision.write |= u64::from(write::ENTRY);
+        decision.set_write(decision.write() | write::ENTRY);
     }
     ControlFlow::Continue(())
 }
@@ -195,15 +195,15 @@ fn expose(
     if packet.family() != wanted && packet.fault().is_none() {
         return ControlFlow::Break(Verdict::drop(Reason::MplsPayload));
     }
-    decision.pops = u64::from(at.pops);
-    decision.write = u64::from(write::BOTTOM);
+    decision.set_pops(at.pops);
+    decision.set_write(write::BOTTOM);
     // The path's TTL may be spent and the packet still be for this host; the route stage tells.
-    decision.ttl = u64::from(at.ttl);
-    decision.ip_ttl = u64::from(packet.ttl());
+    decision.set_ttl(at.ttl);
+    decision.set_ip_ttl(packet.ttl());
     if !at.pipe {
-        decision.write |= u64::from(write::IP_CLASS);
-        decision.class = u64::from(at.class);
-        decision.ip_ttl = u64::from(if packet.ttl() < at.ttl { packet.ttl() } else { at.ttl });
+        decision.set_write(decision.write() | write::IP_CLASS);
+        decision.set_class(at.class);
+        decision.set_ip_ttl(if packet.ttl() < at.ttl { packet.ttl() } else { at.ttl });
     }
     ControlFlow::Continue(())
 }

@@ -13,7 +13,7 @@ use thalweg_abi::{NextHopRow, Reason, Verdict, nexthop};
 #[inline(always)]
 pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
     if packet.depth() == 0 {
-        decision.write = u64::from(write::BOTTOM);
+        decision.set_write(write::BOTTOM);
     }
     destination(decision, packet, cells)
 }
@@ -164,9 +164,9 @@ fn spend_hop(decision: &mut Decision, packet: &Packet) -> ControlFlow<Verdict> {
     if decision.ip_ttl() <= 1 || packet.depth() > 0 && decision.ttl() <= 1 {
         return ControlFlow::Break(Verdict::answer(Reason::TtlExpired));
     }
-    decision.ip_ttl -= 1;
-    decision.ttl = u64::from(decision.ip_ttl());
-    decision.write |= u64::from(write::IP_TTL);
+    decision.set_ip_ttl(decision.ip_ttl() - 1);
+    decision.set_ttl(decision.ip_ttl());
+    decision.set_write(decision.write() | write::IP_TTL);
     ControlFlow::Continue(())
 }
 

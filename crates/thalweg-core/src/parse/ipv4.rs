@@ -83,20 +83,18 @@ fn flags(fragment: u16) -> u8 {
         | bit(fragment & Ipv4::OFFSET != 0, flag::LATER_FRAGMENT)
 }
 
-/// One's complement sum of the fixed header.
+/// One's complement sum of the fixed header, folded to 16 bits.
+///
+/// The sum does not depend on the order of octets within words, except that it comes out in that
+/// order, too (RFC 1071 §2 (B)): whole words are added as the machine reads them.
 #[inline(always)]
 fn fixed_sum(ip: &Ipv4) -> u32 {
-    let [source, destination] = [ip.source.get(), ip.destination.get()];
-    (u32::from(ip.version_ihl) << 8 | u32::from(ip.tos))
-        + u32::from(ip.total_len.get())
-        + u32::from(ip.id.get())
-        + u32::from(ip.fragment.get())
-        + (u32::from(ip.ttl) << 8 | u32::from(ip.protocol))
-        + u32::from(ip.checksum.get())
-        + (source >> 16)
-        + (source & 0xffff)
-        + (destination >> 16)
-        + (destination & 0xffff)
+    let [a, b, c, d, e]: [[u8; 4]; 5] = zerocopy::transmute!(*ip);
+    let sum = [b, c, d, e].iter().fold(u64::from(u32::from_ne_bytes(a)), |sum, word| {
+        sum + u64::from(u32::from_ne_bytes(*word))
+    });
+    let halves = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    u32::from(u16::from_be(checksum::fold(halves as u32)))
 }
 
 /// What options were found.

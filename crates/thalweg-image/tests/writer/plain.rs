@@ -1,42 +1,10 @@
-//! What the tests share: small tables, and routes kept in the plainest way.
+//! Routes kept in the plainest way, to compare with.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use thalweg_abi::{GroupId, TableId, VrfId};
-use thalweg_image::{Applied, Capacity, Change, Limits, Memory, Plan, Plane, Writer, lookup};
+use thalweg_abi::{GroupId, VrfId};
+use thalweg_image::{Change, Memory, Writer, lookup};
 use thalweg_wire::{Prefix4, Prefix6};
-
-/// Limits that no small test meets.
-pub const LIMITS: Limits = Limits {
-    links: 16,
-    vrfs: 3,
-    ipv4_routes: 1000,
-    ipv6_routes: 1000,
-    labels: 64,
-    nexthops: 64,
-    groups: 600,
-    vlan_links: 1,
-};
-
-/// Tables for [`LIMITS`] with some of them of another size.
-pub fn capacity(cells: &[(TableId, u32)]) -> Capacity {
-    let usual = Capacity::for_limits(&LIMITS);
-    Capacity::new(|table| match cells.iter().find(|(other, _)| *other == table) {
-        Some((_, cells)) => cells.div_ceil(table.cells_per_row() as u32),
-        None => usual.rows(table),
-    })
-}
-
-/// Applies changes as one plan.
-pub fn apply(writer: &mut Writer, changes: Vec<Change>) -> Applied {
-    writer.apply(&Plan { generation: 1, changes }).expect("a writer always works")
-}
-
-/// Cells in use of all tables but the settings, which hold the number of the image.
-pub fn used(writer: &Writer) -> Vec<(TableId, u32)> {
-    let tables = writer.occupancy().into_iter().map(|table| (table.table, table.used));
-    tables.filter(|(table, _)| *table != TableId::Settings).collect()
-}
 
 /// A prefix of either family.
 pub trait Route: Copy + Ord + std::fmt::Debug {
