@@ -15,7 +15,7 @@ use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
-use thalweg_core::{Arrival, Kind, Outcome, process};
+use thalweg_core::{Arrival, Kind, Outcome, Reason, Verdict, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
 #[xdp]
@@ -39,8 +39,16 @@ pub fn thalweg_tc(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let arrival = Arrival { device: unsafe { (*context.skb.skb).ifindex } };
     let octets = context.len();
-    frame::linearize(&context);
-    let outcome = process(&mut TcStages(context.skb.skb), arrival);
+    // The kernel has taken the outer tag out of the frame: only the hook of the sub-interface may
+    // decide what is left.
+    // SAFETY: as above.
+    let tagged = unsafe { (*context.skb.skb).vlan_present } != 0;
+    let outcome = if tagged {
+        Outcome::stop(Verdict::pass(Reason::UnknownVlan))
+    } else {
+        frame::linearize(&context);
+        process(&mut TcStages(context.skb.skb), arrival)
+    };
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
         Kind::Forward | Kind::Answer => redirect(&outcome) as i32,

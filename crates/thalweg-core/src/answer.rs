@@ -36,6 +36,10 @@ pub fn answer<F: Frame, C: Cells>(
     if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) {
         return verdict.with_kind(Kind::Punt);
     }
+    if packet.depth() == 0 && error::is_unresolved(cells, packet) {
+        // The kernel answers in our place and finds out the sender's link address on the way.
+        return verdict.with_kind(Kind::Punt);
+    }
     let error = Error::for_verdict(packet.family(), verdict, mtu);
     let Some(sender) = error::sender(cells, packet) else {
         return verdict.with_kind(Kind::Drop);

@@ -32,7 +32,10 @@ pub fn forward<F: Frame, C: Cells>(
         return dropped(Reason::MplsPayload);
     };
     inner(frame, packet, decision, pushes);
-    trim(frame, packet);
+    // What is under labels is not this router's to measure.
+    if decision.write() & write::SWAP == 0 {
+        trim(frame, packet);
+    }
     // What stands in front of the part that stays, before and after.
     let old = packet.l3() + decision.pops() * 4;
     let tags = u32::from(row.tags);

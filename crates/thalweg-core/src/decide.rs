@@ -4,6 +4,7 @@ mod admit;
 mod label;
 mod route;
 
+pub(crate) use admit::source_group;
 pub use route::pushed;
 
 use crate::cells::Cells;

@@ -33,7 +33,6 @@ pub fn fast<F: Frame, C: Cells>(frame: &mut F, cells: &C, arrival: Arrival) -> O
     let mut packet = Packet::new(arrival, 0);
     packet.link_flags = u64::from(flags);
     packet.vrf = u64::from(row.vrf);
-    packet.l3 = u64::from(LINK_HEADER);
     packet.ip = u64::from(LINK_HEADER);
     match EtherType(ethertype) {
         EtherType::IPV4 if flags & link::flag::IPV4 != 0 => {
@@ -55,7 +54,7 @@ fn ip<F: Frame, C: Cells>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome 
         return UNUSUAL;
     }
     let Some(row) = cells.nexthop(decision.nexthop()) else { return UNUSUAL };
-    if is_dressed(&row) || frame.octets() > LINK_HEADER + packet.len() {
+    if is_dressed(&row) || frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len() {
         return UNUSUAL;
     }
     apply::inner(frame, packet, &decision, 0);

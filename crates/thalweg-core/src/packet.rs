@@ -37,12 +37,10 @@ pub struct Packet {
     pub(crate) link: u64,
     pub(crate) link_flags: u64,
     pub(crate) vrf: u64,
-    pub(crate) l3: u64,
     pub(crate) ip: u64,
     pub(crate) l4: u64,
     pub(crate) depth: u64,
     pub(crate) len: u64,
-    pub(crate) wire_len: u64,
     pub(crate) family: u64,
     pub(crate) ttl: u64,
     pub(crate) class: u64,
@@ -76,19 +74,15 @@ impl Packet {
         link_flags: u32;
         /// VRF of that link.
         vrf: u32;
-        /// Where the label stack or the IP header begins.
-        l3: u32;
         /// Where the IP header begins.
         ip: u32;
         /// Where the L4 header begins; 0 if that could not be found.
         l4: u32;
         /// Label stack entries in front of the IP header that were read.
         depth: u32;
-        /// Octets of the IP packet, header included; 0 if there is none.
+        /// Octets of the IP packet, header included; 0 if there is none. Of a frame that the kernel
+        /// will segment: of one segment with its headers.
         len: u32;
-        /// Octets of the longest packet that will be on the wire: a segment of a frame that the
-        /// kernel will segment, else [`Packet::len`].
-        wire_len: u32;
         /// 4, 6, or 0 if the payload is neither.
         family: u8;
         /// Hops left in the IP header.
@@ -112,12 +106,10 @@ impl Packet {
             link: u64::from(arrival.device),
             link_flags: zero,
             vrf: zero,
-            l3: zero,
             ip: zero,
             l4: zero,
             depth: zero,
             len: zero,
-            wire_len: zero,
             family: zero,
             ttl: zero,
             class: zero,
@@ -135,6 +127,12 @@ impl Packet {
     #[inline(always)]
     pub fn fault(&self) -> Option<Verdict> {
         Verdict::from_number(self.fault as u32)
+    }
+
+    /// Where the label stack, or without one the IP header, begins.
+    #[inline(always)]
+    pub fn l3(&self) -> u32 {
+        self.ip().wrapping_sub(self.depth() * 4)
     }
 
     /// Whether a bit of [`flag`] is set.

@@ -36,7 +36,6 @@ pub fn parse<F: Frame, C: Cells>(
     };
     packet.link_flags = u64::from(row.flags);
     packet.vrf = u64::from(u32::from(row.vrf));
-    packet.l3 = u64::from(at);
     packet.ip = u64::from(at);
     if group {
         packet.flags |= u64::from(flag::LINK_GROUP);
@@ -136,7 +135,6 @@ fn join<C: Cells>(cells: &C, packet: &mut Packet) {
     packet.l4 = cells.blur(packet.l4) & PLACE;
     packet.depth = cells.blur(packet.depth) & 0xf;
     packet.len = cells.blur(packet.len) & 0xffff;
-    packet.wire_len = cells.blur(packet.wire_len) & 0xffff;
     packet.family = cells.blur(packet.family) & 7;
     packet.protocol = cells.blur(packet.protocol) & 0xff;
     packet.flags = cells.blur(packet.flags) & 0xff;
@@ -156,11 +154,9 @@ fn ports<F: Frame>(frame: &F, packet: &mut Packet, at: u32) {
     }
 }
 
-/// How long the packet will be on the wire: a frame that the kernel will segment counts as one of
-/// its segments.
+/// A frame that the kernel will segment counts as one of its segments from here on.
 #[inline(always)]
 fn measure<F: Frame>(frame: &F, packet: &mut Packet) {
-    packet.wire_len = u64::from(packet.len());
     let segment = frame.segment();
     if segment == 0 {
         return;
@@ -173,5 +169,5 @@ fn measure<F: Frame>(frame: &F, packet: &mut Packet) {
         },
         _ => 8,
     };
-    packet.wire_len = u64::from(packet.l4().wrapping_sub(packet.ip()) + header + segment);
+    packet.len = u64::from(packet.l4().wrapping_sub(packet.ip()) + header + segment);
 }

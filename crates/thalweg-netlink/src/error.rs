@@ -26,9 +26,6 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
-    /// The kernel ended a listing early, again and again.
-    #[error("the kernel did not finish listing {0}; try again when fewer changes are under way")]
-    Unfinished(&'static str),
     /// A neighbor could not be asked for or given up.
     #[error("neighbor {address} on link {link}: {error}; {remedy}")]
     Neighbor {

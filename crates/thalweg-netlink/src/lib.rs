@@ -6,11 +6,11 @@
 //! down takes its IPv4 routes along in silence. After such an event the routes in question are read
 //! again and only the difference is told.
 //!
-//! - [`message`]: octets of one netlink message to values, without I/O;
-//! - [`mirror`]: values to updates: what the kernel is known to have, and what of it was told;
+//! - `message`: octets of one netlink message to values, without I/O;
+//! - `mirror`: values to updates: what the kernel is known to have, and what of it was told;
 //! - [`source`]: sockets, dumps, the order of events;
 //! - [`resolver`]: the only writes: asking the kernel to keep a neighbor resolved;
-//! - [`file`]: host state as a YAML file.
+//! - [`mod@file`]: host state as a YAML file.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -83,7 +83,7 @@ pub struct Message<'a> {
     pub kind: u16,
     /// `NLM_F_*`.
     pub flags: u16,
-    /// Number of the request it answers; 0 in notifications.
+    /// Number of the request it answers; in notifications, of the request that caused the event.
     pub sequence: u32,
     /// Family header and attributes.
     pub body: &'a [u8],
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
     /// The first `N` octets, the family header, and the attributes behind it.
     pub fn split<const N: usize>(&self) -> Option<(&'a [u8; N], Attributes<'a>)> {
         let (header, rest) = self.body.split_first_chunk::<N>()?;
-        // Headers are padded to 4 octets, and all but `ndmsg` and `rtmsg` of 12 are multiples.
+        // All family headers are multiples of 4 octets, so attributes follow without padding.
         Some((header, Attributes(rest)))
     }
 

@@ -61,8 +61,6 @@ pub struct Mirror {
     nexthops: Tracked<u32, NextHopObject>,
     routes: Routes,
     epoch: Epoch,
-    /// Whether links were listed: from now on a new one is news.
-    listed_once: bool,
     doubts: BTreeSet<Listing>,
     /// Destinations that replayed events left with several routes.
     manifold: Vec<route::Destination>,
@@ -80,7 +78,7 @@ impl Mirror {
         match (message.kind, listing) {
             (raw::NEWLINK, Listing::Links) => {
                 if let Some(parsed) = link::parse(message) {
-                    self.link(parsed);
+                    self.link(parsed, false);
                 }
             }
             (raw::NEWADDR, Listing::Addresses) => {
@@ -103,7 +101,7 @@ impl Mirror {
             (raw::NEWROUTE, Listing::Routes(scope)) => {
                 if let Some(parsed) = route::parse(message) {
                     let outcome = self.routes.listed(&parsed, scope, epoch);
-                    self.doubt(outcome);
+                    self.note(outcome);
                 }
             }
             _ => {}
@@ -118,7 +116,6 @@ impl Mirror {
                 for index in self.links.unseen(epoch) {
                     self.link_gone(index);
                 }
-                self.listed_once = true;
             }
             Listing::Addresses => {
                 for key in self.addresses.unseen(epoch) {
@@ -144,7 +141,7 @@ impl Mirror {
         match message.kind {
             raw::NEWLINK => {
                 if let Some(parsed) = link::parse(message) {
-                    self.link(parsed);
+                    self.link(parsed, true);
                 }
             }
             raw::DELLINK => {
@@ -197,11 +194,11 @@ impl Mirror {
             false => self.routes.removed(parsed, self.epoch),
         };
         match how {
-            How::Live => self.doubt(outcome),
+            How::Live => self.note(outcome),
             // The listing may have shown already that it is gone.
             How::Replayed if !new => {}
             How::Replayed => {
-                self.doubt(outcome);
+                self.note(outcome);
                 if parsed.destination.v4 && self.routes.is_manifold(&parsed.destination) {
                     self.manifold.push(parsed.destination);
                 }
@@ -215,7 +212,7 @@ impl Mirror {
         for to in std::mem::take(&mut self.manifold) {
             if self.routes.is_manifold(&to) {
                 let scope = Scope { v4: true, table: Some(to.key(0).table), link: None };
-                self.doubt(Outcome::Doubtful(scope));
+                self.note(Outcome::Doubtful(scope));
             }
         }
     }
@@ -223,23 +220,28 @@ impl Mirror {
     /// Sets a link. Where its state changed, the kernel dropped, revived or marked routes and next
     /// hop objects, and tells of some only (`fib_sync_down_dev`, `fib_sync_up`,
     /// `nexthop_flush_dev`).
-    fn link(&mut self, parsed: link::Parsed) {
+    ///
+    /// A link without carrier may have had one for a moment since it was last announced, so any
+    /// event about it counts as a change.
+    fn link(&mut self, parsed: link::Parsed, event: bool) {
         let index = parsed.link.index;
-        let touched = self.links.get(index).map(|old| {
-            old.state != parsed.state
+        let old = self.links.get(index);
+        let touched = old.is_some_and(|old| {
+            (event && !parsed.has_carrier())
+                || old.state != parsed.state
                 || old.link.master != parsed.link.master
                 || old.link.mtu != parsed.link.mtu
         });
-        let lost = self.links.get(index).is_some_and(|old| old.state.0 & !parsed.state.0 != 0);
-        if touched.is_none() && link::is_paired(&parsed.link) && self.listed_once {
+        if old.is_none() && event && link::is_paired(&parsed.link) {
             // Its peer was announced before the two were joined, and is not announced again.
-            self.doubts.insert(Listing::Links);
+            self.doubt(Listing::Links);
         }
+        let down = !parsed.has_carrier();
         self.links.set(index, parsed, self.epoch);
-        if touched == Some(true) {
+        if touched {
             self.doubt_link(index);
         }
-        if lost {
+        if touched && down {
             self.doubt_objects(index);
         }
     }
@@ -248,7 +250,7 @@ impl Mirror {
     fn link_gone(&mut self, index: u32) {
         if !self.links.keys(|_, other| other.link.lower == Some(index)).is_empty() {
             // They go, too, or lose what is below them without a word.
-            self.doubts.insert(Listing::Links);
+            self.doubt(Listing::Links);
         }
         self.links.remove(index);
         for key in self.addresses.keys(|key, _| key.0 == index) {
@@ -261,7 +263,7 @@ impl Mirror {
         self.routes.kill(|b| b.uses(index) && (b.v4 || b.route.nexthops.len() == 1));
         if self.routes.any(|b| b.uses(index)) {
             let scope = Scope { v4: false, table: None, link: None };
-            self.doubts.insert(Listing::Routes(scope));
+            self.doubt(Listing::Routes(scope));
         }
         self.doubt_objects(index);
     }
@@ -286,7 +288,7 @@ impl Mirror {
             let source = Some(address.address);
             if !there && self.routes.any(|b| b.source == source && b.v4 && !is_own(b)) {
                 let scope = Scope { v4: true, table: None, link: None };
-                self.doubts.insert(Listing::Routes(scope));
+                self.doubt(Listing::Routes(scope));
             }
             self.doubt_link(address.link);
         }
@@ -296,7 +298,7 @@ impl Mirror {
         for v4 in [true, false] {
             if self.routes.any(|b| b.v4 == v4 && b.uses(link)) {
                 let scope = Scope { v4, table: None, link: Some(link) };
-                self.doubts.insert(Listing::Routes(scope));
+                self.doubt(Listing::Routes(scope));
             }
         }
     }
@@ -313,11 +315,11 @@ impl Mirror {
         if through.is_empty() {
             return;
         }
-        self.doubts.insert(Listing::NextHops);
+        self.doubt(Listing::NextHops);
         for v4 in [true, false] {
             let has = |b: &route::Body| b.route.object.is_some_and(|id| through.contains(&id));
             if self.routes.any(|b| b.v4 == v4 && has(b)) {
-                self.doubts.insert(Listing::Routes(Scope { v4, table: None, link: None }));
+                self.doubt(Listing::Routes(Scope { v4, table: None, link: None }));
             }
         }
     }
@@ -328,10 +330,16 @@ impl Mirror {
         self.routes.kill(|b| b.route.object == Some(id));
     }
 
-    fn doubt(&mut self, outcome: Outcome) {
+    /// Notes what an outcome asks for.
+    fn note(&mut self, outcome: Outcome) {
         if let Outcome::Doubtful(scope) = outcome {
-            self.doubts.insert(Listing::Routes(scope));
+            self.doubt(Listing::Routes(scope));
         }
+    }
+
+    /// Asks for a listing.
+    pub fn doubt(&mut self, listing: Listing) {
+        self.doubts.insert(listing);
     }
 
     /// Events were lost: nothing is certain any more.

@@ -82,6 +82,9 @@ impl Source {
 
 /// Begins to follow the kernel, in the network namespace of the calling thread.
 ///
+/// Call it inside a tokio runtime with I/O and time enabled; a task there does the work and merges
+/// what the consumer has not taken yet.
+///
 /// # Errors
 ///
 /// [`Error::Socket`] when there are no sockets to be had. Later errors come from [`Source::next`].
@@ -113,8 +116,10 @@ pub async fn snapshot() -> Result<HostState, Error> {
         reader.refresh(doubts, None).await?;
     }
     let mut host = HostState::default();
-    for update in reader.mirror.changes(usize::MAX) {
-        host.apply(update);
+    while reader.mirror.is_touched() {
+        for update in reader.mirror.changes(BACKLOG) {
+            host.apply(update);
+        }
     }
     Ok(host)
 }
@@ -152,7 +157,7 @@ async fn follow(
     out: &mpsc::Sender<Result<Event, Error>>,
     batch: usize,
 ) -> Result<(), Error> {
-    let sink = Sink { out, batch };
+    let sink = Sink { out, batch: batch.max(1) };
     reader.refresh(Listing::everything(), Some(&sink)).await?;
     if sink.flush(&mut reader.mirror).await.is_err() || out.send(Ok(Event::Complete)).await.is_err()
     {
@@ -291,7 +296,9 @@ impl Reader {
                 Listed::Void => return Ok(()),
             }
         }
-        Err(Error::Unfinished(name(listing)))
+        // What was shown holds; what was not shown is asked for again, a little later.
+        self.mirror.doubt(listing);
+        Ok(())
     }
 
     async fn list_once(
@@ -330,9 +337,9 @@ impl Reader {
     async fn read_piece(&mut self) -> Result<Read, Error> {
         self.piece.clear();
         loop {
+            let limit = self.waiting.len() + GULP;
             tokio::select! {
-                biased;
-                read = self.events.read(&mut self.waiting, usize::MAX) => {
+                read = self.events.read(&mut self.waiting, limit) => {
                     self.overrun |= read? == Read::Overrun;
                     if self.waiting.len() > WAITING {
                         self.waiting = Vec::new();
@@ -345,7 +352,6 @@ impl Reader {
     }
 
     fn next_sequence(&mut self) -> u32 {
-        // Events carry 0.
         self.sequence = self.sequence.wrapping_add(1).max(1);
         self.sequence
     }

@@ -29,7 +29,6 @@ const TOS: u8 = 0xc0;
 #[inline(always)]
 fn turn(packet: &mut Packet, sender: [u64; 2]) {
     packet.flags = u64::from(flag::OWN | flag::DONT_FRAGMENT);
-    packet.l3 = u64::from(LINK_HEADER);
     packet.ip = u64::from(LINK_HEADER + packet.depth() * 4);
     packet.ttl = u64::from(TTL);
     packet.class = u64::from(TOS);
@@ -38,8 +37,8 @@ fn turn(packet: &mut Packet, sender: [u64; 2]) {
     packet.ports = 0;
     packet.destination = packet.source;
     packet.source = sender;
-    // The stack starts a new journey (RFC 3032 §2.3.1).
-    packet.stack[0] |= 0xff;
+    // The stack starts a new journey, in the class of the answer (RFC 3032 §2.3.1).
+    packet.stack[0] = packet.stack[0] & !0xe00 | u32::from(TOS >> 5) << 9 | 0xff;
 }
 
 /// Makes `frame` carry the answer to `packet`, and `packet` describe it. False when the frame cannot
@@ -64,7 +63,6 @@ pub fn build<F: Frame, C: Cells>(
         return false;
     }
     packet.len = u64::from(ip_len + ICMP + body);
-    packet.wire_len = packet.len;
     packet.l4 = u64::from(packet.ip() + ip_len);
     stack(frame, packet);
     if packet.depth() > 0 {

@@ -1,10 +1,11 @@
 //! Which error a discarded packet is owed, and from whom.
 
 use crate::cells::Cells;
+use crate::decide::source_group;
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use thalweg_abi::meter::Class;
-use thalweg_abi::{Kind, Reason, Verdict};
+use thalweg_abi::{Kind, Reason, Verdict, nexthop};
 use thalweg_wire::U16;
 use thalweg_wire::icmp::{v4, v6};
 use thalweg_wire::l4::protocol;
@@ -90,6 +91,15 @@ fn is_host(family: u8, [high, low]: [u64; 2]) -> bool {
         return octet != 0 && octet != 127 && octet < 224;
     }
     high >> 56 != 0xff && (high != 0 || low > 1)
+}
+
+/// Whether the way back to the sender ends at a neighbor whose link address is not known.
+#[inline(always)]
+pub fn is_unresolved<C: Cells>(cells: &C, packet: &Packet) -> bool {
+    let group = source_group(cells, packet.vrf(), packet.family(), packet.source);
+    let word = cells.group(group);
+    let kind = cells.nexthop(word.first()).map_or(0, |row| row.kind);
+    word.exists() && !word.has_buckets() && kind == nexthop::kind::UNRESOLVED
 }
 
 /// The address that errors about packets from this link come from; none if it has none of the

@@ -132,9 +132,11 @@ fn not_own<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> Control
     ControlFlow::Continue(())
 }
 
+/// The group that leads back to a source.
+///
 /// A function of its own in the kernel: rare, and large where it would be repeated.
 #[inline(never)]
-fn source_group<C: Cells>(cells: &C, vrf: u32, family: u8, source: [u64; 2]) -> u32 {
+pub fn source_group<C: Cells>(cells: &C, vrf: u32, family: u8, source: [u64; 2]) -> u32 {
     match family {
         4 => fib::route4(cells, vrf, source[1] as u32),
         _ => fib::route6(cells, vrf, source),

@@ -119,6 +119,8 @@ fn terminal(packet: &Packet, row: &NextHopRow) -> ControlFlow<Verdict> {
         kind::UNREACHABLE => Verdict::answer(Reason::Unreachable),
         kind::PROHIBIT => Verdict::answer(Reason::Prohibited),
         kind::THROW => Verdict::answer(Reason::NoRoute),
+        // A second way into another VRF.
+        kind::LOOKUP => Verdict::answer(Reason::NoRoute),
         _ => Verdict::drop(Reason::Broken),
     })
 }
@@ -132,12 +134,13 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
     }
     if decision.write() & write::SWAP == 0 && !packet.has(flag::OWN) {
         if packet.family() == 6 && is_link_local(packet.source) {
-            return ControlFlow::Break(Verdict::answer(Reason::Scope));
+            // Only the kernel can answer to an address that means something on one link alone.
+            return ControlFlow::Break(at_kernel(packet, Reason::Scope));
         }
         spend_hop(decision, packet)?;
     }
     if row.kind == nexthop::kind::UNRESOLVED {
-        return ControlFlow::Break(unresolved(packet));
+        return ControlFlow::Break(at_kernel(packet, Reason::Unresolved));
     }
     if decision.write() & write::SWAP != 0 && row.labels == 0 {
         label::uncover(decision, packet)?;
@@ -147,14 +150,10 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
     ControlFlow::Break(Verdict::forward(reason))
 }
 
-/// The kernel resolves neighbors for packets it can read, which it cannot behind labels.
+/// An exception for the kernel, if it can read the packet, which it cannot behind labels.
 #[inline(always)]
-fn unresolved(packet: &Packet) -> Verdict {
-    if packet.depth() == 0 {
-        Verdict::punt(Reason::Unresolved)
-    } else {
-        Verdict::drop(Reason::Unresolved)
-    }
+fn at_kernel(packet: &Packet, reason: Reason) -> Verdict {
+    if packet.depth() == 0 { Verdict::punt(reason) } else { Verdict::drop(reason) }
 }
 
 /// Takes this router's hop off an IP packet (RFC 1812 §5.3.1, RFC 8200 §3). Behind labels the TTL
@@ -183,7 +182,7 @@ fn fits(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> ControlFl
     let kept = packet.depth().saturating_sub(decision.pops());
     let labels = (pushed(decision, row) + kept) * 4;
     // Behind labels without a readable IP header the length is not known; the link checks it.
-    if packet.wire_len() + labels <= row.mtu || packet.len() == 0 {
+    if packet.len() + labels <= row.mtu || packet.len() == 0 {
         return ControlFlow::Continue(());
     }
     decision.mtu = u64::from(row.mtu.saturating_sub(labels));

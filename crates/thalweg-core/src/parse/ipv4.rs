@@ -126,8 +126,8 @@ fn with_options<F: Frame, C: Cells>(
     })
 }
 
-/// Most options that are looked at; the header has room for 40 of one octet.
-const MAX_OPTIONS: u32 = 20;
+/// Most options that a header has room for: 40, of one octet each.
+const MAX_OPTIONS: u32 = 40;
 
 /// Finishes the header's checksum over `len` octets of options and looks for those that matter
 /// (RFC 791 §3.1).

@@ -33,6 +33,13 @@ pub struct Parsed {
     pub state: (u32, u8),
 }
 
+impl Parsed {
+    /// Whether the link is up with carrier, whatever protocols above it say.
+    pub fn has_carrier(&self) -> bool {
+        self.state.0 == IFF_UP | IFF_RUNNING | IFF_LOWER_UP
+    }
+}
+
 /// Reads a link; `None` for other messages of the same type (bridge ports, wireless events).
 pub fn parse(message: &Message<'_>) -> Option<Parsed> {
     let (header, attributes) = message.split::<16>()?;

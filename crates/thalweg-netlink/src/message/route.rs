@@ -35,20 +35,20 @@ const MPLS_TTL: u16 = 2;
 /// What a route is for: the kernel's key without what tells equal ones apart.
 ///
 /// Small and flat, as there are a million of them.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Destination {
     /// Whether this is of IPv4.
     pub v4: bool,
+    /// Routing table.
+    pub table: u32,
+    /// Address in network order; IPv4 uses the first four.
+    octets: [u8; 16],
     /// Length of the prefix.
     len: u8,
     /// TOS; IPv4 only.
     tos: u8,
-    /// Routing table.
-    pub table: u32,
     /// Priority.
     metric: u32,
-    /// Address in network order; IPv4 uses the first four.
-    octets: [u8; 16],
 }
 
 impl Destination {

@@ -7,7 +7,8 @@
 use super::tracked::Epoch;
 use crate::message::raw;
 use crate::message::route::{Body, Destination, Parsed};
-use std::collections::{HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use thalweg_model::Update;
@@ -43,9 +44,24 @@ impl List {
     }
 }
 
+impl From<Bodies> for List {
+    fn from(mut bodies: Bodies) -> Self {
+        match bodies.pop() {
+            Some(body) if bodies.is_empty() => Self::One(body),
+            last => {
+                bodies.extend(last);
+                Self::Many(bodies)
+            }
+        }
+    }
+}
+
+/// What is known of a destination. Its list is empty only until that is told.
 #[derive(Debug)]
 struct Slot {
     epoch: Epoch,
+    /// Whether it waits in the queue.
+    queued: bool,
     list: List,
 }
 
@@ -72,15 +88,16 @@ pub enum Outcome {
 /// All routes, and what of them is still to be told.
 #[derive(Default)]
 pub struct Routes {
-    slots: HashMap<Destination, Slot>,
+    /// In the order the kernel lists them, which keeps caches warm while it does.
+    slots: BTreeMap<Destination, Slot>,
     known: HashMap<Box<[u8]>, Arc<Shared>>,
     /// Bodies that no message carried: multipath routes that lost members.
     derived: Bodies,
     /// Length of `known` at which unused bodies are dropped.
     crowded: usize,
     key: Vec<u8>,
-    told: HashMap<Destination, Bodies>,
-    queue: VecDeque<Destination>,
+    /// Destinations that were touched, with what was told of them.
+    queue: VecDeque<(Destination, Bodies)>,
     unsettled: bool,
 }
 
@@ -89,9 +106,13 @@ impl Routes {
     pub fn listed(&mut self, parsed: &Parsed<'_>, scope: Scope, epoch: Epoch) -> Outcome {
         let Some(body) = self.share(parsed) else { return Outcome::Certain };
         let to = parsed.destination;
-        let Some(slot) = self.slots.get_mut(&to) else {
-            self.put(to, vec![body], epoch);
-            return Outcome::Certain;
+        let slot = match self.slots.entry(to) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                self.queue.push_back((to, Vec::new()));
+                entry.insert(Slot { epoch, queued: true, list: List::One(body) });
+                return Outcome::Certain;
+            }
         };
         let first = slot.epoch != epoch;
         if first
@@ -158,6 +179,9 @@ impl Routes {
         let Some(slot) = self.slots.get(&to) else { return Outcome::Certain };
         let Some(gone) = parsed.body() else { return Outcome::Certain };
         let list: Bodies = live(&slot.list).collect();
+        if list.is_empty() {
+            return Outcome::Certain;
+        }
         let (left, found) = match to.v4 {
             true => remove_v4(list, &gone),
             false => self.remove_v6(list, &gone),
@@ -229,22 +253,18 @@ impl Routes {
     pub fn changes(&mut self, updates: &mut Vec<Update>, limit: usize) {
         self.settle();
         while updates.len() < limit {
-            let Some(to) = self.queue.pop_front() else { break };
-            let old = self.told.remove(&to).unwrap_or_default();
-            let new = self.slots.get(&to).map_or(&[][..], |slot| slot.list.as_slice());
-            for instance in 0..old.len().max(new.len()) {
-                let key = to.key(instance as u32);
-                match (old.get(instance), new.get(instance)) {
-                    (Some(old), Some(new)) if old.body.route == new.body.route => {}
-                    (_, Some(new)) => updates.push(Update::Route(key, new.body.route.clone())),
-                    (Some(_), None) => updates.push(Update::RouteGone(key)),
-                    (None, None) => {}
-                }
+            let Some((to, old)) = self.queue.pop_front() else { break };
+            let Entry::Occupied(mut entry) = self.slots.entry(to) else { continue };
+            let slot = entry.get_mut();
+            slot.queued = false;
+            tell(to, &old, slot.list.as_slice(), updates);
+            if slot.list.as_slice().is_empty() {
+                entry.remove();
             }
         }
         if self.queue.is_empty() {
-            // A map that once held a full table keeps its room otherwise.
-            self.told = HashMap::new();
+            // What once held a full table keeps its room otherwise.
+            self.queue.shrink_to(1 << 12);
         }
     }
 
@@ -261,22 +281,22 @@ impl Routes {
         }
     }
 
-    /// Sets the list of a destination and remembers what was told of it.
-    fn put(&mut self, to: Destination, mut list: Bodies, epoch: Epoch) {
-        let list = match list.len() {
-            0 => None,
-            1 => list.pop().map(List::One),
-            _ => Some(List::Many(list)),
-        };
-        let old = match list {
-            Some(list) => self.slots.insert(to, Slot { epoch, list }),
-            None => self.slots.remove(&to),
-        };
-        let queue = &mut self.queue;
-        self.told.entry(to).or_insert_with(|| {
-            queue.push_back(to);
-            old.map_or_else(Vec::new, |slot| slot.list.as_slice().to_vec())
-        });
+    /// Sets the list of a destination and queues it with what was told of it.
+    fn put(&mut self, to: Destination, list: Bodies, epoch: Epoch) {
+        match self.slots.entry(to) {
+            Entry::Occupied(mut entry) => {
+                let slot = entry.get_mut();
+                if !std::mem::replace(&mut slot.queued, true) {
+                    self.queue.push_back((to, slot.list.as_slice().to_vec()));
+                }
+                (slot.epoch, slot.list) = (epoch, list.into());
+            }
+            Entry::Vacant(entry) if !list.is_empty() => {
+                self.queue.push_back((to, Vec::new()));
+                entry.insert(Slot { epoch, queued: true, list: list.into() });
+            }
+            Entry::Vacant(_) => {}
+        }
     }
 
     /// The body of a message, shared with the routes that have the same.
@@ -293,6 +313,19 @@ impl Routes {
         }
         self.known.insert(self.key.as_slice().into(), shared.clone());
         Some(shared)
+    }
+}
+
+/// Adds the difference between two lists of a destination.
+fn tell(to: Destination, old: &[Arc<Shared>], new: &[Arc<Shared>], updates: &mut Vec<Update>) {
+    for instance in 0..old.len().max(new.len()) {
+        let key = to.key(instance as u32);
+        match (old.get(instance), new.get(instance)) {
+            (Some(old), Some(new)) if old.body.route == new.body.route => {}
+            (_, Some(new)) => updates.push(Update::Route(key, new.body.route.clone())),
+            (Some(_), None) => updates.push(Update::RouteGone(key)),
+            (None, None) => {}
+        }
     }
 }
 

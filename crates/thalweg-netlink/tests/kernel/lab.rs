@@ -1,17 +1,19 @@
 //! A network namespace with a source in it.
 
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thalweg_model::HostState;
 use thalweg_model::host::{Route, RouteKey};
 use thalweg_netlink::{Event, Options, Resolver, Source, enter_netns, snapshot, start};
+use tokio::runtime::{Builder, Runtime};
 
 /// What the kernel may take to settle: link states are announced up to a second late.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A namespace that is deleted when dropped.
+#[derive(Debug)]
 pub struct Namespace(pub String);
 
 impl Namespace {
@@ -40,29 +42,32 @@ impl Namespace {
         let output = output.map_err(|e| e.to_string())?;
         match output.status.success() {
             true => Ok(()),
-            false => Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr))),
+            false => {
+                Err(format!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            }
         }
     }
 
     /// Runs a batch of `ip` commands, one per line.
     pub fn batch(&self, commands: &str) {
-        let output = self.run_batch(&[], commands);
+        let output = run_batch(&self.0, &[], commands);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Runs a batch of `ip` commands of which some may fail.
     pub fn batch_any(&self, commands: &str) {
-        self.run_batch(&["-force"], commands);
+        run_batch(&self.0, &["-force"], commands);
     }
+}
 
-    fn run_batch(&self, options: &[&str], commands: &str) -> std::process::Output {
-        let file = std::env::temp_dir().join(format!("{}.batch", self.0));
-        std::fs::write(&file, commands).unwrap();
-        let mut ip = Command::new("ip");
-        let output = ip.args(["-n", &self.0]).args(options).arg("-batch").arg(&file).output();
-        std::fs::remove_file(&file).unwrap();
-        output.unwrap()
-    }
+/// Runs a batch of `ip` commands in a namespace.
+pub fn run_batch(namespace: &str, options: &[&str], commands: &str) -> Output {
+    let file = std::env::temp_dir().join(format!("{namespace}.batch"));
+    std::fs::write(&file, commands).unwrap();
+    let mut ip = Command::new("ip");
+    let output = ip.args(["-n", namespace]).args(options).arg("-batch").arg(&file).output();
+    std::fs::remove_file(&file).unwrap();
+    output.unwrap()
 }
 
 impl Drop for Namespace {
@@ -87,21 +92,25 @@ pub struct Lab {
     pub host: HostState,
     pub source: Source,
     pub overruns: u32,
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
 }
 
 /// Runs a story in a namespace of its own, on a thread that has entered it.
 pub fn lab(story: impl FnOnce(&mut Lab) + Send) {
-    lab_with(Options::default(), story);
+    lab_with(Options::default(), Builder::new_multi_thread(), story);
 }
 
-/// Like [`lab`], with other options.
-pub fn lab_with(options: Options, story: impl FnOnce(&mut Lab) + Send) {
+/// Like [`lab`], but the source runs only while the story listens: everything in between comes at
+/// once.
+pub fn drowsy_lab(options: Options, story: impl FnOnce(&mut Lab) + Send) {
+    lab_with(options, Builder::new_current_thread(), story);
+}
+
+fn lab_with(options: Options, mut builder: Builder, story: impl FnOnce(&mut Lab) + Send) {
     let Some(namespace) = Namespace::new() else { return };
     let run = move || {
         // Before anything else, so that all of the runtime is inside.
         enter_netns(&namespace.0).unwrap();
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let source = runtime.block_on(start(options)).unwrap();
         let host = HostState::default();
@@ -130,6 +139,13 @@ impl Lab {
         for command in commands.lines().map(str::trim).filter(|line| !line.is_empty()) {
             self.ip(command);
         }
+    }
+
+    /// Begins anew, with a source that knows nothing.
+    pub fn restart(&mut self) {
+        self.source = self.runtime.block_on(start(Options::default())).unwrap();
+        self.host = HostState::default();
+        self.complete();
     }
 
     /// Takes everything up to [`Event::Complete`].

@@ -1,7 +1,7 @@
 //! What people do to a host, command by command.
 
-use crate::lab::{lab, lab_with, skip};
-use std::time::Duration;
+use crate::lab::{drowsy_lab, lab, run_batch, skip};
+use std::time::{Duration, Instant};
 use thalweg_model::host::{NextHopObject, RouteKind};
 use thalweg_netlink::Options;
 
@@ -504,7 +504,7 @@ fn what_only_the_kernel_encapsulates_is_marked() {
 fn lost_events_are_made_up_for() {
     // A buffer for a handful of events, and a burst of thousands.
     let options = Options { receive_buffer: 4096, ..Options::default() };
-    lab_with(options, |lab| {
+    drowsy_lab(options, |lab| {
         lab.each(TWO_LINKS);
         let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
         let all = |verb: &str, n: u32, way: &str| -> String {
@@ -629,22 +629,88 @@ fn anything(dice: &mut Dice) -> String {
     }
 }
 
+/// Rounds of commands that somebody might give, each followed by a comparison.
+fn rounds(lab: &mut crate::lab::Lab, seed: u64) {
+    let rounds = std::env::var("THALWEG_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    lab.each(TWO_LINKS);
+    lab.each(
+        "link add name third type veth peer name third-peer
+         link set dev third up",
+    );
+    for round in seed..seed + rounds {
+        let mut dice = Dice(round);
+        let commands: Vec<String> = (0..150).map(|_| anything(&mut dice)).collect();
+        let commands = commands.join("\n");
+        lab.namespace.batch_any(&commands);
+        lab.settle(&format!("round {round}\n{commands}"));
+    }
+    assert_eq!(lab.overruns, 0);
+}
+
 #[test]
 fn whatever_happens_what_is_told_is_what_there_is() {
-    let rounds = std::env::var("THALWEG_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(8);
+    lab(|lab| rounds(lab, 0));
+}
+
+#[test]
+fn whatever_happens_may_be_told_at_once() {
+    drowsy_lab(Options::default(), |lab| rounds(lab, 1_000_000));
+}
+
+#[test]
+fn a_source_may_start_in_the_middle_of_it_all() {
     lab(|lab| {
         lab.each(TWO_LINKS);
         lab.each(
             "link add name third type veth peer name third-peer
              link set dev third up",
         );
-        for round in 0..rounds {
-            let mut dice = Dice(round);
-            let commands: Vec<String> = (0..150).map(|_| anything(&mut dice)).collect();
-            let commands = commands.join("\n");
-            lab.namespace.batch_any(&commands);
-            lab.settle(&format!("round {round}\n{commands}"));
+        let many: String = (0..20_000)
+            .map(|n| format!("route add 10.{}.{}.0/24 via 10.0.1.9\n", 10 + n / 256, n % 256))
+            .collect();
+        lab.namespace.batch(&many);
+        for round in 0..4 {
+            let mut dice = Dice(1000 + round);
+            let commands: Vec<String> = (0..400).map(|_| anything(&mut dice)).collect();
+            let name = lab.namespace.0.clone();
+            std::thread::scope(|scope| {
+                scope.spawn(|| run_batch(&name, &["-force"], &commands.join("\n")));
+                for _ in 0..5 {
+                    lab.restart();
+                }
+            });
+            lab.settle(&format!("round {round}"));
         }
-        assert_eq!(lab.overruns, 0);
+    });
+}
+
+#[test]
+fn a_large_table_is_read_in_one_go() {
+    let routes: u32 =
+        std::env::var("THALWEG_ROUTES").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    lab(|lab| {
+        lab.each(TWO_LINKS);
+        let prefix = |n: u32| std::net::Ipv4Addr::from(0x1400_0000 + (n << 8));
+        let gateway = |n: u32| if n.is_multiple_of(3) { "10.0.2.9" } else { "10.0.1.9" };
+        let commands: String = (0..routes)
+            .map(|n| format!("route add {}/24 via {} proto bgp\n", prefix(n), gateway(n)))
+            .collect();
+        let begin = Instant::now();
+        lab.namespace.batch(&commands);
+        let added = begin.elapsed();
+        let begin = Instant::now();
+        let fresh = lab.fresh();
+        println!("{routes} routes added by ip in {added:?}, read in {:?}", begin.elapsed());
+        assert!(fresh.routes.len() > routes as usize);
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+        lab.settle("many routes");
+        let begin = Instant::now();
+        lab.ip("link set dev west down");
+        println!("a third of them gone with their link, compared after {:?}", begin.elapsed());
+        assert!(lab.routes("20.0.0.0/24").is_empty());
+        assert_eq!(lab.routes("20.0.1.0/24").len(), 1);
+        // The only event comes before the kernel begins to drop the others, which takes a while.
+        lab.ip("address del 10.0.1.1/24 dev east");
+        assert!(lab.routes("20.0.1.0/24").is_empty());
     });
 }
