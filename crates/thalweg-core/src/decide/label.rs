@@ -43,15 +43,17 @@ pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Co
         let word =
             if label < reserved::FIRST_FREE { special(label, packet)? } else { cells.lfib(label) };
         if word.is_forward() {
-            at = pop(at, packet, word, label);
-            decision.group = u64::from(u32::from(word.group()));
+            // Whether an entropy pair comes off, too, is the next hop's to say.
+            at.pops += 1;
+            at.pipe = word.flags() & IlmWord::PIPE != 0;
+            decision.group = u64::from(word.group());
             return forward(decision, packet, at);
         }
         if !word.is_lookup() {
             return ControlFlow::Break(Verdict::drop(Reason::UnknownLabel));
         }
         at = pop(at, packet, word, label);
-        decision.vrf = u64::from(u32::from(word.vrf()));
+        decision.vrf = u64::from(word.vrf());
         if is_bottom(packet, at.pops) {
             return expose(decision, packet, word, at);
         }
