@@ -179,6 +179,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rounding_takes_no_slot_from_those_who_stay() {
+        let weights = [13, 7, 6, 2, 6, 15, 6, 13, 1];
+        let old: Vec<_> =
+            table(&weights, &[]).into_iter().map(|m| Some(m).filter(|m| *m < 8)).collect();
+        let new = table(&weights[..8], &old);
+        let kept = |slot: usize| old[slot % old.len()].is_none_or(|member| member == new[slot]);
+        assert!((0..new.len()).all(kept));
+    }
+
     proptest! {
         #[test]
         fn shares_are_as_close_as_slots_allow(weights in prop::collection::vec(1u64..=256, 1..40)) {

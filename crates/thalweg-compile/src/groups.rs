@@ -152,9 +152,9 @@ impl Groups {
         }
     }
 
-    /// Makes freed numbers available.
-    pub fn end_plan(&mut self) {
-        self.pool.end_plan();
+    /// The numbers that plans take from.
+    pub fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// Groups in use and groups there may be.
@@ -200,11 +200,11 @@ fn hold(member: &Member, rows: &mut Rows) -> Option<u32> {
 /// The table of an ancestor with its members renamed to positions in `members`.
 fn inherited(ancestor: Option<&Group>, members: &[Member]) -> Vec<Option<usize>> {
     let Some(group) = ancestor else { return Vec::new() };
-    let renamed: Vec<Option<usize>> = group
-        .members
-        .iter()
-        .map(|old| members.iter().position(|member| member.is_same(old)))
-        .collect();
+    let find = |old: &Member| {
+        let exact = members.iter().position(|member| member.identity() == old.identity());
+        exact.or_else(|| members.iter().position(|m| m.identity().0 == old.identity().0))
+    };
+    let renamed: Vec<Option<usize>> = group.members.iter().map(find).collect();
     group.buckets.iter().map(|bucket| renamed[*bucket]).collect()
 }
 

@@ -14,23 +14,30 @@
 //! Pure: no I/O, no clock, no randomness.
 #![forbid(unsafe_code)]
 
+mod bind;
 mod buckets;
 mod compiler;
 mod diff;
+mod feed;
 mod groups;
 mod hash;
+mod hosts;
+mod index;
 mod kernel;
 mod key;
 mod links;
 mod neighbor;
 mod objects;
+mod own;
 mod plan;
 mod pool;
 mod problems;
+mod publish;
 mod resolve;
 mod rib;
 mod rows;
 mod slab;
+mod structure;
 mod target;
 mod view;
 mod vrfs;

@@ -71,6 +71,11 @@ impl Links {
         self.standing.get(&link)
     }
 
+    /// The standing of all links, by index.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Standing)> {
+        self.standing.iter().map(|(link, standing)| (*link, standing))
+    }
+
     /// The RIB that packets from a link are looked up in.
     pub fn rib(&self, link: u32) -> RibId {
         self.standing.get(&link).map_or(DEFAULT, |standing| standing.rib)
@@ -87,9 +92,9 @@ impl Links {
         link < self.link_limit
     }
 
-    /// Makes freed pages available.
-    pub fn end_plan(&mut self) {
-        self.pool.end_plan();
+    /// The numbers that plans take from.
+    pub fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// Classifies all links anew.

@@ -2,6 +2,7 @@
 
 use crate::compiler::Compiler;
 use crate::plan::route_change;
+use crate::pool::Pool;
 use crate::rib::Source;
 use crate::slab::NIL;
 use crate::target::{Issue, State, Target};
@@ -161,7 +162,13 @@ impl Compiler {
     }
 
     /// Notes what the plane could not take; it is tried again when there is more room.
+    ///
+    /// Call it after each plan, before the next: numbers that the plan freed stay unused while the
+    /// plane may still follow them.
     pub fn refused(&mut self, failures: &[Failure]) {
+        if !failures.is_empty() {
+            self.pools().into_iter().for_each(Pool::hold);
+        }
         for failure in failures {
             let Some(identity) = identity(&failure.change) else { continue };
             let (object, origin) = self.culprit(&failure.change);

@@ -56,6 +56,13 @@ fn fault<T>(what: String, remedy: &'static str) -> Result<T, Fault> {
     Err(Fault { what, remedy })
 }
 
+/// What a next hop object stands for.
+enum Expanded {
+    Hops(Vec<Hop>),
+    Blackhole,
+    Missing,
+}
+
 /// State of one resolution.
 #[derive(Default)]
 struct Run {
@@ -106,33 +113,38 @@ impl Resolver<'_> {
         mtu: Option<u32>,
         run: &mut Run,
     ) -> (Vec<Member>, Vec<Issue>) {
-        run.facts.insert(Fact::Object(id));
-        match self.host.nexthops.get(&id) {
-            Some(NextHopObject::Single(hop)) => self.hops(&[kernel::hop(hop, mtu)], rib, run),
-            Some(NextHopObject::Blackhole) => self.without_hops(Way::Blackhole, run),
-            Some(NextHopObject::Group(members)) => {
-                let mut hops = Vec::new();
-                let mut blackhole = false;
-                for (id, weight) in members {
-                    run.facts.insert(Fact::Object(*id));
-                    match self.host.nexthops.get(id) {
-                        Some(NextHopObject::Single(hop)) => {
-                            hops.push(Hop { weight: (*weight).max(1), ..kernel::hop(hop, mtu) });
-                        }
-                        Some(NextHopObject::Blackhole) => blackhole = true,
-                        _ => {}
-                    }
-                }
-                match blackhole {
-                    true => self.without_hops(Way::Blackhole, run),
-                    false => self.hops(&hops, rib, run),
-                }
-            }
-            None => {
+        match self.expand(id, mtu, run) {
+            Expanded::Hops(hops) => self.hops(&hops, rib, run),
+            Expanded::Blackhole => self.without_hops(Way::Blackhole, run),
+            Expanded::Missing => {
                 let what = format!("next hop object {id} does not exist");
                 (Vec::new(), vec![issue(None, &Fault { what, remedy: "add it with ip nexthop" })])
             }
         }
+    }
+
+    /// The next hops of an object, members of a group one by one.
+    fn expand(&self, id: u32, mtu: Option<u32>, run: &mut Run) -> Expanded {
+        run.facts.insert(Fact::Object(id));
+        let members = match self.host.nexthops.get(&id) {
+            None => return Expanded::Missing,
+            Some(NextHopObject::Blackhole) => return Expanded::Blackhole,
+            Some(NextHopObject::Single(hop)) => return Expanded::Hops(vec![kernel::hop(hop, mtu)]),
+            Some(NextHopObject::Group(members)) => members,
+        };
+        let mut hops = Vec::new();
+        let mut blackhole = false;
+        for (id, weight) in members {
+            run.facts.insert(Fact::Object(*id));
+            match self.host.nexthops.get(id) {
+                Some(NextHopObject::Single(hop)) => {
+                    hops.push(Hop { weight: (*weight).max(1), ..kernel::hop(hop, mtu) });
+                }
+                Some(NextHopObject::Blackhole) => blackhole = true,
+                Some(NextHopObject::Group(_)) | None => {}
+            }
+        }
+        if blackhole { Expanded::Blackhole } else { Expanded::Hops(hops) }
     }
 
     /// Resolves next hops one by one and multiplies their shares.
@@ -246,16 +258,12 @@ impl Resolver<'_> {
 
     /// Whether a target names destinations directly on a link.
     fn is_out_of(&self, key: &TargetKey, link: u32, run: &mut Run) -> bool {
+        let out_of = |hops: &[Hop]| hops.iter().any(|hop| hop.link == link && hop.via.is_none());
         match key {
             TargetKey::Way(_) => false,
-            TargetKey::Hops(Hops { hops, .. }) => {
-                hops.iter().any(|hop| hop.link == link && hop.via.is_none())
-            }
-            TargetKey::Object { id, .. } => {
-                run.facts.insert(Fact::Object(*id));
-                let object = self.host.nexthops.get(id);
-                matches!(object, Some(NextHopObject::Single(hop))
-                    if hop.link == link && hop.via.is_none())
+            TargetKey::Hops(Hops { hops, .. }) => out_of(hops),
+            TargetKey::Object { id, mtu, .. } => {
+                matches!(self.expand(*id, *mtu, run), Expanded::Hops(hops) if out_of(&hops))
             }
         }
     }
@@ -381,6 +389,7 @@ impl Resolver<'_> {
         if via.is_none() || dress.kernel {
             return row;
         }
+        run.facts.extend(links::lowers(facts, self.host).map(Fact::Link));
         let egress = match links::egress(facts, self.host) {
             Ok(egress) => egress,
             Err(reason) => {
@@ -392,7 +401,6 @@ impl Resolver<'_> {
             }
         };
         row.device = egress.device;
-        run.facts.extend(links::lowers(facts, self.host).map(Fact::Link));
         let Some(via) = via else { return row };
         run.facts.insert(Fact::Neighbor(link, via));
         let neighbor = self.host.neighbors.get(&(link, via)).and_then(neighbor::resolved);
@@ -513,23 +521,35 @@ fn product(parts: Vec<(u64, Vec<Member>)>) -> Vec<Member> {
     });
     let common = common.unwrap_or(COMMON);
     let mut all: Vec<Member> = Vec::new();
-    let mut seen: BTreeMap<(Way, Dress), usize> = BTreeMap::new();
     for (weight, members) in parts {
         let sum = sum(&members);
-        for mut member in members {
-            member.weight = (weight * member.weight * common / sum).max(1);
-            match seen.get(&(member.way, member.dress.clone())) {
-                Some(at) => all[*at].weight += member.weight,
-                None => {
-                    seen.insert((member.way, member.dress.clone()), all.len());
-                    all.push(member);
-                }
-            }
-        }
+        all.extend(members.into_iter().map(|member| {
+            let weight = (weight * member.weight * common / sum).max(1);
+            Member { weight, ..member }
+        }));
     }
+    let mut all = merged(all);
     let divisor = all.iter().fold(0, |divisor, member| gcd(divisor, member.weight)).max(1);
     for member in &mut all {
         member.weight /= divisor;
     }
     all
+}
+
+/// One member for each that stands for the same, with their weights added up.
+fn merged(members: Vec<Member>) -> Vec<Member> {
+    let mut first = BTreeMap::new();
+    let mut extra = vec![0; members.len()];
+    for (at, member) in members.iter().enumerate() {
+        let original = *first.entry(member.identity()).or_insert(at);
+        if original != at {
+            extra[original] += member.weight;
+        }
+    }
+    let kept: BTreeSet<usize> = first.into_values().collect();
+    let members = members.into_iter().zip(extra).enumerate();
+    members
+        .filter(|(at, _)| kept.contains(at))
+        .map(|(_, (member, extra))| Member { weight: member.weight + extra, ..member })
+        .collect()
 }

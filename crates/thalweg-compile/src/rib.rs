@@ -2,7 +2,7 @@
 //!
 //! Nodes are prefixes, candidates hang off them and off the target they lead to, so that both "who
 //! competes for this prefix" and "who uses this target" are short walks. A million routes take about
-//! 70 octets each.
+//! 90 octets each.
 
 use crate::hash;
 use crate::key::{NetKey, RibId};

@@ -20,12 +20,12 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// No rows; numbers stay below `limit`.
+    /// No rows; numbers go to `limit`.
     pub fn new(limit: u32) -> Self {
         Self {
             ids: HashMap::default(),
             rows: Vec::new(),
-            pool: Pool::new(1, limit.saturating_sub(1)),
+            pool: Pool::new(1, limit),
             limit,
             added: Vec::new(),
             idle: Vec::new(),
@@ -82,9 +82,9 @@ impl Rows {
         freed
     }
 
-    /// Makes freed numbers available.
-    pub fn end_plan(&mut self) {
-        self.pool.end_plan();
+    /// The numbers that plans take from.
+    pub fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// A row by number.
@@ -100,7 +100,7 @@ impl Rows {
 
     /// Rows in use and rows there may be.
     pub fn usage(&self) -> (u32, u32) {
-        (self.ids.len() as u32, self.limit.saturating_sub(1))
+        (self.ids.len() as u32, self.limit)
     }
 
     /// Whether another row would fit.

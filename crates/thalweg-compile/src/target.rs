@@ -133,6 +133,9 @@ pub struct Member {
     pub row: NextHopRow,
 }
 
+/// What a member stands for.
+pub type Identity<'a> = (Way, &'a Dress);
+
 impl Member {
     /// Interface indices it sends through.
     pub fn links(&self) -> impl Iterator<Item = u32> {
@@ -143,9 +146,10 @@ impl Member {
         })
     }
 
-    /// Whether both stand for the same next hop, however it is resolved at the moment.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.way == other.way && self.dress == other.dress
+    /// What it stands for, however it is resolved at the moment, and its backup likewise.
+    pub fn identity(&self) -> (Identity<'_>, Option<Identity<'_>>) {
+        let backup = self.backup.as_deref();
+        ((self.way, &self.dress), backup.map(|backup| (backup.way, &backup.dress)))
     }
 }
 

@@ -158,9 +158,9 @@ impl Vrfs {
         self.devices.get(&link).copied()
     }
 
-    /// Makes freed numbers available.
-    pub fn end_plan(&mut self) {
-        self.pool.end_plan();
+    /// The numbers that plans take from.
+    pub fn pool(&mut self) -> &mut Pool {
+        &mut self.pool
     }
 
     /// Finds the VRFs anew; returns the RIBs that changed hands.

@@ -141,3 +141,59 @@ impl<'a> Oracle<'a> {
         Some(self.exit(&found.first()?.by(way)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_model::host::{Address, Link, NextHop, Route, RouteKey, RouteKind};
+
+    /// One link with an address, its connected prefix, and a route through a gateway there.
+    fn host() -> HostState {
+        let mut host = HostState::default();
+        let link = Link { index: 2, name: "eth0".into(), up: true, ..Link::default() };
+        host.links.insert(2, Link { mac: Mac([2; 6]), medium: "ether".into(), ..link });
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let own = Address { link: 2, address, len: 24, peer: None, scope: "global".into() };
+        host.addresses.insert((2, address), own);
+        for (prefix, via) in [("10.0.0.0/24", None), ("20.0.0.0/8", Some("10.0.0.9"))] {
+            let prefix = prefix.parse().unwrap();
+            let key = RouteKey { table: 254, prefix, metric: 0, tos: 0, instance: 0 };
+            let hop = NextHop {
+                via: via.map(|via| via.parse().unwrap()),
+                link: 2,
+                weight: 1,
+                labels: Vec::new(),
+                ttl: None,
+                encap: None,
+                onlink: false,
+                dead: false,
+            };
+            let route = Route {
+                kind: RouteKind::Unicast,
+                protocol: if via.is_none() { "kernel".into() } else { "static".into() },
+                nexthops: vec![hop],
+                object: None,
+                mtu: None,
+            };
+            host.routes.insert(key, route);
+        }
+        host
+    }
+
+    #[test]
+    fn plain_questions_have_plain_answers() {
+        let (intent, host) = (Intent::default(), host());
+        let oracle = Oracle::new(&intent, &host);
+        let kind = |address: &str| match oracle.route(DEFAULT, address.parse().unwrap()) {
+            Answer::Exits(exits) if exits.len() == 1 => Some(exits[0].0.kind.clone()),
+            _ => None,
+        };
+        assert_eq!(kind("10.0.0.1"), Some(ExitKind::Deliver));
+        assert_eq!(kind("10.0.0.255"), Some(ExitKind::Broadcast(2)));
+        assert_eq!(kind("10.0.0.7"), Some(ExitKind::Unresolved(2)));
+        assert_eq!(kind("20.1.1.1"), Some(ExitKind::Unresolved(2)));
+        assert_eq!(kind("30.1.1.1"), None);
+        assert_eq!(oracle.route("blue", "10.0.0.1".parse().unwrap()), Answer::Nothing);
+        assert_eq!(oracle.label(100), Answer::Nothing);
+    }
+}

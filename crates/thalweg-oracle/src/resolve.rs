@@ -64,9 +64,9 @@ impl Found {
         self.dress == Dress::default()
     }
 
-    /// The same by another way.
+    /// The same by another way, without backup.
     pub(crate) fn by(&self, way: Way) -> Self {
-        Self { way, ..self.clone() }
+        Self { way, backup: None, ..self.clone() }
     }
 }
 
@@ -319,6 +319,15 @@ impl Oracle<'_> {
         }
     }
 
+    /// Whether a link is a device, or a VLAN on one under at most `tags` tags.
+    fn has_device(&self, link: &host::Link, tags: u8) -> bool {
+        if link.vlan.is_none() {
+            return true;
+        }
+        let below = link.lower.and_then(|lower| self.host.links.get(&lower));
+        tags > 0 && below.is_some_and(|below| self.has_device(below, tags - 1))
+    }
+
     fn sent(&self, link: u32, via: Option<IpAddr>, kernel: bool) -> ExitKind {
         let Some(facts) = self.host.links.get(&link) else { return ExitKind::Unresolved(link) };
         if link >= self.intent.router.limits.links {
@@ -326,7 +335,9 @@ impl Oracle<'_> {
         }
         let ethernet = facts.medium == "ether" && facts.mac != Mac::ZERO;
         match via.and_then(|via| self.neighbor(link, via)) {
-            Some(mac) if ethernet && !kernel => ExitKind::Adjacent(link, mac),
+            Some(mac) if ethernet && !kernel && self.has_device(facts, 2) => {
+                ExitKind::Adjacent(link, mac)
+            }
             _ => ExitKind::Unresolved(link),
         }
     }

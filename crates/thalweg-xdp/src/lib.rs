@@ -4,10 +4,29 @@
 #![deny(unsafe_code)]
 
 pub mod counters;
+pub mod detach;
+pub mod device;
+pub mod facts;
 pub mod grace;
+pub mod hook;
+mod hooks;
+mod ladder;
 pub mod load;
+mod namespace;
+mod netlink;
+pub mod peer;
+pub mod pins;
+pub mod plane;
 mod raw;
+mod tc;
+mod words;
 
 pub use counters::Counts;
+pub use detach::{Detached, detach};
+pub use device::{FeatureWatch, Features};
+pub use facts::Facts;
 pub use grace::Membarrier;
+pub use hook::{HookStatus, Mode, WantedHook, Wish};
 pub use load::{LoadError, Loaded, Program};
+pub use pins::PinsError;
+pub use plane::{Options, StartError, XdpPlane};

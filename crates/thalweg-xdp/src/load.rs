@@ -6,7 +6,8 @@ use aya::maps::{Map, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_abi::TableId;
@@ -85,20 +86,51 @@ impl Loaded {
     ///
     /// [`LoadError`]: rights, verifier, memory.
     pub fn load(object: &[u8], capacity: &Capacity) -> Result<Self, LoadError> {
+        Self::load_with(object, capacity, None)
+    }
+
+    /// As [`Self::load`]; the counters go on in the map that is pinned at `counters`, or begin in a
+    /// new one that is pinned there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub(crate) fn load_with(
+        object: &[u8],
+        capacity: &Capacity,
+        counters: Option<&Path>,
+    ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
+        if let Some(path) = counters {
+            loader.map_pin_path("counters", path);
+        }
         for table in TableId::ALL {
             loader.map_max_entries(table.name(), capacity.rows(table).max(1));
         }
         loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
         let mut ebpf = loader.load(object)?;
-        program::<Xdp>(&mut ebpf, Program::Xdp)?
-            .load()
-            .map_err(|e| LoadError::Program(Program::Xdp.name(), e))?;
-        program::<SchedClassifier>(&mut ebpf, Program::Tc)?
-            .load()
-            .map_err(|e| LoadError::Program(Program::Tc.name(), e))?;
+        let xdp = program::<Xdp>(&mut ebpf, Program::Xdp)?;
+        patiently(|| xdp.load()).map_err(|e| LoadError::Program(Program::Xdp.name(), e))?;
+        let tc = program::<SchedClassifier>(&mut ebpf, Program::Tc)?;
+        patiently(|| tc.load()).map_err(|e| LoadError::Program(Program::Tc.name(), e))?;
         let memory = map_tables(&ebpf, capacity)?;
         Ok(Self { ebpf, memory })
+    }
+
+    /// A descriptor of a program of its own, and the program's id.
+    pub(crate) fn program(&mut self, which: Program) -> Result<(OwnedFd, u32), LoadError> {
+        let error = |e| LoadError::Program(which.name(), e);
+        let (fd, info) = match which {
+            Program::Xdp => {
+                let program = program::<Xdp>(&mut self.ebpf, which)?;
+                (program.fd().map_err(error)?.as_fd().try_clone_to_owned(), program.info())
+            }
+            Program::Tc => {
+                let program = program::<SchedClassifier>(&mut self.ebpf, which)?;
+                (program.fd().map_err(error)?.as_fd().try_clone_to_owned(), program.info())
+            }
+        };
+        Ok((fd.map_err(|e| error(e.into()))?, info.map_err(error)?.id()))
     }
 
     /// The tables: this process writes, the programs read.
@@ -170,6 +202,23 @@ where
 {
     let program = ebpf.program_mut(which.name()).ok_or(LoadError::Missing(which.name()))?;
     program.try_into().map_err(|e| LoadError::Program(which.name(), e))
+}
+
+/// The verifier gives up with EAGAIN when a signal is waiting for the thread, and wants to be asked
+/// again (kernel/bpf/verifier.c, `signal_pending`).
+fn patiently(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const ATTEMPTS: usize = 20;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::WouldBlock =>
+            {
+                std::thread::yield_now();
+            }
+            other => return other,
+        }
+    }
+    load()
 }
 
 fn map_tables(ebpf: &Ebpf, capacity: &Capacity) -> Result<Memory, LoadError> {

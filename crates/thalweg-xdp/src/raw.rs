@@ -1,8 +1,9 @@
-//! The room of `unsafe` in this crate: kernel memory mapped into ours, and the one `Pod`.
+//! The room of `unsafe` in this crate: kernel memory mapped into ours, the one `Pod`, and bpf(2).
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -77,4 +78,121 @@ pub fn membarrier() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Attach type `BPF_XDP` (include/uapi/linux/bpf.h).
+pub const ATTACH_XDP: u32 = 37;
+/// Attach type `BPF_TCX_INGRESS`, since Linux 6.6.
+pub const ATTACH_TCX: u32 = 46;
+
+/// Commands of bpf(2).
+mod command {
+    pub const OBJ_PIN: libc::c_long = 6;
+    pub const OBJ_GET: libc::c_long = 7;
+    pub const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    pub const PROG_QUERY: libc::c_long = 16;
+    pub const LINK_CREATE: libc::c_long = 28;
+    pub const LINK_UPDATE: libc::c_long = 29;
+    pub const LINK_DETACH: libc::c_long = 34;
+}
+
+/// Words of a request's attributes, 8 octets each; the kernel takes any length that ends in zeros.
+type Attributes = [u64; 8];
+
+/// What the kernel says of one of its links (`struct bpf_link_info`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LinkInfo {
+    /// `BPF_LINK_TYPE_XDP` is 6, `BPF_LINK_TYPE_TCX` 11.
+    pub kind: u32,
+    /// The program it runs.
+    pub program: u32,
+    /// Interface index of the device, 0 when that is gone.
+    pub device: u32,
+}
+
+/// # Safety
+///
+/// Addresses among `attributes` must be valid as the command wants them while it runs.
+unsafe fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<RawFd> {
+    let size = size_of::<Attributes>();
+    // SAFETY: the attributes live through the call; the caller vouches for what they point to.
+    match unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size) } {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result as RawFd),
+    }
+}
+
+/// Two 32-bit fields of the attributes as one word.
+fn pair(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Attaches `program` to a device by a link of the kernel (`BPF_LINK_CREATE`).
+pub fn link_create(
+    program: BorrowedFd<'_>,
+    device: u32,
+    attach: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(program.as_raw_fd() as u32, device);
+    attributes[1] = pair(attach, flags);
+    // SAFETY: no addresses; the result is a descriptor that nobody else owns.
+    unsafe { Ok(OwnedFd::from_raw_fd(bpf(command::LINK_CREATE, &mut attributes)?)) }
+}
+
+/// Puts `program` in the place of the one that `link` runs, at once (`BPF_LINK_UPDATE`).
+pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(link.as_raw_fd() as u32, program.as_raw_fd() as u32);
+    // SAFETY: no addresses.
+    unsafe { bpf(command::LINK_UPDATE, &mut attributes).map(drop) }
+}
+
+/// Takes a link's program off its device before this returns, whoever else holds the link
+/// (`BPF_LINK_DETACH`); letting go of the last reference does it some time later.
+pub fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(link.as_raw_fd() as u32, 0);
+    // SAFETY: no addresses.
+    unsafe { bpf(command::LINK_DETACH, &mut attributes).map(drop) }
+}
+
+/// What the kernel says of a link (`BPF_OBJ_GET_INFO_BY_FD`).
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut info = [0u32; 64];
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(link.as_raw_fd() as u32, size_of_val(&info) as u32);
+    attributes[1] = info.as_mut_ptr() as u64;
+    // SAFETY: `info` is as long as said and lives through the call.
+    unsafe { bpf(command::OBJ_GET_INFO_BY_FD, &mut attributes)? };
+    // type, id, prog_id, padding, then the union: XDP and tcx both begin with the index.
+    Ok(LinkInfo { kind: info[0], program: info[2], device: info[4] })
+}
+
+/// Gives an object of the kernel a name in a BPF file system (`BPF_OBJ_PIN`).
+pub fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let mut attributes = Attributes::default();
+    attributes[0] = path.as_ptr() as u64;
+    attributes[1] = pair(object.as_raw_fd() as u32, 0);
+    // SAFETY: the path is a string that lives through the call.
+    unsafe { bpf(command::OBJ_PIN, &mut attributes).map(drop) }
+}
+
+/// The object behind a pinned name (`BPF_OBJ_GET`).
+pub fn pinned(path: &CStr) -> io::Result<OwnedFd> {
+    let mut attributes = Attributes::default();
+    attributes[0] = path.as_ptr() as u64;
+    // SAFETY: as above; the result is a descriptor that nobody else owns.
+    unsafe { Ok(OwnedFd::from_raw_fd(bpf(command::OBJ_GET, &mut attributes)?)) }
+}
+
+/// Asks how many programs stand at a hook of a device (`BPF_PROG_QUERY`): an error where the kernel
+/// has no such hook.
+pub fn query(device: u32, attach: u32) -> io::Result<()> {
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(device, attach);
+    // SAFETY: no addresses: with room for none, the kernel writes no ids.
+    unsafe { bpf(command::PROG_QUERY, &mut attributes).map(drop) }
 }

@@ -13,5 +13,5 @@ fn loads_and_passes_frames_of_links_that_are_not_ours() {
     let run = loaded.test_run(Program::Xdp, &[0x42; 64], 1, 1).expect("xdp runs");
     assert_eq!(run.code, 2, "XDP_PASS");
     let run = loaded.test_run(Program::Tc, &[0x42; 64], 1, 1).expect("tc runs");
-    assert_eq!(run.code, 0, "TC_ACT_OK");
+    assert_eq!(run.code, u32::MAX, "TC_ACT_UNSPEC");
 }

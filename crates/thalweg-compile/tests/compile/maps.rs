@@ -1,7 +1,4 @@
-//! A plane made of plain maps that holds every plan to its promises, and words for fixtures.
-#![allow(dead_code, reason = "each test file uses the part it needs")]
-
-pub mod fixture;
+//! A plane made of plain maps that holds every plan to its promises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,10 +1,8 @@
 //! Small stories: what one change of the world does to the plane.
 
-mod support;
-
+use crate::fixture::{World, world};
+use crate::maps::{Maps, Shares, vrf_names};
 use std::net::IpAddr;
-use support::fixture::{World, world};
-use support::{Maps, Shares, vrf_names};
 use thalweg_abi::nexthop::kind;
 use thalweg_abi::{GroupId, LinkRow, VrfId, link, own};
 use thalweg_compile::{Compiler, diff};
@@ -187,6 +185,21 @@ fn a_neighbor_that_fails_leaves_packets_to_the_kernel() {
     assert_eq!(bench.to("10.9.0.1"), [adjacent(2, 1)]);
 }
 
+#[test]
+fn a_host_route_of_somebody_else_keeps_the_neighbor_s_away() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         neigh 10.0.0.9 eth0 02:00:00:00:09:09
+         static 10.0.0.9/32 nexthop via 10.0.1.254"
+    ));
+    assert_eq!(bench.to("10.0.0.9"), [adjacent(3, 2)]);
+    // It cannot be resolved any more, but is still wanted: the kernel decides.
+    bench.intent("static 10.0.0.9/32 nexthop via 99.0.0.1");
+    assert_eq!(bench.to("10.0.0.9"), [format!("{}:2:0:[]", kind::UNRESOLVED)]);
+    bench.forget("10.0.0.9/32");
+    assert_eq!(bench.to("10.0.0.9"), [adjacent(2, 9)]);
+}
+
 const THREE_WAYS: &str = "static 30.0.0.0/8 nexthop via 10.0.0.254 nexthop via 10.0.1.254 \
                           nexthop via 10.0.2.254";
 
@@ -329,6 +342,45 @@ fn a_backup_keeps_its_primary_in_the_group() {
 }
 
 #[test]
+fn a_member_with_a_backup_outlives_its_link() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 30.0.0.0/8 nexthop via 10.0.0.254 backup nexthop via 10.0.1.254 \
+                           nexthop via 10.0.2.254"
+    ));
+    assert_eq!(bench.shares("30.0.0.1").len(), 2);
+    bench.host("link 2 eth0 down");
+    assert_eq!(bench.shares("30.0.0.1").len(), 2, "its flows go to the backup, not to the other");
+    bench.host("link 3 eth1 down");
+    assert_eq!(bench.to("30.0.0.1"), [adjacent(4, 3)]);
+}
+
+#[test]
+fn a_vrf_of_intent_alone_has_the_connected_prefixes_of_its_links() {
+    let mut bench = Bench::new(
+        "link 2 eth0
+         addr eth0 10.0.0.1/24
+         kernel 10.0.0.0/24 proto kernel nexthop dev eth0
+         neigh 10.0.0.9 eth0 02:00:00:00:01:09
+         vrf blue
+         static 20.0.0.0/8 vrf blue nexthop via 10.0.0.9
+         ours eth0 vrf blue",
+    );
+    let blue = bench.maps.links[&2].vrf;
+    assert_ne!(blue, 0);
+    let names = vrf_names(&bench.compiler);
+    let gateway = bench.group_in(blue, "20.0.0.1").unwrap();
+    let mac = bench.maps.shares(gateway, &names).into_keys().next().unwrap().mac;
+    assert_eq!(mac[4..], [1, 9]);
+    assert!(bench.group_in(blue, "10.0.0.9").is_some());
+    bench.host("link 2 eth0 down");
+    assert!(bench.group_in(blue, "10.0.0.9").is_none(), "as the kernel does with its own");
+    assert!(bench.group_in(blue, "20.0.0.1").is_none());
+    bench.host("link 2 eth0");
+    assert!(bench.group_in(blue, "20.0.0.1").is_some());
+}
+
+#[test]
 fn a_floating_static_route_takes_over() {
     let mut bench = Bench::new(&format!(
         "{TWO_LINKS}
@@ -426,12 +478,12 @@ fn next_hop_objects_and_their_groups_are_followed() {
     assert_eq!(bench.shares("30.0.0.1").into_values().collect::<Vec<_>>(), [0.25, 0.75]);
     assert!(bench.group_in(0, "32.0.0.1").is_none());
     assert!(bench.error().contains("route 32.0.0.0/8: next hop object 99 does not exist"));
-    let before = buckets(&bench, "31.0.0.1");
     let plan = bench.host("object 10 group 1,2,3");
     assert!(!kinds(&plan).contains(&"route"));
     assert_eq!(bench.shares("31.0.0.1").len(), 3);
+    let before = buckets(&bench, "31.0.0.1");
     bench.host("object 10 group 2,3");
-    assert_resilient(&[before[0]], &[before[0]], 0);
+    assert_resilient(&before, &buckets(&bench, "31.0.0.1"), 1);
     assert_eq!(bench.to("30.0.0.1"), [adjacent(3, 2), adjacent(4, 3)]);
     bench.host("object 99 blackhole");
     assert_eq!(bench.to("32.0.0.1"), [format!("{}:0:0:[]", kind::BLACKHOLE)]);
@@ -592,6 +644,45 @@ fn what_the_plane_refuses_is_named_and_tried_again() {
             .any(|c| matches!(c, Change::Route4(_, p, g) if *p == prefix4 && *g == group))
     );
     assert!(bench.errors().is_empty());
+}
+
+#[test]
+fn numbers_that_a_refused_change_may_still_follow_are_not_reused() {
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\nstatic 30.0.0.0/8 blackhole"));
+    let old = bench.group("30.0.0.1");
+    let plan = bench.intent("static 30.0.0.0/8 prohibit");
+    let change = plan.changes.iter().find(|change| matches!(change, Change::Route4(..))).unwrap();
+    bench.compiler.refused(&[Failure {
+        change: change.clone(),
+        table: thalweg_abi::TableId::Fib4Leaves,
+        used: 1,
+        capacity: 1,
+    }]);
+    // The plane still follows the old group, so its number must not mean anything else.
+    let plan = bench.intent("static 31.0.0.0/8 unreachable");
+    assert!(!plan.changes.iter().any(|c| matches!(c, Change::Group(id, _) if *id == old)));
+}
+
+#[test]
+fn ipv6_has_host_routes_but_none_for_link_local_neighbors() {
+    let bench = Bench::new(
+        "link 2 eth0
+         addr eth0 2001:db8::1/64
+         addr eth0 fe80::1/64
+         kernel 2001:db8::/64 proto kernel metric 256 nexthop dev eth0
+         kernel fe80::/64 proto kernel metric 256 nexthop dev eth0
+         kernel ::/0 metric 1024 nexthop via fe80::9 dev eth0
+         kernel ff00::/8 table 255 metric 256 multicast nexthop dev eth0
+         neigh fe80::9 eth0 02:00:00:00:06:09
+         neigh 2001:db8::9 eth0 02:00:00:00:07:09
+         ours eth0
+         static ::/0 metric 1023 name better nexthop via 2001:db8::9",
+    );
+    assert_eq!(bench.to("2001:db8::9"), [adjacent(2, 7)]);
+    assert_eq!(bench.to("2620::1"), [adjacent(2, 7)], "1023 beats the kernel's 1024");
+    assert_eq!(bench.to("fe80::9"), [format!("{}:2:0:[]", kind::UNRESOLVED)]);
+    assert_eq!(bench.to("ff02::1"), [adjacent(2, 7)], "multicast routes are nobody's");
+    assert_eq!(bench.maps.links[&2].address6[..4], [0x20, 1, 0xd, 0xb8]);
 }
 
 #[test]

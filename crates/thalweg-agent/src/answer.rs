@@ -1,0 +1,171 @@
+//! Calls of the control socket, answered from the compiled state and the tables in force.
+
+use crate::brain::Brain;
+use crate::plane::DataPlane;
+use crate::{describe, judge, routes, views};
+use thalweg_api::view::{
+    ConfigView, CountsView, DiffView, DifferenceView, Phase, PlanView, StatusView, TableView,
+};
+use thalweg_api::{Answer, Call, Fault};
+use thalweg_compile::Compiler;
+use thalweg_packet::Line;
+
+/// What the shell knows that the brain does not.
+pub struct Context<'a> {
+    /// The data plane, once there is one.
+    pub plane: Option<&'a dyn DataPlane>,
+    /// Name of the instance.
+    pub instance: &'a str,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// What is wrong with the host's own settings.
+    pub host_problems: Vec<thalweg_model::Problem>,
+}
+
+/// Answers a call.
+///
+/// # Errors
+///
+/// [`Fault`] for what is not there, not ready or makes no sense.
+pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answer, Fault> {
+    if let Call::Status = call {
+        return Ok(Answer::Status(Box::new(status(brain, context))));
+    }
+    let compiler = ready(brain)?;
+    Ok(match call {
+        Call::Status => Answer::Status(Box::new(status(brain, context))),
+        Call::Links => Answer::Links(views::links(compiler, &brain.hooks)),
+        Call::Routes(query) => Answer::Routes(routes::page(compiler, query)?),
+        Call::Labels => Answer::Labels(views::labels(compiler)),
+        Call::NextHops => {
+            Answer::NextHops(compiler.nexthops().into_iter().map(views::nexthop).collect())
+        }
+        Call::Groups => Answer::Groups(compiler.groups().into_iter().map(views::group).collect()),
+        Call::Neighbors => Answer::Neighbors(views::neighbors(compiler)),
+        Call::Vrfs => Answer::Vrfs(views::vrfs(compiler)),
+        Call::Drops { all } => {
+            let counts = plane(context)?.counts().map_err(failed)?;
+            Answer::Drops(views::drops(&counts, *all))
+        }
+        Call::Tables => Answer::Tables(tables(context)?),
+        Call::Host => Answer::Host(views::host(&compiler.host())),
+        Call::Describe { kind, name } => {
+            let counts = context.plane.and_then(|plane| plane.counts().ok()).unwrap_or_default();
+            let described = describe::describe(compiler, &brain.hooks, &counts, kind, name)?;
+            Answer::Describe(described)
+        }
+        Call::Explain { packet } => {
+            let plane = plane(context)?;
+            let (frame, device) = frame_of(compiler, packet)?;
+            Answer::Explain(Box::new(judge::explain(compiler, plane.memory(), &frame, device)))
+        }
+        Call::Diff { files } => Answer::Diff(diff(compiler, files)?),
+    })
+}
+
+fn failed(error: thalweg_image::PlaneError) -> Fault {
+    Fault::failed(error.to_string(), "see the agent's log")
+}
+
+/// The compiled state, once it is complete.
+fn ready(brain: &Brain) -> Result<&Compiler, Fault> {
+    match (&brain.compiler, brain.phase) {
+        (Some(compiler), Phase::InForce) => Ok(compiler),
+        (_, phase) => Err(Fault::not_ready(format!("the agent is {}", phase.describe()))),
+    }
+}
+
+fn plane<'a>(context: &Context<'a>) -> Result<&'a dyn DataPlane, Fault> {
+    context.plane.ok_or_else(|| Fault::not_ready("there is no data plane yet"))
+}
+
+fn tables(context: &Context<'_>) -> Result<Vec<TableView>, Fault> {
+    Ok(views::tables(plane(context)?.occupancy()))
+}
+
+fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
+    let compiler = brain.compiler.as_ref();
+    let view = |problems| ConfigView {
+        path: brain.path().into(),
+        in_force: brain.config_good && brain.phase == Phase::InForce,
+        last_good: !brain.config_good && compiler.is_some(),
+        problems,
+    };
+    StatusView {
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: context.instance.into(),
+        pid: std::process::id(),
+        uptime: context.uptime,
+        phase: brain.phase,
+        plane: context.plane.map_or("none", DataPlane::kind).into(),
+        generation: compiler.map_or(0, Compiler::generation),
+        plan: brain.last_plan.map(|(changes, took)| PlanView {
+            changes: changes as u64,
+            micros: took.as_micros() as u64,
+        }),
+        config: view(brain.config_problems.clone()),
+        counts: compiler.filter(|_| brain.phase == Phase::InForce).map(counts).unwrap_or_default(),
+        hooks: brain.hooks.iter().map(views::hook).collect(),
+        overruns: brain.overruns,
+        problems: brain.problems().into_iter().chain(context.host_problems.clone()).collect(),
+    }
+}
+
+fn counts(compiler: &Compiler) -> CountsView {
+    let (links, vrfs) = (compiler.links(), compiler.vrfs());
+    CountsView {
+        routed_links: links.iter().filter(|link| link.ours).count() as u32,
+        links: links.len() as u32,
+        vrfs: vrfs.len() as u32,
+        ipv4_routes: vrfs.iter().map(|vrf| vrf.ipv4).sum(),
+        ipv6_routes: vrfs.iter().map(|vrf| vrf.ipv6).sum(),
+        labels: compiler.intent().labels.len() as u32,
+        nexthops: compiler.nexthops().len() as u32,
+        groups: compiler.groups().len() as u32,
+    }
+}
+
+/// The frame that a text means, and where it arrives.
+///
+/// # Errors
+///
+/// [`Fault`] for a text that is no packet and for links that are not there.
+pub fn frame_of(compiler: &Compiler, packet: &str) -> Result<(Vec<u8>, u32), Fault> {
+    let line = Line::parse(packet).map_err(|error| {
+        Fault::invalid(
+            format!("`{packet}` is no packet: {error}"),
+            "write LINK < PACKET, as in `eth0 < ip 10.0.0.9 > 10.0.2.7 ttl 64 udp 4000 > 53`",
+        )
+    })?;
+    let link = compiler.host_facts().link_named(&line.link).ok_or_else(|| {
+        Fault::not_found(
+            format!("there is no link `{}`", line.link),
+            "`thalweg get links` lists them",
+        )
+    })?;
+    Ok((line.bytes(link.mac), link.index))
+}
+
+fn diff(compiler: &Compiler, files: &[(String, String)]) -> Result<DiffView, Fault> {
+    let loaded = thalweg_config::parse(files);
+    if !loaded.is_ok() {
+        return Ok(DiffView { changes: Vec::new(), problems: loaded.problems });
+    }
+    let other = compiler.what_if(loaded.intent);
+    Ok(difference(compiler, &other, loaded.problems))
+}
+
+/// What would change from one compiled state to another, and what would be wrong then.
+pub fn difference(old: &Compiler, new: &Compiler, before: Vec<thalweg_model::Problem>) -> DiffView {
+    let change = |difference: thalweg_compile::Difference| DifferenceView {
+        what: difference.what,
+        before: difference.before,
+        after: difference.after,
+    };
+    let mut problems = before;
+    problems.extend(new.problems());
+    DiffView {
+        changes: thalweg_compile::diff(old, new).into_iter().map(change).collect(),
+        problems,
+    }
+}

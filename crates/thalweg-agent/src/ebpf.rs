@@ -1,0 +1,102 @@
+//! The eBPF plane as the agent's data plane.
+
+use crate::plane::{Counts, DataPlane, HookState, HookWish, Opener, capacity};
+use crate::settings::Settings;
+use std::path::PathBuf;
+use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
+use thalweg_model::intent::XdpWish;
+use thalweg_xdp::{HookStatus, Mode, Options, WantedHook, Wish, XdpPlane};
+
+/// Where an instance keeps its pins.
+pub fn pins(settings: &Settings) -> PathBuf {
+    settings.bpffs.join("thalweg").join(&settings.instance)
+}
+
+/// Makes eBPF planes for an instance.
+pub fn opener(settings: &Settings) -> Opener {
+    let pins = pins(settings);
+    let mount = settings.bpffs.as_os_str() == "/sys/fs/bpf";
+    Box::new(move |limits| {
+        let object = thalweg_bpf_object::object();
+        let options = Options { mount, ..Options::new(object, capacity(limits), &pins) };
+        let plane =
+            XdpPlane::start(&options).map_err(|error| PlaneError { message: chain(&error) })?;
+        Ok(Box::new(EbpfPlane(plane)))
+    })
+}
+
+/// An error with what caused it, as far as that is not said already.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// The plane in the kernel.
+struct EbpfPlane(XdpPlane);
+
+impl Plane for EbpfPlane {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        self.0.apply(plan)
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        self.0.occupancy()
+    }
+}
+
+impl DataPlane for EbpfPlane {
+    fn kind(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn memory(&self) -> &Memory {
+        self.0.writer().memory()
+    }
+
+    fn counts(&self) -> Result<Counts, PlaneError> {
+        self.0.counts().map_err(|error| PlaneError { message: error.to_string() })
+    }
+
+    fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
+        let statuses = self.0.attach(wishes.iter().map(wanted).collect());
+        wishes.iter().map(|wish| state(wish, &statuses)).collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.0.notes().to_vec()
+    }
+}
+
+fn wanted(wish: &HookWish) -> WantedHook {
+    WantedHook {
+        ifindex: wish.link,
+        name: wish.name.clone(),
+        wish: match wish.wish {
+            XdpWish::Auto => Wish::Auto,
+            XdpWish::Native => Wish::Native,
+            XdpWish::Generic => Wish::Generic,
+            XdpWish::Tc => Wish::Tc,
+        },
+    }
+}
+
+fn state(wish: &HookWish, statuses: &[HookStatus]) -> HookState {
+    let status = statuses.iter().find(|status| status.ifindex == wish.link);
+    let hook = status.and_then(|status| match status.mode {
+        Mode::None => None,
+        Mode::Native => Some("xdp-native".into()),
+        Mode::Generic => Some("xdp-generic".into()),
+        mode => Some(mode.to_string()),
+    });
+    let reason = status.map_or_else(|| "the plane says nothing".into(), |s| s.reason.clone());
+    HookState { wish: wish.clone(), hook, reason }
+}

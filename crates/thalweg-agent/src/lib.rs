@@ -1,0 +1,47 @@
+//! The control plane: files and kernel state to plans, plans to a plane, and answers to people.
+//!
+//! ```text
+//! files ──► config ─┐            ┌─► plan ─► DataPlane (ebpf, memory)
+//!                   ├─► Brain ───┼─► hooks
+//! kernel ─► netlink ┘  compiler  └─► neighbors to resolve
+//!                         ▲
+//! control socket ─────────┘ answers
+//! ```
+//!
+//! [`brain::Brain`] takes events in and gives effects out, without I/O; [`run()`] is the loop around
+//! it. [`offline`] and [`replay`] do the same work on files alone, for the command line.
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod brain;
+pub mod capture;
+mod describe;
+pub mod ebpf;
+pub mod judge;
+mod log;
+pub mod offline;
+pub mod plane;
+pub mod replay;
+mod routes;
+mod run;
+mod serve;
+pub mod settings;
+mod sysctl;
+mod views;
+
+pub use plane::{DataPlane, MemoryPlane};
+pub use run::{HostSource, Parts, RunError, run};
+pub use serve::SocketError;
+pub use settings::{LogFormat, Settings};
+pub use thalweg_xdp::{Detached, PinsError};
+
+use std::path::Path;
+
+/// Takes an instance's programs, pins and tables out of the kernel, and nothing else.
+///
+/// # Errors
+///
+/// [`PinsError`]: while an agent of the instance runs, without rights.
+pub fn detach(bpffs: &Path, instance: &str) -> Result<Detached, PinsError> {
+    thalweg_xdp::detach(&bpffs.join("thalweg").join(instance))
+}

@@ -1,0 +1,134 @@
+//! What the agent needs of a data plane, and the plane that lives in this process's memory.
+
+use thalweg_abi::{Counter, Verdict};
+use thalweg_image::{
+    Applied, Capacity, Memory, NoReaders, Occupancy, Plan, Plane, PlaneError, Writer,
+};
+use thalweg_model::intent::{Limits, XdpWish};
+
+/// Frames and octets by verdict; verdicts that never occurred may be left out.
+pub type Counts = Vec<(Verdict, Counter)>;
+
+/// A plane with tables to look into and hooks to bring packets to it.
+pub trait DataPlane: Plane + Send {
+    /// What it is: `ebpf` or `memory`.
+    fn kind(&self) -> &'static str;
+
+    /// Its tables.
+    fn memory(&self) -> &Memory;
+
+    /// Frames and octets by verdict.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when they cannot be read.
+    fn counts(&self) -> Result<Counts, PlaneError>;
+
+    /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
+    /// back what is not wished any more. Returns how each wish stands, in order.
+    fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
+
+    /// What a person should know about how the plane was made.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A link that needs a hook.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HookWish {
+    /// Interface index.
+    pub link: u32,
+    /// Interface name.
+    pub name: String,
+    /// What is wished.
+    pub wish: XdpWish,
+}
+
+/// How a wish stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HookState {
+    /// The wish.
+    pub wish: HookWish,
+    /// What is there; none if nothing could be attached.
+    pub hook: Option<String>,
+    /// Why this one, or why none and what to do.
+    pub reason: String,
+}
+
+/// Makes a plane with tables of these sizes.
+pub type Opener = Box<dyn FnMut(&Limits) -> Result<Box<dyn DataPlane>, PlaneError> + Send>;
+
+/// Table sizes as the image crate wants them.
+pub fn capacity(limits: &Limits) -> Capacity {
+    Capacity::for_limits(&thalweg_image::Limits {
+        links: limits.links,
+        vrfs: limits.vrfs,
+        ipv4_routes: limits.ipv4_routes,
+        ipv6_routes: limits.ipv6_routes,
+        labels: limits.labels,
+        nexthops: limits.nexthops,
+        groups: limits.groups,
+        vlan_links: limits.vlan_links,
+    })
+}
+
+/// Tables in this process's memory and no packets: for `check`, `diff`, `replay` and tests.
+pub struct MemoryPlane {
+    writer: Writer,
+}
+
+impl MemoryPlane {
+    /// An empty plane for these limits.
+    pub fn new(limits: &Limits) -> Self {
+        Self { writer: Writer::new(Memory::heap(&capacity(limits)), Box::new(NoReaders)) }
+    }
+
+    /// Makes planes of this kind.
+    pub fn opener() -> Opener {
+        Box::new(|limits| Ok(Box::new(Self::new(limits))))
+    }
+}
+
+impl Plane for MemoryPlane {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        self.writer.apply(plan)
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        self.writer.occupancy()
+    }
+}
+
+impl DataPlane for MemoryPlane {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn memory(&self) -> &Memory {
+        self.writer.memory()
+    }
+
+    fn counts(&self) -> Result<Counts, PlaneError> {
+        Ok(Counts::new())
+    }
+
+    fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
+        let state = |wish: &HookWish| HookState {
+            wish: wish.clone(),
+            hook: Some("memory".into()),
+            reason: "tables in memory only, no packets".into(),
+        };
+        wishes.iter().map(state).collect()
+    }
+}
+
+/// The word for a wish in configuration files and output.
+pub fn wish_word(wish: XdpWish) -> &'static str {
+    match wish {
+        XdpWish::Auto => "auto",
+        XdpWish::Native => "native",
+        XdpWish::Generic => "generic",
+        XdpWish::Tc => "tc",
+    }
+}

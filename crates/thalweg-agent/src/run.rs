@@ -1,0 +1,385 @@
+//! The agent with its I/O: one loop that feeds the brain and carries out what it says.
+
+use crate::answer::{self, Context};
+use crate::brain::{Brain, Effect, Event, Level};
+use crate::plane::{DataPlane, Opener};
+use crate::serve::{self, Asked, SocketError};
+use crate::settings::{Settings, check_instance};
+use crate::{ebpf, log, sysctl};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use thalweg_api::view::Phase;
+use thalweg_api::{Answer, Call};
+use thalweg_config::{Loaded, Watch};
+use thalweg_image::PlaneError;
+use thalweg_model::{HostState, Problem};
+use thalweg_netlink::{Resolver, Source};
+use thalweg_xdp::FeatureWatch;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Control calls that may wait.
+const CALLS: usize = 64;
+
+/// Why an agent ended, or did not even start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The name of the instance.
+    #[error("{0}")]
+    Instance(String),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The data plane could not be made.
+    #[error("no data plane: {0}")]
+    Plane(PlaneError),
+    /// The kernel cannot be followed, or the namespace not be entered.
+    #[error(transparent)]
+    Host(#[from] thalweg_netlink::Error),
+    /// The files cannot be watched.
+    #[error("{0}")]
+    Watch(Box<Problem>),
+    /// No threads, no signals.
+    #[error("the process cannot be set up: {0}; check its limits (`ulimit -a`)")]
+    Process(#[from] std::io::Error),
+}
+
+/// What an agent works with.
+pub struct Parts {
+    /// Makes the data plane.
+    pub opener: Opener,
+    /// Where host state comes from.
+    pub host: HostSource,
+    /// Ends the agent when its other end fires; signals do, too.
+    pub stop: Option<oneshot::Receiver<()>>,
+}
+
+/// Where host state comes from.
+pub enum HostSource {
+    /// The kernel, live.
+    Kernel,
+    /// A value that never changes, for trials.
+    Fixed(Box<HostState>),
+}
+
+impl Parts {
+    /// The kernel, forwarding by eBPF.
+    pub fn kernel(settings: &Settings) -> Self {
+        Self { opener: ebpf::opener(settings), host: HostSource::Kernel, stop: None }
+    }
+}
+
+/// Runs an agent until it is told to stop.
+///
+/// Enters the network namespace, so call it while there is but one thread.
+///
+/// # Errors
+///
+/// [`RunError`], each with what to do. Wrong configuration is none.
+pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
+    log::start(settings.log);
+    check_instance(&settings.instance).map_err(RunError::Instance)?;
+    if let Some(netns) = &settings.netns {
+        thalweg_netlink::enter_netns(netns)?;
+    }
+    let _lock = serve::lock(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("thalweg")
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(Shell::run(&settings, parts));
+    runtime.shutdown_background();
+    result
+}
+
+/// Everything with a file descriptor.
+struct Shell {
+    brain: Brain,
+    opener: Opener,
+    plane: Option<Box<dyn DataPlane>>,
+    host: Option<HostSource>,
+    source: Option<Source>,
+    resolver: Option<Resolver>,
+    features: Option<AsyncFd<FeatureWatch>>,
+    instance: String,
+    started: Instant,
+    changes: watch::Sender<u64>,
+}
+
+type Files = Result<Box<Loaded>, Box<Problem>>;
+
+impl Shell {
+    async fn run(settings: &Settings, parts: Parts) -> Result<(), RunError> {
+        let listener = serve::listen(&settings.socket)?;
+        let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
+        let (changes, changed) = watch::channel(0);
+        tokio::spawn(serve::serve(listener, asked, changed));
+        let mut signals = Signals::new(parts.stop)?;
+        let (_watch, mut files) = follow_files(settings)?;
+        let mut shell = Self {
+            brain: Brain::new(settings.config.display().to_string(), machine_seed()),
+            opener: parts.opener,
+            plane: None,
+            host: Some(parts.host),
+            source: None,
+            resolver: None,
+            features: None,
+            instance: settings.instance.clone(),
+            started: Instant::now(),
+            changes,
+        };
+        log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
+        let result = shell.turn(&mut signals, &mut files, &mut calls).await;
+        // Nobody may find a socket without an agent; the lock is still held.
+        let _ = std::fs::remove_file(&settings.socket);
+        if result.is_ok() {
+            let attached = shell.brain.hooks.iter().any(|state| state.hook.is_some());
+            let line = match attached {
+                true => {
+                    "stopping; forwarding goes on by the image in force (`thalweg detach` ends it)"
+                }
+                false => "stopping; nothing was attached",
+            };
+            log::write(Level::Info, line);
+        }
+        result
+    }
+
+    async fn turn(
+        &mut self,
+        signals: &mut Signals,
+        files: &mut mpsc::UnboundedReceiver<Files>,
+        calls: &mut mpsc::Receiver<Asked>,
+    ) -> Result<(), RunError> {
+        loop {
+            tokio::select! {
+                () = signals.stop() => return Ok(()),
+                Some(mut now) = files.recv() => {
+                    // Only the last state of the files counts.
+                    while let Ok(newer) = files.try_recv() {
+                        now = newer;
+                    }
+                    let event = match now {
+                        Ok(loaded) => Event::Config(loaded),
+                        Err(problem) => Event::WatchFailed(problem),
+                    };
+                    self.happened(event).await?;
+                }
+                event = next(&mut self.source) => self.happened(of_host(event?)).await?,
+                () = heard(&mut self.features) => self.happened(Event::Features).await?,
+                Some(asked) = calls.recv() => self.answer(asked),
+            }
+        }
+    }
+
+    /// Takes an event to the brain and does what it says, and what comes of that.
+    async fn happened(&mut self, event: Event) -> Result<(), RunError> {
+        let since = Instant::now();
+        let mut effects = VecDeque::from(self.brain.handle(event));
+        while let Some(effect) = effects.pop_front() {
+            let Some(event) = self.perform(effect, since).await? else { continue };
+            let first = matches!(event, Event::Hooked(_)) && self.brain.hooks.is_empty();
+            effects.extend(self.brain.handle(event));
+            if first {
+                let problems = self.host_problems();
+                problems.iter().for_each(|problem| log::write(Level::Warn, &problem.to_string()));
+            }
+        }
+        self.changes.send_modify(|number| *number += 1);
+        Ok(())
+    }
+
+    async fn perform(&mut self, effect: Effect, since: Instant) -> Result<Option<Event>, RunError> {
+        Ok(match effect {
+            Effect::Open(limits) => {
+                let plane = (self.opener)(&limits).map_err(RunError::Plane)?;
+                for note in plane.notes() {
+                    log::write(Level::Warn, &note);
+                }
+                if plane.kind() == "ebpf" {
+                    self.features = watch_features();
+                }
+                self.plane = Some(plane);
+                None
+            }
+            Effect::Follow => match self.host.take() {
+                Some(HostSource::Kernel) => {
+                    let options = thalweg_netlink::Options::default();
+                    self.source = Some(thalweg_netlink::start(options).await?);
+                    self.resolver = Some(Resolver::open()?);
+                    None
+                }
+                Some(HostSource::Fixed(host)) => {
+                    if let Some(compiler) = &mut self.brain.compiler {
+                        compiler.load_host(*host);
+                    }
+                    Some(Event::HostComplete)
+                }
+                None => None,
+            },
+            Effect::Apply(plan) => {
+                let (generation, changes) = (plan.generation, plan.changes.len());
+                let result = match &mut self.plane {
+                    Some(plane) => plane.apply(&plan),
+                    None => Err(PlaneError { message: "there is no data plane".into() }),
+                };
+                Some(Event::Applied { generation, changes, result, took: since.elapsed() })
+            }
+            Effect::Hook(wishes) => {
+                self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)))
+            }
+            Effect::Resolve(link, address) => {
+                let resolver = self.resolver.as_mut();
+                let failed = resolver.and_then(|r| r.resolve(link, address).err());
+                failed.map(|error| Event::NeighborFailed {
+                    link,
+                    address,
+                    error: error.to_string(),
+                })
+            }
+            Effect::Forget(link, address) => {
+                let resolver = self.resolver.as_mut();
+                if let Some(error) = resolver.and_then(|r| r.forget(link, address).err()) {
+                    log::write(Level::Warn, &error.to_string());
+                }
+                None
+            }
+            Effect::Log(level, line) => {
+                log::write(level, &line);
+                None
+            }
+        })
+    }
+
+    /// What is wrong with the kernel's settings in this network namespace.
+    fn host_problems(&self) -> Vec<Problem> {
+        match (&self.brain.compiler, &self.source) {
+            (Some(compiler), Some(_)) => {
+                sysctl::problems(compiler, |path| std::fs::read_to_string(path).ok())
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn answer(&self, asked: Asked) {
+        if let (Call::Host, Some(compiler), Phase::InForce) =
+            (&asked.call, &self.brain.compiler, self.brain.phase)
+        {
+            // Many routes take long to write down: not in the way of events.
+            let host = compiler.host();
+            tokio::task::spawn_blocking(move || {
+                let _ = asked.answer.send(Ok(Answer::Host(thalweg_netlink::file::to_value(&host))));
+            });
+            return;
+        }
+        let context = Context {
+            plane: self.plane.as_deref().map(|plane| plane as &dyn DataPlane),
+            instance: &self.instance,
+            uptime: self.started.elapsed().as_secs(),
+            host_problems: match asked.call {
+                Call::Status => self.host_problems(),
+                _ => Vec::new(),
+            },
+        };
+        // Who asked may be gone.
+        let _ = asked.answer.send(answer::answer(&self.brain, &context, &asked.call));
+    }
+}
+
+/// Reads the files now and after each change, in a thread of their own.
+fn follow_files(settings: &Settings) -> Result<(Watch, mpsc::UnboundedReceiver<Files>), RunError> {
+    let (sender, files) = mpsc::unbounded_channel();
+    let path = settings.config.clone();
+    let again = sender.clone();
+    // Nobody listens any more when the agent stops.
+    let watch = thalweg_config::watch(&settings.config, move |change| {
+        let _ = again.send(change.map(|()| Box::new(thalweg_config::load(&path))));
+    })
+    .map_err(RunError::Watch)?;
+    let path = settings.config.clone();
+    std::thread::Builder::new().name("read-config".into()).spawn(move || {
+        let _ = sender.send(Ok(Box::new(thalweg_config::load(&path))));
+    })?;
+    Ok((watch, files))
+}
+
+fn of_host(event: thalweg_netlink::Event) -> Event {
+    match event {
+        thalweg_netlink::Event::Updates(updates) => Event::Host(updates),
+        thalweg_netlink::Event::Complete => Event::HostComplete,
+        thalweg_netlink::Event::Overrun => Event::Overrun,
+    }
+}
+
+/// The next event of a source; never without one.
+async fn next(
+    source: &mut Option<Source>,
+) -> Result<thalweg_netlink::Event, thalweg_netlink::Error> {
+    match source {
+        Some(source) => source.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn watch_features() -> Option<AsyncFd<FeatureWatch>> {
+    let watch = FeatureWatch::new().ok().flatten()?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe; the watch owns its socket while it lives"
+    )]
+    AsyncFd::with_interest(watch, tokio::io::Interest::READABLE).ok()
+}
+
+/// Returns when a driver's features may have changed; never without a watch.
+async fn heard(features: &mut Option<AsyncFd<FeatureWatch>>) {
+    let Some(watch) = features else { return std::future::pending().await };
+    loop {
+        let Ok(mut ready) = watch.readable_mut().await else {
+            return tokio::time::sleep(Duration::from_secs(3600)).await;
+        };
+        let any = ready.get_inner().drain();
+        ready.clear_ready();
+        if any {
+            return;
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    stop: Option<oneshot::Receiver<()>>,
+}
+
+impl Signals {
+    fn new(stop: Option<oneshot::Receiver<()>>) -> Result<Self, RunError> {
+        let (terminate, interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, stop })
+    }
+
+    async fn stop(&mut self) {
+        let told = async {
+            match &mut self.stop {
+                Some(stop) => drop(stop.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = told => {}
+        }
+    }
+}
+
+/// A seed of flow hashes that stays the same on this machine: a restart moves no flows.
+fn machine_seed() -> u64 {
+    let id = std::fs::read("/etc/machine-id").unwrap_or_default();
+    // FNV-1a.
+    id.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
+        (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

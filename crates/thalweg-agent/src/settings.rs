@@ -1,0 +1,78 @@
+//! How an agent is started.
+
+use std::path::PathBuf;
+
+/// How an agent is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory or file with the configuration.
+    pub config: PathBuf,
+    /// Name that tells agents on one machine apart: part of paths and pins.
+    pub instance: String,
+    /// Control socket.
+    pub socket: PathBuf,
+    /// Mount point of the BPF file system.
+    pub bpffs: PathBuf,
+    /// Network namespace to work in: a name or a path.
+    pub netns: Option<String>,
+    /// How to log.
+    pub log: LogFormat,
+}
+
+impl Settings {
+    /// Settings with the usual paths of an instance.
+    pub fn new(config: impl Into<PathBuf>, instance: &str) -> Self {
+        Self {
+            config: config.into(),
+            instance: instance.into(),
+            socket: socket_of(instance),
+            bpffs: "/sys/fs/bpf".into(),
+            netns: None,
+            log: LogFormat::Text,
+        }
+    }
+}
+
+/// The usual control socket of an instance.
+pub fn socket_of(instance: &str) -> PathBuf {
+    PathBuf::from(format!("/run/thalweg/{instance}.sock"))
+}
+
+/// Whether a name can be an instance's: it becomes part of file names.
+///
+/// # Errors
+///
+/// What is wrong and what to write instead.
+pub fn check_instance(name: &str) -> Result<(), String> {
+    let simple = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 32 || !name.chars().all(simple) {
+        return Err(format!(
+            "`{name}` cannot be the name of an instance; use 1 to 32 lower case letters, digits \
+             and dashes"
+        ));
+    }
+    Ok(())
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_cannot_leave_their_directory() {
+        assert!(check_instance("lab-2").is_ok());
+        for name in ["", "../x", "a/b", "A", "a b", &"x".repeat(33)] {
+            assert!(check_instance(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Settings of the kernel that must be right for what is left to it.
+
+use std::net::IpAddr;
+use thalweg_compile::Compiler;
+use thalweg_model::{Origin, Problem, Severity};
+
+/// Finds what is wrong; `read` reads a file below /proc/sys.
+///
+/// Packets whose next hop is not resolved yet, or that must be fragmented, are forwarded by the
+/// kernel: if it may not, the first packets to a new neighbor are lost.
+pub fn problems(compiler: &Compiler, read: impl Fn(&str) -> Option<String>) -> Vec<Problem> {
+    let host = compiler.host_facts();
+    let routed =
+        |own: &thalweg_model::host::Address| compiler.link(own.link).is_some_and(|link| link.ours);
+    let global6 = |own: &thalweg_model::host::Address| matches!(own.address, IpAddr::V6(a) if a.segments()[0] & 0xffc0 != 0xfe80);
+    let uses4 = host.addresses.values().any(|own| own.address.is_ipv4() && routed(own));
+    let uses6 = host.addresses.values().any(|own| global6(own) && routed(own));
+    let switches = [
+        (uses4, "IPv4", "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+        (uses6, "IPv6", "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    ];
+    let off = |path: &str| read(path).is_some_and(|value| value.trim() == "0");
+    let found = switches.into_iter().filter(|(uses, _, path, _)| *uses && off(path));
+    found
+        .map(|(_, family, path, name)| Problem {
+            severity: Severity::Warning,
+            origin: Origin { file: path.into(), line: 0, column: 0 },
+            object: None,
+            field: None,
+            what: format!(
+                "the kernel does not forward {family}: packets left to it (neighbor not resolved \
+                 yet, fragments) are lost"
+            ),
+            remedy: format!("`sysctl -w {name}=1` in this network namespace"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::brain::tests::{HOST, compiled};
+
+    #[test]
+    fn only_what_is_used_is_asked_for() {
+        let compiler = compiled(HOST);
+        let off = problems(&compiler, |_| Some("0\n".into()));
+        assert_eq!(off.len(), 1, "{off:?}");
+        assert!(off[0].remedy.contains("net.ipv4.ip_forward=1"), "{off:?}");
+        assert!(problems(&compiler, |_| Some("1\n".into())).is_empty());
+        assert!(problems(&compiler, |_| None).is_empty());
+    }
+}

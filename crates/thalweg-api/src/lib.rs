@@ -1,0 +1,17 @@
+//! The control socket: requests, replies and views.
+//!
+//! A client writes one [`Request`] as a line of JSON to the agent's unix socket and reads one
+//! [`Reply`] as a line of JSON; with [`Request::watch`] it reads a reply now and one after each
+//! change, until it closes the connection. A connection may carry several requests, one after the
+//! other. [`Client`] does this for blocking callers.
+//!
+//! Views are plain values with names instead of numbers wherever there is a name, so what a script
+//! reads with `-o json` is what people see in the tables.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod message;
+pub mod view;
+
+pub use client::{Client, ClientError};
+pub use message::{Answer, Call, Code, Fault, MAX_PAGE, Reply, Request, RouteQuery, VERSION};

@@ -1,0 +1,235 @@
+//! Requests and replies.
+
+use crate::view::{
+    DescribeView, DiffView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView,
+    NextHopView, RoutePage, StatusView, TableView, VrfView,
+};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Version of the protocol: a new one when a client of the old would misread an answer.
+pub const VERSION: u32 = 1;
+
+/// Most routes in one [`RoutePage`].
+pub const MAX_PAGE: u32 = 20_000;
+
+/// One line from client to agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// [`VERSION`] of the client.
+    pub version: u32,
+    /// What is asked.
+    pub call: Call,
+    /// Whether to answer again after each change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watch: bool,
+}
+
+impl Request {
+    /// A request that is answered once.
+    pub fn once(call: Call) -> Self {
+        Self { version: VERSION, call, watch: false }
+    }
+
+    /// A request that is answered again after each change.
+    pub fn watch(call: Call) -> Self {
+        Self { version: VERSION, call, watch: true }
+    }
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Call {
+    /// How the agent is doing: [`Answer::Status`].
+    Status,
+    /// Links: [`Answer::Links`].
+    Links,
+    /// A page of routes: [`Answer::Routes`].
+    Routes(RouteQuery),
+    /// Label bindings: [`Answer::Labels`].
+    Labels,
+    /// Next hops: [`Answer::NextHops`].
+    NextHops,
+    /// Next hop groups: [`Answer::Groups`].
+    Groups,
+    /// Neighbors: [`Answer::Neighbors`].
+    Neighbors,
+    /// Routing instances: [`Answer::Vrfs`].
+    Vrfs,
+    /// Counters by verdict and reason: [`Answer::Drops`].
+    Drops {
+        /// Also those that are no drops and those that never counted anything.
+        all: bool,
+    },
+    /// How full the tables are: [`Answer::Tables`].
+    Tables,
+    /// What the kernel reported: [`Answer::Host`].
+    Host,
+    /// Everything about one object: [`Answer::Describe`].
+    Describe {
+        /// `link`, `vrf`, `route`, `label`, `nexthop`, `group`, `neighbor` or `reason`.
+        kind: String,
+        /// Name, prefix, label or number.
+        name: String,
+    },
+    /// What would happen to a packet: [`Answer::Explain`].
+    Explain {
+        /// The packet in words: `eth0 < ip 10.0.0.9 > 10.0.2.7 ttl 64 udp 4000 > 53`.
+        packet: String,
+    },
+    /// What would change with other files: [`Answer::Diff`].
+    Diff {
+        /// Pairs of file name and text.
+        files: Vec<(String, String)>,
+    },
+}
+
+/// Which routes are wanted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteQuery {
+    /// Only of this VRF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
+    /// A prefix: exactly this one. An address: the route that packets to it follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Continue behind this page: [`RoutePage::next`] of the page before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Most routes in the answer; 0 takes [`MAX_PAGE`].
+    pub limit: u32,
+}
+
+/// One line from agent to client.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reply {
+    /// [`VERSION`] of the agent.
+    pub version: u32,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, Fault>,
+}
+
+/// What an agent answers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// To [`Call::Status`].
+    Status(Box<StatusView>),
+    /// To [`Call::Links`], by index.
+    Links(Vec<LinkView>),
+    /// To [`Call::Routes`].
+    Routes(RoutePage),
+    /// To [`Call::Labels`], by label.
+    Labels(Vec<LabelView>),
+    /// To [`Call::NextHops`], by number.
+    NextHops(Vec<NextHopView>),
+    /// To [`Call::Groups`], by number.
+    Groups(Vec<GroupView>),
+    /// To [`Call::Neighbors`], by link and address.
+    Neighbors(Vec<NeighborView>),
+    /// To [`Call::Vrfs`], by number.
+    Vrfs(Vec<VrfView>),
+    /// To [`Call::Drops`].
+    Drops(Vec<DropView>),
+    /// To [`Call::Tables`].
+    Tables(Vec<TableView>),
+    /// To [`Call::Host`]: the value of a host state file.
+    Host(serde_json::Value),
+    /// To [`Call::Describe`].
+    Describe(DescribeView),
+    /// To [`Call::Explain`].
+    Explain(Box<ExplainView>),
+    /// To [`Call::Diff`].
+    Diff(DiffView),
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// What kind of failure it is.
+    pub code: Code,
+    /// What is wrong, with the value in question.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.message, self.remedy)
+    }
+}
+
+/// Kinds of failures.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Code {
+    /// The request makes no sense.
+    Invalid,
+    /// There is no such object.
+    NotFound,
+    /// The agent cannot answer yet.
+    NotReady,
+    /// Agent and client speak different versions.
+    Version,
+    /// The kernel or the data plane refused.
+    Failed,
+}
+
+impl Fault {
+    /// A request that makes no sense.
+    pub fn invalid(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code: Code::Invalid, message: message.into(), remedy: remedy.into() }
+    }
+
+    /// An object that is not there.
+    pub fn not_found(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code: Code::NotFound, message: message.into(), remedy: remedy.into() }
+    }
+
+    /// Too early.
+    pub fn not_ready(message: impl Into<String>) -> Self {
+        let remedy = "see `thalweg status`".into();
+        Self { code: Code::NotReady, message: message.into(), remedy }
+    }
+
+    /// Something below failed.
+    pub fn failed(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code: Code::Failed, message: message.into(), remedy: remedy.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_like_a_sentence() {
+        let request = Request::once(Call::Routes(RouteQuery {
+            vrf: Some("blue".into()),
+            limit: 10,
+            ..RouteQuery::default()
+        }));
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(text, r#"{"version":1,"call":{"routes":{"vrf":"blue","limit":10}}}"#);
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+        let bare: Request =
+            serde_json::from_str(r#"{"version":1,"call":"status","watch":true}"#).unwrap();
+        assert_eq!(bare, Request::watch(Call::Status));
+    }
+
+    #[test]
+    fn replies_say_what_they_are() {
+        let reply = Reply { version: VERSION, result: Ok(Answer::Tables(Vec::new())) };
+        let text = serde_json::to_string(&reply).unwrap();
+        assert_eq!(text, r#"{"version":1,"result":{"Ok":{"tables":[]}}}"#);
+        let fault = Fault::not_found("there is no link `eth9`", "`thalweg get links` lists them");
+        let text = serde_json::to_string(&Reply { version: VERSION, result: Err(fault) }).unwrap();
+        assert!(text.contains(r#""Err":{"code":"notFound""#), "{text}");
+    }
+}

@@ -1,0 +1,246 @@
+//! What can be written on the command line.
+
+use crate::output::{Color, Format};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Exit codes, for `thalweg help exit-codes` and the man page.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  as wished
+  1  not as wished: problems in `status` or `check`, differences in `diff`,
+     engines that disagree in `replay`, an object that is not there
+  2  the command line or a file given on it makes no sense
+  3  no agent answers, or one of another version
+  4  rights are missing, or the kernel refuses";
+
+/// Routes, label-switches and load-balances packets in the Linux kernel.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    /// What all commands have in common.
+    #[command(flatten)]
+    pub common: Common,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What all commands have in common.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// How to write results
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Go on and write again after each change
+    #[arg(short, long, global = true)]
+    pub watch: bool,
+    /// Which agent, where several run
+    #[arg(long, global = true, default_value = "default", value_name = "NAME")]
+    pub instance: String,
+    /// Control socket of the agent [default: /run/thalweg/INSTANCE.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// When to use color
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+}
+
+impl Common {
+    /// The control socket that is meant.
+    pub fn socket(&self) -> PathBuf {
+        let usual = || thalweg_agent::settings::socket_of(&self.instance);
+        self.socket.clone().unwrap_or_else(usual)
+    }
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: forward by the files and by what the kernel knows
+    Run(Run),
+    /// Show how the agent is doing
+    Status,
+    /// List things
+    Get(Get),
+    /// Show everything about one thing
+    Describe {
+        /// Kind: link, vrf, route, label, nexthop, group, neighbor or reason
+        kind: String,
+        /// Name, prefix, address, label or number
+        name: String,
+    },
+    /// Check configuration files without an agent
+    Check {
+        /// Directory or file
+        #[arg(short, long, value_name = "PATH")]
+        file: PathBuf,
+        /// Host state file to check them against (`thalweg get host -o yaml` writes one)
+        #[arg(long, value_name = "FILE")]
+        host: Option<PathBuf>,
+    },
+    /// Show what other files would change
+    Diff {
+        /// Directory or file
+        #[arg(short, long, value_name = "PATH")]
+        file: PathBuf,
+        /// Compare with these files instead of with the running agent
+        #[arg(long, value_name = "PATH", requires = "host")]
+        from: Option<PathBuf>,
+        /// Host state file, with --from
+        #[arg(long, value_name = "FILE", requires = "from")]
+        host: Option<PathBuf>,
+    },
+    /// Show what happens to a packet, on the tables in force
+    #[command(
+        after_help = "Example: thalweg explain 'eth0 < ip 10.0.0.9 > 10.0.2.7 ttl 64 udp 4000 > 53'"
+    )]
+    Explain {
+        /// The packet in words: LINK < PACKET
+        #[arg(required = true, num_args = 1..)]
+        packet: Vec<String>,
+        /// Use these files instead of the running agent
+        #[arg(long, value_name = "PATH", requires = "host")]
+        config: Option<PathBuf>,
+        /// Host state file, with --config
+        #[arg(long, value_name = "FILE", requires = "config")]
+        host: Option<PathBuf>,
+    },
+    /// Push a capture through a configuration without touching the host
+    Replay(Replay),
+    /// Take programs, pins and tables of an instance out of the kernel
+    Detach {
+        /// Mount point of the BPF file system
+        #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
+        bpffs: PathBuf,
+    },
+    /// Show the version of this program and of the agent
+    Version,
+    /// Write completions for a shell to standard output
+    Completions {
+        /// Shell
+        shell: Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// Directory
+        directory: PathBuf,
+    },
+    /// Explain the exit codes
+    #[command(hide = true, long_about = EXIT_CODES)]
+    ExitCodes,
+}
+
+/// `thalweg run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Directory or file with the configuration; changes are followed
+    #[arg(short, long, value_name = "PATH")]
+    pub file: PathBuf,
+    /// Mount point of the BPF file system
+    #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
+    pub bpffs: PathBuf,
+    /// Work in this network namespace (`ip netns`), or in one given by its path
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// How to log
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log: Log,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Log {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// `thalweg get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// What to list
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// With routes: a prefix (exactly this one) or an address (the route it follows)
+    pub destination: Option<String>,
+    /// With routes: only of this VRF
+    #[arg(long, value_name = "NAME")]
+    pub vrf: Option<String>,
+    /// With routes: at most so many
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
+    /// With drops: also packets that were forwarded, punted, delivered or passed
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Kind {
+    /// Interfaces, and whether packets of theirs are routed
+    #[value(alias = "link")]
+    Links,
+    /// Routes, in force or not
+    #[value(alias = "route")]
+    Routes,
+    /// Incoming labels
+    #[value(alias = "label")]
+    Labels,
+    /// Next hops in force
+    #[value(alias = "nexthop")]
+    Nexthops,
+    /// Next hop groups in force
+    #[value(alias = "group")]
+    Groups,
+    /// Neighbors as the kernel knows them
+    #[value(alias = "neighbor")]
+    Neighbors,
+    /// Routing instances
+    #[value(alias = "vrf")]
+    Vrfs,
+    /// Packets that were dropped, and why
+    #[value(alias = "drop")]
+    Drops,
+    /// How full the tables are
+    #[value(alias = "table")]
+    Tables,
+    /// What the kernel reports, as a host state file
+    Host,
+}
+
+/// `thalweg replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Configuration: directory or file
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+    /// Host state file (`thalweg get host -o yaml` writes one)
+    #[arg(long, value_name = "FILE")]
+    pub host: PathBuf,
+    /// Link that the frames arrive at
+    #[arg(long, value_name = "NAME")]
+    pub link: String,
+    /// Capture to read, pcap or pcapng
+    #[arg(long = "in", value_name = "FILE")]
+    pub input: PathBuf,
+    /// Capture to write, pcapng with the verdicts as comments
+    #[arg(long = "out", value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// What decides
+    #[arg(long, value_enum, default_value_t, value_name = "ENGINE")]
+    pub engine: Engine,
+}
+
+/// What decides in a replay.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Engine {
+    /// The packet core in this process
+    #[default]
+    Native,
+    /// The packet core as eBPF in the kernel (takes rights)
+    Ebpf,
+}

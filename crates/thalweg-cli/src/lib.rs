@@ -1,0 +1,146 @@
+//! The command line: runs the agent, asks it over its control socket, and works on files alone.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod exit;
+mod files;
+mod online;
+pub mod output;
+pub mod show;
+pub mod table;
+
+use args::{Cli, Command, Log, Run};
+use clap::{CommandFactory, Parser};
+use exit::{Exit, Failure};
+use online::Writer;
+use output::Paint;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use thalweg_agent::{LogFormat, Parts, Settings};
+use thalweg_api::{Answer, Call, Client};
+
+/// Runs the program with these arguments, the program's name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let stderr = Paint::new(cli.common.color.on_stderr());
+    let mut out = std::io::stdout().lock();
+    match command(&cli, &mut out) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{}: {}", stderr.red("error"), failure.message);
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// Carries a command out; results go to `out`.
+///
+/// # Errors
+///
+/// [`Failure`] with exit code, what is wrong and what to do.
+pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = &cli.common;
+    let paint = Paint::new(common.color.on_stdout());
+    let mut writer = Writer { out, format: common.output, paint };
+    match &cli.command {
+        Command::Run(run) => agent(common, run),
+        Command::Status => online::ask(common, Call::Status, &mut writer),
+        Command::Get(get) => online::get(common, get, &mut writer),
+        Command::Describe { kind, name } => {
+            let call = Call::Describe { kind: kind.clone(), name: name.clone() };
+            online::ask(common, call, &mut writer)
+        }
+        Command::Check { file, host } => {
+            files::check(file, host.as_deref(), common.color.on_stdout(), &mut writer)
+        }
+        Command::Diff { file, from, host } => match (from, host) {
+            (Some(from), Some(host)) => files::diff(from, file, host, common, &mut writer),
+            _ => {
+                let files = thalweg_agent::offline::files(file, common.color.on_stderr())?;
+                online::ask(common, Call::Diff { files }, &mut writer)
+            }
+        },
+        Command::Explain { packet, config, host } => {
+            let packet = packet.join(" ");
+            match (config, host) {
+                (Some(config), Some(host)) => {
+                    files::explain(config, host, &packet, common, &mut writer)
+                }
+                _ => online::ask(common, Call::Explain { packet }, &mut writer),
+            }
+        }
+        Command::Replay(replay) => files::replay(replay, common, writer.out),
+        Command::Detach { bpffs } => detach(common, bpffs, writer.out),
+        Command::Version => version(common, writer.out),
+        Command::Completions { shell } => {
+            let mut buffer = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "thalweg", &mut buffer);
+            writer.out.write_all(&buffer)?;
+            Ok(Exit::Ok)
+        }
+        Command::Man { directory } => files::man(directory, writer.out),
+        Command::ExitCodes => {
+            writeln!(writer.out, "{}", args::EXIT_CODES)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
+    let settings = Settings {
+        config: run.file.clone(),
+        instance: common.instance.clone(),
+        socket: common.socket(),
+        bpffs: run.bpffs.clone(),
+        netns: run.netns.clone(),
+        log: match run.log {
+            Log::Text => LogFormat::Text,
+            Log::Json => LogFormat::Json,
+        },
+    };
+    let parts = Parts::kernel(&settings);
+    thalweg_agent::run(settings, parts)?;
+    Ok(Exit::Ok)
+}
+
+fn detach(
+    common: &args::Common,
+    bpffs: &std::path::Path,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    thalweg_agent::settings::check_instance(&common.instance)
+        .map_err(|message| Failure::new(Exit::Usage, message))?;
+    let detached = thalweg_agent::detach(bpffs, &common.instance)?;
+    for line in &detached.removed {
+        writeln!(out, "removed {line}")?;
+    }
+    if detached.removed.is_empty() && detached.left.is_empty() {
+        let instance = &common.instance;
+        writeln!(out, "nothing of instance `{instance}` is in the kernel")?;
+    }
+    match detached.left.is_empty() {
+        true => Ok(Exit::Ok),
+        false => Err(Failure::new(Exit::Refused, detached.left.join("\n"))),
+    }
+}
+
+/// The version of this program, and of the agent if one answers.
+fn version(common: &args::Common, out: &mut dyn Write) -> Result<Exit, Failure> {
+    writeln!(out, "thalweg {}", env!("CARGO_PKG_VERSION"))?;
+    if let Ok(mut client) = Client::connect(&common.socket())
+        && let Ok(Answer::Status(view)) = client.call(Call::Status)
+    {
+        writeln!(out, "agent   {} (instance {})", view.version, view.instance)?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,262 @@
+//! Commands that ask a running agent.
+
+use crate::args::{Common, Get, Kind};
+use crate::exit::{Exit, Failure};
+use crate::output::{Format, Paint, yaml};
+use crate::show::{self, Style};
+use crate::table::Table;
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use thalweg_api::view::RoutePage;
+use thalweg_api::{Answer, Call, Client, ClientError, MAX_PAGE, RouteQuery};
+
+/// Routes in one piece of a long list.
+const PAGE: u32 = MAX_PAGE;
+
+/// What writing takes.
+pub struct Writer<'a> {
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// How they are written.
+    pub format: Format,
+    /// Colors.
+    pub paint: Paint,
+}
+
+impl Writer<'_> {
+    /// How people see it.
+    pub fn style(&self) -> Style {
+        Style { wide: self.format == Format::Wide, paint: self.paint }
+    }
+
+    /// Writes an answer; returns how it stands.
+    ///
+    /// # Errors
+    ///
+    /// The output's.
+    pub fn answer(&mut self, answer: &Answer) -> Result<Exit, Failure> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let text = text(answer, &self.style());
+                self.out.write_all(text.as_bytes())?;
+            }
+            Format::Json => self.json(&bare(answer)?)?,
+            Format::Yaml => self.out.write_all(yaml(&bare(answer)?).as_bytes())?,
+        }
+        self.out.flush()?;
+        Ok(standing(answer))
+    }
+
+    fn json(&mut self, value: &Value) -> Result<(), Failure> {
+        serde_json::to_writer_pretty(&mut self.out, value).map_err(std::io::Error::from)?;
+        self.out.write_all(b"\n")?;
+        Ok(())
+    }
+}
+
+/// An answer without the word that says what it is an answer to.
+fn bare(answer: &Answer) -> Result<Value, Failure> {
+    let value = serde_json::to_value(answer).map_err(std::io::Error::from)?;
+    Ok(match value {
+        Value::Object(map) => map.into_iter().next().map_or(Value::Null, |(_, value)| value),
+        value => value,
+    })
+}
+
+/// Whether an answer says that things are as wished.
+fn standing(answer: &Answer) -> Exit {
+    let errors = |problems: &[thalweg_model::Problem]| {
+        problems.iter().any(|problem| problem.severity == thalweg_model::Severity::Error)
+    };
+    let well = match answer {
+        Answer::Status(view) => view.is_well(),
+        Answer::Diff(view) => view.changes.is_empty() && !errors(&view.problems),
+        _ => true,
+    };
+    if well { Exit::Ok } else { Exit::NotAsWished }
+}
+
+/// An answer for people.
+fn text(answer: &Answer, style: &Style) -> String {
+    let table = |table: Table, nothing: &str| match table.is_empty() {
+        true => format!("{nothing}\n"),
+        false => table.render(true, &style.paint),
+    };
+    match answer {
+        Answer::Status(view) => show::status(view, style),
+        Answer::Links(views) => table(show::links(views, style), "no links"),
+        Answer::Routes(page) => table(show::routes(&page.routes, style), "no routes"),
+        Answer::Labels(views) => table(show::label_bindings(views, style), "no labels"),
+        Answer::NextHops(views) => table(show::nexthops(views, style), "no next hops"),
+        Answer::Groups(views) => table(show::groups(views, style), "no groups"),
+        Answer::Neighbors(views) => table(show::neighbors(views, style), "no neighbors"),
+        Answer::Vrfs(views) => table(show::vrfs(views, style), "no VRFs"),
+        Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
+        Answer::Tables(views) => table(show::tables(views, style), "no tables"),
+        Answer::Host(value) => yaml(value),
+        Answer::Describe(view) => show::describe(view, style),
+        Answer::Explain(view) => show::explain(view, style),
+        Answer::Diff(view) => show::diff(view, style),
+    }
+}
+
+/// Asks once, or goes on with each change.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn ask(common: &Common, call: Call, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    let mut client = Client::connect(&common.socket())?;
+    if !common.watch {
+        return writer.answer(&client.call(call)?);
+    }
+    let clear =
+        std::io::stdout().is_terminal() && matches!(writer.format, Format::Table | Format::Wide);
+    let mut standing = Exit::Ok;
+    let mut first = true;
+    for answer in client.watch(call)? {
+        let answer = answer?;
+        match (clear, first, writer.format) {
+            (true, ..) => writer.out.write_all(b"\x1b[H\x1b[2J")?,
+            (false, false, Format::Yaml) => writer.out.write_all(b"---\n")?,
+            (false, false, Format::Table | Format::Wide) => writer.out.write_all(b"\n")?,
+            _ => {}
+        }
+        first = false;
+        standing = match writer.format {
+            // One line per change, so that a script can read line by line.
+            Format::Json => {
+                writeln!(writer.out, "{}", bare(&answer)?)?;
+                writer.out.flush()?;
+                self::standing(&answer)
+            }
+            _ => writer.answer(&answer)?,
+        };
+    }
+    match standing {
+        Exit::Ok => Err(Failure::new(
+            Exit::NoAgent,
+            "the agent stopped; start it again with `thalweg run -f DIR`",
+        )),
+        standing => Ok(standing),
+    }
+}
+
+/// `thalweg get`.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    let only = |used: bool, option: &str, kind: &str| match used {
+        true => Err(Failure::new(
+            Exit::Usage,
+            format!("{option} goes with `thalweg get {kind}` alone; leave it out"),
+        )),
+        false => Ok(()),
+    };
+    if get.kind != Kind::Routes {
+        only(get.destination.is_some(), "a destination", "routes")?;
+        only(get.vrf.is_some(), "--vrf", "routes")?;
+        only(get.limit.is_some(), "--limit", "routes")?;
+    }
+    if get.kind != Kind::Drops {
+        only(get.all, "--all", "drops")?;
+    }
+    let call = match get.kind {
+        Kind::Links => Call::Links,
+        Kind::Routes => return routes(common, get, writer),
+        Kind::Labels => Call::Labels,
+        Kind::Nexthops => Call::NextHops,
+        Kind::Groups => Call::Groups,
+        Kind::Neighbors => Call::Neighbors,
+        Kind::Vrfs => Call::Vrfs,
+        Kind::Drops => Call::Drops { all: get.all },
+        Kind::Tables => Call::Tables,
+        Kind::Host => Call::Host,
+    };
+    ask(common, call, writer)
+}
+
+/// Routes come page by page: a million of them never stand in memory at once.
+fn routes(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    let (vrf, destination) = (get.vrf.clone(), get.destination.clone());
+    let limit = get.limit.unwrap_or(u32::MAX);
+    let query = RouteQuery { vrf, destination, after: None, limit: limit.clamp(1, PAGE) };
+    if common.watch {
+        return ask(common, Call::Routes(query), writer);
+    }
+    let mut client = Client::connect(&common.socket())?;
+    let mut list = List { writer, count: 0 };
+    let mut after = None;
+    let mut left = limit;
+    loop {
+        let query = RouteQuery { after, limit: left.min(PAGE), ..query.clone() };
+        if left == 0 {
+            break;
+        }
+        let Answer::Routes(mut page) = client.call(Call::Routes(query))? else {
+            let what = "it answers something else".into();
+            return Err(ClientError::Unreadable(what).into());
+        };
+        page.routes.truncate(left as usize);
+        left -= page.routes.len() as u32;
+        list.page(&page)?;
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    list.end()?;
+    if list.count == 0 && get.destination.is_some() {
+        return Ok(Exit::NotAsWished);
+    }
+    Ok(Exit::Ok)
+}
+
+/// A list that is written piece by piece.
+struct List<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    count: usize,
+}
+
+impl List<'_, '_> {
+    fn page(&mut self, page: &RoutePage) -> Result<(), Failure> {
+        let first = self.count == 0;
+        self.count += page.routes.len();
+        if page.routes.is_empty() {
+            return Ok(());
+        }
+        let style = self.writer.style();
+        let out = &mut self.writer.out;
+        match self.writer.format {
+            Format::Table | Format::Wide => {
+                let text = show::routes(&page.routes, &style).render(first, &style.paint);
+                out.write_all(text.as_bytes())?;
+            }
+            Format::Yaml => {
+                let value = serde_json::to_value(&page.routes).map_err(std::io::Error::from)?;
+                out.write_all(yaml(&value).as_bytes())?;
+            }
+            Format::Json => {
+                for (at, route) in page.routes.iter().enumerate() {
+                    out.write_all(if first && at == 0 { b"[\n  " } else { b",\n  " })?;
+                    serde_json::to_writer(&mut *out, route).map_err(std::io::Error::from)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        let out = &mut self.writer.out;
+        match (self.writer.format, self.count) {
+            (Format::Table | Format::Wide, 0) => out.write_all(b"no routes\n")?,
+            (Format::Yaml | Format::Json, 0) => out.write_all(b"[]\n")?,
+            (Format::Json, _) => out.write_all(b"\n]\n")?,
+            _ => {}
+        }
+        out.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! What the host reports: each update notes what it touches, nothing is compiled yet.
+
+use crate::compiler::Compiler;
+use crate::kernel;
+use crate::key::{NetKey, RibId};
+use crate::neighbor;
+use crate::rib::{Class, Offer, Source};
+use crate::target::{Fact, TargetKey, Way};
+use crate::vrfs::{DEFAULT, LOCAL};
+use std::net::IpAddr;
+use thalweg_model::host::{self, RouteKey, Update};
+use thalweg_model::{HostState, Prefix};
+
+impl Compiler {
+    /// Notes one change of the host.
+    pub fn update_host(&mut self, update: Update) {
+        match update {
+            Update::Route(key, route) => self.set_route(key, Some(route)),
+            Update::RouteGone(key) => self.set_route(key, None),
+            Update::Link(link) => self.set_link(link),
+            Update::LinkGone(link) => self.drop_link(link),
+            Update::Address(address) => self.set_address(address),
+            Update::AddressGone(link, address) => self.drop_address(link, address),
+            Update::Neighbor(neighbor) => {
+                let key = (neighbor.link, neighbor.address);
+                self.set_neighbor(key, Update::Neighbor(neighbor));
+            }
+            Update::NeighborGone(link, address) => {
+                self.set_neighbor((link, address), Update::NeighborGone(link, address));
+            }
+            Update::NextHop(id, object) => self.set_object(id, Update::NextHop(id, object)),
+            Update::NextHopGone(id) => self.set_object(id, Update::NextHopGone(id)),
+        }
+    }
+
+    fn set_route(&mut self, key: RouteKey, route: Option<host::Route>) {
+        let used = route.as_ref().is_some_and(|route| kernel::is_candidate(&key, route));
+        let Some(rib) = self.ribs.of_table(key.table) else { return };
+        let source = if key.table == LOCAL { Source::KernelLocal } else { Source::Kernel };
+        let net = NetKey::new(rib, key.prefix);
+        let old = self.rib.find(net).and_then(|node| {
+            let mut offers = self.rib.candidates(node);
+            offers.find(|(_, o)| {
+                o.source == source && o.metric == key.metric && o.instance == key.instance
+            })
+        });
+        let old = old.filter(|_| key.tos == 0).map(|(index, offer)| (index, offer.data));
+        let body = route.map(|route| self.bodies.hold(route));
+        if used && body.is_some() && old.map(|(_, body)| body) == body {
+            self.release_body(body);
+            return;
+        }
+        if let Some((candidate, body)) = old {
+            self.remove_candidate(candidate);
+            self.release_body(Some(body));
+        }
+        if !self.unused.is_empty() {
+            let gone = self.unused.remove(&key);
+            self.release_body(gone);
+        }
+        match body {
+            Some(body) if used => self.offer_kernel(net, &key, source, body),
+            Some(body) => {
+                self.unused.insert(key, body);
+            }
+            None => {}
+        }
+    }
+
+    fn offer_kernel(&mut self, net: NetKey, key: &RouteKey, source: Source, number: u32) {
+        let Some(body) = self.bodies.get(number) else { return };
+        let class = kernel::class(&body.route);
+        let target = match body.target {
+            Some(target) => target,
+            None => {
+                let (wanted, plain) = kernel::target(&body.route, net.rib);
+                let target = self.targets.intern(wanted);
+                if plain {
+                    if let Some(body) = self.bodies.get_mut(number) {
+                        body.target = Some(target);
+                    }
+                    self.hold_target(target, 1);
+                }
+                target
+            }
+        };
+        let (metric, instance) = (key.metric, key.instance);
+        self.rib.add(net, Offer { class, metric, source, instance, data: number, target });
+    }
+
+    fn release_body(&mut self, body: Option<u32>) {
+        if let Some(target) = body.and_then(|body| self.bodies.release(body)) {
+            self.hold_target(target, -1);
+        }
+    }
+
+    /// Counts a holder of a target in or out.
+    pub(crate) fn hold_target(&mut self, target: u32, step: i32) {
+        if let Some(cell) = self.targets.get_mut(target) {
+            cell.holders = cell.holders.saturating_add_signed(step);
+            if step < 0 {
+                self.pending.idle.push(target);
+            }
+        }
+    }
+
+    pub(crate) fn remove_candidate(&mut self, candidate: u32) {
+        if let Some(offer) = self.rib.remove(candidate) {
+            self.pending.idle.push(offer.target);
+        }
+    }
+
+    fn set_link(&mut self, link: host::Link) {
+        let index = link.index;
+        let old = self.host.links.get(&index).cloned();
+        if old.as_ref() == Some(&link) {
+            return;
+        }
+        let moved = old.as_ref().is_some_and(|old| old.up != link.up);
+        let shape = |l: &host::Link| {
+            let name = (l.name.clone(), l.kind.clone(), l.medium.clone());
+            (name, l.lower, l.master, l.vlan, l.vrf_table)
+        };
+        let reshaped = old.as_ref().map(shape) != Some(shape(&link));
+        self.host.apply(Update::Link(link));
+        if reshaped {
+            self.reshape(index);
+        }
+        self.pending.links.insert(index);
+        self.targets.mark_fact(Fact::Link(index));
+        if moved && self.links.get(index).is_some_and(|s| s.rib != s.kernel_rib) {
+            self.derive_all(index);
+        }
+    }
+
+    /// Notes that a link is another one now, which VLAN sub-interfaces above it feel, too.
+    fn reshape(&mut self, index: u32) {
+        self.pending.structure = true;
+        let mut above = vec![index];
+        for _ in 0..=thalweg_abi::nexthop::MAX_TAGS {
+            self.pending.links.extend(&above);
+            let links = self.host.links.values();
+            let next = links.filter(|link| link.lower.is_some_and(|lower| above.contains(&lower)));
+            above = next.map(|link| link.index).collect();
+        }
+    }
+
+    fn drop_link(&mut self, index: u32) {
+        for address in self.addresses_of(index) {
+            self.drop_address(index, address);
+        }
+        for address in self.neighbors_of(index) {
+            self.set_neighbor((index, address), Update::NeighborGone(index, address));
+        }
+        self.host.apply(Update::LinkGone(index));
+        self.reshape(index);
+        self.pending.links.insert(index);
+        self.targets.mark_fact(Fact::Link(index));
+    }
+
+    fn addresses_of(&self, link: u32) -> Vec<IpAddr> {
+        self.host.addresses.range(of_link(link)).map(|((_, address), _)| *address).collect()
+    }
+
+    pub(crate) fn neighbors_of(&self, link: u32) -> Vec<IpAddr> {
+        self.host.neighbors.range(of_link(link)).map(|((_, address), _)| *address).collect()
+    }
+
+    fn set_address(&mut self, address: host::Address) {
+        let key = (address.link, address.address);
+        let known = self.host.addresses.contains_key(&key);
+        if !self.host.apply(Update::Address(address)) {
+            return;
+        }
+        if !known {
+            self.own.count(key.1, 1);
+        }
+        self.address_changed(key);
+    }
+
+    fn drop_address(&mut self, link: u32, address: IpAddr) {
+        if self.host.apply(Update::AddressGone(link, address)) {
+            self.own.count(address, -1);
+            self.address_changed((link, address));
+        }
+    }
+
+    fn address_changed(&mut self, key: (u32, IpAddr)) {
+        self.derive(key);
+        self.pending.links.insert(key.0);
+        self.targets.mark_fact(Fact::Addresses(key.0));
+    }
+
+    /// The bit set over own addresses.
+    pub(crate) fn own_words(&self) -> Vec<u64> {
+        self.own.words()
+    }
+
+    /// Makes the candidates of all addresses of a link anew.
+    pub(crate) fn derive_all(&mut self, link: u32) {
+        for address in self.addresses_of(link) {
+            self.derive((link, address));
+        }
+    }
+
+    /// Makes the candidates of an address anew: the address itself, its broadcast address, and its
+    /// connected prefix where the kernel keeps that in another VRF than the link's.
+    fn derive(&mut self, key: (u32, IpAddr)) {
+        for candidate in self.derived.remove(&key).unwrap_or_default() {
+            self.remove_candidate(candidate);
+        }
+        let Some(address) = self.host.addresses.get(&key) else { return };
+        let (link, own) = key;
+        let (rib, kernel_rib) =
+            self.links.get(link).map_or((DEFAULT, DEFAULT), |s| (s.rib, s.kernel_rib));
+        let connected = Prefix::containing(address.peer.unwrap_or(own), address.len);
+        let broadcast = broadcast(address);
+        let up = self.host.links.get(&link).is_some_and(|link| link.up);
+        let mut made =
+            vec![self.offer_derived(rib, Prefix::host(own), Source::Own, link, Way::Deliver)];
+        if let Some(last) = broadcast {
+            let way = Way::Broadcast(link);
+            made.push(self.offer_derived(rib, Prefix::host(last), Source::Broadcast, link, way));
+        }
+        if rib != kernel_rib && up {
+            made.push(self.offer_derived(rib, connected, Source::Connected, link, Way::Link(link)));
+        }
+        self.derived.insert(key, made);
+    }
+
+    fn offer_derived(
+        &mut self,
+        rib: RibId,
+        prefix: Prefix,
+        source: Source,
+        link: u32,
+        way: Way,
+    ) -> u32 {
+        let key = match way {
+            Way::Link(link) => crate::plan::on_link_key(link, None),
+            way => TargetKey::Way(way),
+        };
+        let class = if source == Source::Connected { Class::Connected } else { Class::Host };
+        let target = self.targets.intern(key);
+        let (metric, instance, data) = (u32::MAX, link, link);
+        let offer = Offer { class, metric, source, instance, data, target };
+        self.rib.add(NetKey::new(rib, prefix), offer)
+    }
+
+    fn set_neighbor(&mut self, key: (u32, IpAddr), update: Update) {
+        let mac = |host: &HostState| host.neighbors.get(&key).and_then(neighbor::resolved);
+        let before = mac(&self.host);
+        self.host.apply(update);
+        let after = mac(&self.host);
+        if before != after {
+            self.targets.mark_fact(Fact::Neighbor(key.0, key.1));
+        }
+        if before.is_some() != after.is_some() {
+            self.pending.neighbors.insert(key);
+        }
+    }
+
+    fn set_object(&mut self, id: u32, update: Update) {
+        if self.host.apply(update) {
+            self.targets.mark_fact(Fact::Object(id));
+        }
+    }
+}
+
+/// All keys of a link in the maps of addresses and neighbors.
+fn of_link(link: u32) -> std::ops::RangeInclusive<(u32, IpAddr)> {
+    (link, IpAddr::from([0; 4]))..=(link, IpAddr::from([0xff; 16]))
+}
+
+/// The broadcast address of a connected prefix (RFC 919), if it has one.
+fn broadcast(address: &host::Address) -> Option<IpAddr> {
+    let numbered = address.peer.is_none_or(|peer| peer == address.address);
+    match Prefix::containing(address.address, address.len) {
+        Prefix::V4(prefix) if numbered && prefix.len() <= 30 => {
+            Some(std::net::Ipv4Addr::from_bits(prefix.last()).into())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,102 @@
+//! Intent objects by what they have in common, so that a change finds all it concerns.
+
+use crate::compiler::Pending;
+use crate::objects;
+use std::collections::{BTreeMap, BTreeSet};
+use thalweg_model::Prefix;
+use thalweg_model::intent::{LabelRoute, Route};
+
+/// Intent objects by what they have in common.
+#[derive(Debug, Default)]
+pub(crate) struct ObjectIndex {
+    routes: BTreeMap<(String, Prefix, u32), BTreeSet<String>>,
+    labels: BTreeMap<u32, BTreeSet<String>>,
+    devices: BTreeMap<String, BTreeSet<(bool, String)>>,
+    /// Labels by target.
+    pub(crate) by_target: BTreeMap<u32, BTreeSet<String>>,
+}
+
+impl ObjectIndex {
+    pub(crate) fn learn_route(&mut self, name: &str, route: &Route, todo: &mut Pending) {
+        let key = (route.vrf.clone(), route.prefix, route.metric);
+        let twins = self.routes.entry(key).or_default();
+        twins.insert(name.into());
+        todo.routes.extend(twins.iter().cloned());
+        for device in objects::route_devices(route) {
+            self.devices.entry(device.into()).or_default().insert((false, name.into()));
+        }
+    }
+
+    pub(crate) fn forget_route(&mut self, name: &str, route: &Route, todo: &mut Pending) {
+        let key = (route.vrf.clone(), route.prefix, route.metric);
+        if let Some(twins) = self.routes.get_mut(&key) {
+            todo.routes.extend(twins.iter().cloned());
+            twins.remove(name);
+            if twins.is_empty() {
+                self.routes.remove(&key);
+            }
+        }
+        for device in objects::route_devices(route) {
+            self.forget_device(device, &(false, name.into()));
+        }
+    }
+
+    pub(crate) fn learn_label(&mut self, name: &str, label: &LabelRoute, todo: &mut Pending) {
+        let twins = self.labels.entry(label.label.get()).or_default();
+        twins.insert(name.into());
+        todo.labels.extend(twins.iter().cloned());
+        for device in objects::label_devices(label) {
+            self.devices.entry(device.into()).or_default().insert((true, name.into()));
+        }
+    }
+
+    pub(crate) fn forget_label(&mut self, name: &str, label: &LabelRoute, todo: &mut Pending) {
+        let number = label.label.get();
+        todo.lost_labels.insert(number);
+        if let Some(twins) = self.labels.get_mut(&number) {
+            todo.labels.extend(twins.iter().cloned());
+            twins.remove(name);
+            if twins.is_empty() {
+                self.labels.remove(&number);
+            }
+        }
+        for device in objects::label_devices(label) {
+            self.forget_device(device, &(true, name.into()));
+        }
+    }
+
+    pub(crate) fn forget_device(&mut self, device: &str, user: &(bool, String)) {
+        if let Some(users) = self.devices.get_mut(device) {
+            users.remove(user);
+            if users.is_empty() {
+                self.devices.remove(device);
+            }
+        }
+    }
+
+    /// Notes the objects that mention an interface.
+    pub(crate) fn mark_device(&self, device: &str, todo: &mut Pending) {
+        for (is_label, name) in self.devices.get(device).into_iter().flatten() {
+            match is_label {
+                true => todo.labels.insert(name.clone()),
+                false => todo.routes.insert(name.clone()),
+            };
+        }
+    }
+
+    /// The route object that has the same VRF, prefix and metric and comes first.
+    pub(crate) fn route_twin(&self, name: &str, route: &Route) -> Option<&str> {
+        let first = self.routes.get(&(route.vrf.clone(), route.prefix, route.metric))?.first()?;
+        Some(first.as_str()).filter(|first| *first != name)
+    }
+
+    /// The label object that binds the same label and comes first.
+    pub(crate) fn label_twin(&self, name: &str, label: u32) -> Option<&str> {
+        self.labels.get(&label)?.first().map(String::as_str).filter(|first| *first != name)
+    }
+
+    /// The object in force for a label.
+    pub(crate) fn label_owner(&self, label: u32) -> Option<&str> {
+        self.labels.get(&label)?.first().map(String::as_str)
+    }
+}

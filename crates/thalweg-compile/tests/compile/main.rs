@@ -1,0 +1,6 @@
+//! The compiler from outside: journeys, and random histories against the oracle.
+
+mod fixture;
+mod journeys;
+mod maps;
+mod oracle;

@@ -1,0 +1,232 @@
+//! Engines: whatever can hold an image and take frames through it.
+
+use crate::world::World;
+use std::fmt;
+use thalweg_abi::Verdict;
+use thalweg_compile::Compiler;
+use thalweg_core::Arrival;
+use thalweg_image::{Capacity, Limits, Memory, NoReaders, Plan, Plane, Writer};
+use thalweg_model::intent;
+use thalweg_native::{Journey, MemoryCells, journey};
+
+/// What became of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fate {
+    /// What and why.
+    pub verdict: Verdict,
+    /// Interface index it leaves through, 0 for none; nothing where the engine does not tell.
+    pub device: Option<u32>,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// Why an engine cannot say what becomes of a frame.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// It does not take such frames at all; nothing is wrong.
+    Unsuited(String),
+    /// It broke a rule.
+    Broken(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsuited(why) => write!(f, "cannot be run: {why}"),
+            Self::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Something that can hold an image and take frames through it.
+pub trait Engine {
+    /// `native`, `xdp`, `tc`.
+    fn name(&self) -> &'static str;
+
+    /// Interface indices of worlds for this engine begin after this number, so that engines which
+    /// share rate limits do not use up each other's.
+    fn base(&self) -> u32;
+
+    /// Empties all tables.
+    fn reset(&mut self);
+
+    /// Puts a plan in force.
+    ///
+    /// # Errors
+    ///
+    /// What did not fit.
+    fn apply(&mut self, plan: &Plan) -> Result<(), String>;
+
+    /// Takes a frame that arrives at the link with index `arrival` through the data plane.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal>;
+}
+
+/// Table sizes as the image wants them.
+pub fn limits(limits: &intent::Limits) -> Limits {
+    Limits {
+        links: limits.links,
+        vrfs: limits.vrfs,
+        ipv4_routes: limits.ipv4_routes,
+        ipv6_routes: limits.ipv6_routes,
+        labels: limits.labels,
+        nexthops: limits.nexthops,
+        groups: limits.groups,
+        vlan_links: limits.vlan_links,
+    }
+}
+
+/// Table sizes of all worlds.
+pub fn capacity() -> Capacity {
+    Capacity::for_limits(&limits(&World::new(0).intent.router.limits))
+}
+
+/// Puts a plan in force with a writer; everything must fit.
+pub(crate) fn put(writer: &mut Writer, plan: &Plan) -> Result<(), String> {
+    let applied = writer.apply(plan).map_err(|error| error.to_string())?;
+    match applied.failures.first() {
+        None => Ok(()),
+        Some(failure) => Err(format!("{failure:?}")),
+    }
+}
+
+/// The packet core in this process.
+pub struct Native {
+    writer: Writer,
+    cells: MemoryCells,
+    start: Memory,
+}
+
+impl Native {
+    /// With empty tables.
+    pub fn new() -> Self {
+        let memory = Memory::heap(&capacity());
+        Self {
+            writer: Writer::new(memory.clone(), Box::new(NoReaders)),
+            cells: MemoryCells::with_meters(memory.clone()),
+            start: memory,
+        }
+    }
+
+    /// A frame's way with every step, for people.
+    pub fn explain(&self, frame: &[u8], arrival: u32) -> Journey {
+        journey(&self.cells, frame, Arrival { device: arrival })
+    }
+
+    /// The tables.
+    pub fn cells(&self) -> &MemoryCells {
+        &self.cells
+    }
+
+    /// What the tables hold.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl Default for Native {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    fn base(&self) -> u32 {
+        1_000
+    }
+
+    fn reset(&mut self) {
+        zero(&self.start);
+        self.writer = Writer::new(self.start.clone(), Box::new(NoReaders));
+        self.cells = MemoryCells::with_meters(self.start.clone());
+    }
+
+    fn apply(&mut self, plan: &Plan) -> Result<(), String> {
+        put(&mut self.writer, plan)
+    }
+
+    fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {
+        let mut work = thalweg_native::VecFrame::new(frame);
+        let mut direct = thalweg_core::Direct { frame: &mut work, cells: &self.cells };
+        let outcome = thalweg_core::process(&mut direct, Arrival { device: arrival });
+        let (verdict, device) = (outcome.verdict, Some(outcome.device));
+        Ok(Fate { verdict, device, frame: work.into_bytes() })
+    }
+}
+
+/// Empties tables.
+pub(crate) fn zero(memory: &Memory) {
+    use std::sync::atomic::Ordering::Relaxed;
+    for table in thalweg_abi::TableId::ALL {
+        for word in memory.words(table) {
+            if word.load(Relaxed) != 0 {
+                word.store(0, Relaxed);
+            }
+        }
+    }
+}
+
+/// A world that an engine follows.
+pub struct Course<'a> {
+    /// The world.
+    pub world: World,
+    /// The engine.
+    pub engine: &'a mut dyn Engine,
+    compiler: Compiler,
+    stale: bool,
+    tolerant: bool,
+}
+
+impl<'a> Course<'a> {
+    /// An empty world on an emptied engine.
+    pub fn new(engine: &'a mut dyn Engine) -> Self {
+        engine.reset();
+        let world = World::new(engine.base());
+        let compiler = Compiler::new(world.intent.router.limits.clone());
+        Self { world, engine, compiler, stale: true, tolerant: false }
+    }
+
+    /// Changes the world by a line. After one that begins with `wrong`, the compiler may find
+    /// mistakes in the world, until the next change.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line.
+    pub fn change(&mut self, line: &str) -> Result<(), String> {
+        let wrong = line.strip_prefix("wrong ");
+        self.tolerant = wrong.is_some();
+        let line = wrong.unwrap_or(line);
+        for update in self.world.change(line)? {
+            self.compiler.update_host(update);
+        }
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Puts the world in force as it is now.
+    ///
+    /// # Errors
+    ///
+    /// What the compiler finds wrong with the world, or what did not fit.
+    pub fn settle(&mut self) -> Result<(), String> {
+        if !std::mem::take(&mut self.stale) {
+            return Ok(());
+        }
+        self.compiler.set_intent(self.world.intent.clone());
+        let plan = self.compiler.plan();
+        let problems = self.compiler.problems();
+        let error = thalweg_model::Severity::Error;
+        let found = problems.iter().find(|problem| problem.severity == error);
+        if let Some(problem) = found.filter(|_| !self.tolerant) {
+            return Err(problem.to_string());
+        }
+        self.engine.apply(&plan)
+    }
+}

@@ -1,0 +1,187 @@
+//! What must hold whatever a router does with a frame.
+
+use crate::engine::Fate;
+use thalweg_abi::Kind;
+
+/// Checks a frame and its fate against rules that hold for every packet.
+///
+/// # Errors
+///
+/// The rule that was broken.
+pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
+    match fate.verdict.kind() {
+        Kind::Forward => forwarded(before, &fate.frame),
+        Kind::Answer => answered(before, &fate.frame),
+        Kind::Drop => Ok(()),
+        Kind::Pass | Kind::Deliver | Kind::Punt => match fate.frame == before {
+            true => Ok(()),
+            false => Err("a frame that is handed to the kernel must stay as it was".into()),
+        },
+    }
+}
+
+/// The parts of a frame, by position.
+struct Parts<'a> {
+    /// TTLs of the label stack, outermost first.
+    labels: Vec<u8>,
+    /// The IP packet (or what else follows) with padding.
+    inner: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(frame: &'a [u8]) -> Option<Self> {
+        let mut at = 12;
+        let mut ethertype = word(frame, at)?;
+        at += 2;
+        while matches!(ethertype, 0x8100 | 0x88a8) {
+            ethertype = word(frame, at + 2)?;
+            at += 4;
+        }
+        let mut labels = Vec::new();
+        if ethertype == 0x8847 {
+            loop {
+                let entry = frame.get(at..at + 4)?;
+                labels.push(entry[3]);
+                at += 4;
+                if entry[2] & 1 != 0 {
+                    break;
+                }
+            }
+        }
+        Some(Self { labels, inner: frame.get(at..)? })
+    }
+
+    fn family(&self) -> Option<u8> {
+        self.inner.first().map(|first| first >> 4).filter(|version| matches!(version, 4 | 6))
+    }
+
+    /// The IP packet without padding.
+    fn packet(&self) -> Option<&'a [u8]> {
+        let len = match self.family()? {
+            4 => usize::from(word(self.inner, 2)?),
+            _ => usize::from(word(self.inner, 4)?) + 40,
+        };
+        self.inner.get(..len)
+    }
+
+    fn ttl(&self) -> Option<u8> {
+        match self.family()? {
+            4 => self.inner.get(8).copied(),
+            _ => self.inner.get(7).copied(),
+        }
+    }
+
+    /// The IP packet with those fields zeroed that a router may write.
+    fn kept(&self) -> Option<Vec<u8>> {
+        let mut packet = self.packet()?.to_vec();
+        match self.family()? {
+            4 => {
+                packet[1] &= 0x1f;
+                packet[8] = 0;
+                packet[10..12].fill(0);
+            }
+            _ => {
+                // The upper three bits of the class, which begins in the low half of octet 0.
+                packet[0] &= 0xf1;
+                packet[7] = 0;
+            }
+        }
+        Some(packet)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+/// One's complement sum; 0xffff for bytes that contain their own checksum.
+fn sum(pieces: &[&[u8]]) -> u16 {
+    let mut sum = 0u32;
+    for piece in pieces {
+        for pair in piece.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+        }
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+/// Whether the IPv4 header checksum is right; true for everything else.
+fn header_is_right(packet: &[u8]) -> bool {
+    let len = usize::from(packet[0] & 15) * 4;
+    packet[0] >> 4 != 4 || packet.get(..len).is_some_and(|header| sum(&[header]) == 0xffff)
+}
+
+fn forwarded(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let new = Parts::of(after).ok_or("the forwarded frame ends within its headers")?;
+    let Some(old) = Parts::of(before) else {
+        return Err("a frame that ends within its headers was forwarded".into());
+    };
+    let (Some(from), Some(to)) = (old.packet(), new.packet()) else {
+        // Behind labels there may be anything.
+        return match !old.labels.is_empty() && before.ends_with(new.inner) {
+            true => Ok(()),
+            false => Err("a payload that is no whole IP packet was changed".into()),
+        };
+    };
+    if old.kept() != new.kept() {
+        return Err(differ("octets other than TTL, class and checksum", from, to));
+    }
+    if old.ttl() < new.ttl() {
+        return Err(format!("the TTL grew from {:?} to {:?}", old.ttl(), new.ttl()));
+    }
+    if old.labels.is_empty() && Some(old.ttl().unwrap_or(0).wrapping_sub(1)) != new.ttl() {
+        return Err("a router takes one hop off the TTL".into());
+    }
+    if header_is_right(from) && !header_is_right(to) {
+        return Err("the IPv4 header checksum is wrong".into());
+    }
+    if sum(&[&to[10..12]]) == 0xffff && from[0] >> 4 == 4 && sum(&[&from[10..12]]) != 0xffff {
+        return Err("an IPv4 checksum of 0xffff is zero written wrongly (RFC 1624)".into());
+    }
+    Ok(())
+}
+
+fn differ(what: &str, from: &[u8], to: &[u8]) -> String {
+    let at = from.iter().zip(to).position(|(a, b)| a != b).unwrap_or(from.len().min(to.len()));
+    format!("{what} changed, or the length: {} to {} octets, look near {at}", from.len(), to.len())
+}
+
+fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let new = Parts::of(after).ok_or("the answer ends within its headers")?;
+    let packet = new.packet().ok_or("the answer is no whole IP packet")?;
+    let padding = &new.inner[packet.len()..];
+    if padding.iter().any(|octet| *octet != 0) {
+        return Err("something follows the answer".into());
+    }
+    if !header_is_right(packet) {
+        return Err("the answer's IPv4 header checksum is wrong".into());
+    }
+    let old = Parts::of(before).ok_or("a frame that ends within its headers was answered")?;
+    let (message, most) = match new.family() {
+        Some(4) => (&packet[20..], 576),
+        _ => (&packet[40..], 1280),
+    };
+    let right = match new.family() {
+        Some(4) => sum(&[message]),
+        _ => {
+            let len = (message.len() as u32).to_be_bytes();
+            sum(&[&packet[8..40], &len, &[0, 0, 0, 58], message])
+        }
+    };
+    if right != 0xffff {
+        return Err(format!("the answer's ICMP checksum is wrong: sum {right:#06x}"));
+    }
+    if packet.len() > most {
+        return Err(format!("the answer has {} octets, {most} are allowed", packet.len()));
+    }
+    let quote = &message[8..];
+    let same = quote.iter().zip(old.inner).take_while(|(a, b)| a == b).count();
+    let least = old.packet().map_or(0, <[u8]>::len).min(28);
+    match same >= least {
+        true => Ok(()),
+        false => Err(format!("the quote differs from the packet at octet {same}")),
+    }
+}

@@ -1,0 +1,347 @@
+//! Brings programs to the hooks that are wanted, and keeps frames flowing meanwhile.
+//!
+//! All state is in the kernel: what stands where is read from the pins each time, so a second agent
+//! finds what the first has left, and doing it twice changes nothing.
+
+use crate::device::{Device, Devices};
+use crate::hook::{HookStatus, Mode, WantedHook, Wish};
+use crate::ladder::{blocks_after, blocks_before, rungs, unfit, why};
+use crate::load::Program;
+use crate::netlink::Refusal;
+use crate::pins::{Mark, Pins};
+use crate::raw;
+use crate::tc::Tc;
+use crate::words::{self, errno, refusal};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A program in the kernel.
+pub(crate) struct Held {
+    pub fd: OwnedFd,
+    pub id: u32,
+}
+
+/// The hooks of one instance.
+pub(crate) struct Hooks {
+    pub pins: Pins,
+    pub xdp: Held,
+    pub tc: Held,
+    /// Whether tcx links may be used.
+    pub tcx: bool,
+    /// Devices that take no natively redirected frames although a native program was on them.
+    pub silent: BTreeSet<u32>,
+}
+
+/// What one round needs of the kernel.
+struct Round {
+    devices: Devices,
+    tc: Tc,
+}
+
+/// A wanted hook with what the kernel says of its device.
+struct Target<'a> {
+    wanted: &'a WantedHook,
+    device: Device,
+}
+
+impl Hooks {
+    /// Brings the hooks to what is wanted; what is there already stays, with this instance's
+    /// programs in it.
+    pub fn reconcile(&mut self, wanted: &[WantedHook]) -> Vec<HookStatus> {
+        let opened = Devices::new().and_then(|devices| {
+            let tc = Tc::new(&self.pins.filter_name())?;
+            Ok(Round { devices, tc })
+        });
+        let round = match opened {
+            Ok(round) => round,
+            Err(error) => {
+                let reason = format!("the kernel gives no netlink socket: {}", errno(&error));
+                return wanted.iter().map(|wanted| absent(wanted, reason.clone())).collect();
+            }
+        };
+        let statuses = self.bring(&round, wanted);
+        self.drop_unwanted(&round, wanted);
+        if statuses.iter().any(|status| status.mode != Mode::None) {
+            self.pin_programs();
+        }
+        statuses
+    }
+
+    /// Goes over all links; once more with generic XDP if native XDP turns out to lose frames.
+    fn bring(&mut self, round: &Round, wanted: &[WantedHook]) -> Vec<HookStatus> {
+        let targets = round.targets(wanted);
+        self.silent.retain(|index| targets.iter().flatten().any(|t| t.device.index == *index));
+        let blocker = targets
+            .iter()
+            .flatten()
+            .find(|target| blocks_before(&target.device, target.wanted.wish, &self.silent));
+        let statuses = self.settle_all(round, wanted, &targets, blocker.map(|t| &t.device));
+        let hopes = |status: &HookStatus, wanted: &WantedHook| {
+            status.mode == Mode::Native && wanted.wish == Wish::Auto
+        };
+        if blocker.is_some() || !statuses.iter().zip(wanted).any(|(s, w)| hopes(s, w)) {
+            return statuses;
+        }
+        let targets = round.targets(wanted);
+        let mut found = targets.iter().zip(&statuses).filter_map(|(target, status)| {
+            let device = &target.as_ref().ok()?.device;
+            blocks_after(device, status.mode).then_some(device)
+        });
+        let Some(blocker) = found.next() else { return statuses };
+        self.silent.insert(blocker.index);
+        self.settle_all(round, wanted, &targets, Some(blocker))
+    }
+
+    fn settle_all(
+        &self,
+        round: &Round,
+        wanted: &[WantedHook],
+        targets: &[Result<Target<'_>, String>],
+        blocker: Option<&Device>,
+    ) -> Vec<HookStatus> {
+        let pairs = wanted.iter().zip(targets);
+        pairs
+            .map(|(wanted, target)| match target {
+                Ok(target) => self.settle(round, target, blocker),
+                Err(reason) => absent(wanted, reason.clone()),
+            })
+            .collect()
+    }
+
+    /// Goes down the ladder on one link until a hook takes the program; what stood at other hooks
+    /// goes only then.
+    fn settle(&self, round: &Round, target: &Target<'_>, blocker: Option<&Device>) -> HookStatus {
+        let device = &target.device;
+        let (wish, index) = (target.wanted.wish, device.index);
+        let before = self.current(round, index);
+        let mut steps = Vec::new();
+        if let (Wish::Auto, Some(blocker)) = (wish, blocker) {
+            steps.push(format!("native not used: {}", why(blocker)));
+        }
+        for mode in rungs(wish, blocker.is_some()) {
+            if let (Wish::Auto, Some(why)) = (wish, unfit(device, *mode)) {
+                steps.push(format!("{mode} not used: {why}"));
+                continue;
+            }
+            match self.take(round, device, *mode, &before) {
+                Ok(()) => {
+                    self.keep_only(round, index, *mode);
+                    steps.push(accepted(device, *mode, wish, blocker));
+                    return status(device, *mode, steps);
+                }
+                Err(words) => steps.push(format!("{mode} refused: {words}")),
+            }
+        }
+        let kept = before.into_iter().find(|mode| self.update(round, index, *mode).is_ok());
+        if let Some(mode) = kept {
+            steps.push(format!("{mode} kept"));
+        }
+        status(device, kept.unwrap_or(Mode::None), steps)
+    }
+
+    /// The hooks of a device where a program of ours stands, of this or an earlier agent.
+    fn current(&self, round: &Round, device: u32) -> Vec<Mode> {
+        Mode::LADDER
+            .into_iter()
+            .filter(|mode| self.program_at(round, device, *mode).is_some())
+            .collect()
+    }
+
+    /// Id of the program of ours at a hook.
+    fn program_at(&self, round: &Round, device: u32, mode: Mode) -> Option<u32> {
+        match mode {
+            Mode::Clsact => round.tc.filter(device).ok().flatten().map(|filter| filter.program),
+            _ => self.pins.link(device, mode).map(|(_, info)| info.program),
+        }
+    }
+
+    /// Makes sure that this agent's program stands at a hook.
+    fn take(&self, round: &Round, device: &Device, mode: Mode, now: &[Mode]) -> Result<(), String> {
+        if now.contains(&mode) {
+            match self.update(round, device.index, mode) {
+                Ok(()) => return Ok(()),
+                // The kernel does not swap it (another kind of program): make it anew.
+                Err(_) => self.remove(round, device.index, mode),
+            }
+        }
+        match now.iter().find(|other| other.is_xdp() && mode.is_xdp() && **other != mode) {
+            Some(from) => self.switch(round, device, *from, mode),
+            None => self.attach(round, device, mode),
+        }
+    }
+
+    /// Exchanges one XDP hook for the other, which the kernel does not have on a device at once:
+    /// meanwhile tc decides, on the same tables.
+    fn switch(&self, round: &Round, device: &Device, from: Mode, to: Mode) -> Result<(), String> {
+        let bridge = [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| {
+            let stands = self.program_at(round, device.index, *mode).is_some();
+            match stands {
+                true => self.update(round, device.index, *mode).is_ok(),
+                false => self.attach(round, device, *mode).is_ok(),
+            }
+        });
+        if bridge.is_none() {
+            return Err(format!("no tc hook could stand in while {from} is taken off"));
+        }
+        self.remove(round, device.index, from);
+        self.attach(round, device, to).inspect_err(|_| {
+            let _ = self.attach(round, device, from);
+        })
+    }
+
+    /// Puts this agent's program in the place of the one at a hook, at once.
+    fn update(&self, round: &Round, device: u32, mode: Mode) -> io::Result<()> {
+        let program = self.program(mode);
+        if self.program_at(round, device, mode) == Some(program.id) {
+            return Ok(());
+        }
+        if mode == Mode::Clsact {
+            return round.tc.set(device, program.fd.as_fd(), true).map_err(|r| r.error);
+        }
+        match self.pins.link(device, mode) {
+            Some((link, _)) => raw::link_update(link.as_fd(), program.fd.as_fd()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn attach(&self, round: &Round, device: &Device, mode: Mode) -> Result<(), String> {
+        let (index, program) = (device.index, self.program(mode));
+        let (attach, flags) = match mode {
+            Mode::Clsact => return self.attach_clsact(round, index).map_err(|r| refusal(&r)),
+            Mode::Tcx if !self.tcx => return Err("this kernel (before 6.6) has no tcx".to_owned()),
+            Mode::Tcx => (raw::ATTACH_TCX, 0),
+            _ => (raw::ATTACH_XDP, words::xdp_flags(mode)),
+        };
+        let link = raw::link_create(program.fd.as_fd(), index, attach, flags)
+            .map_err(|error| self.refused(device, mode, program.fd.as_fd(), &error))?;
+        let pinned = self.pins.pin(index, mode, link.as_fd());
+        pinned.map_err(|error| format!("the link cannot be pinned: {}", errno(&error)))
+    }
+
+    /// What the kernel says, and whose program is in the way.
+    fn refused(
+        &self,
+        device: &Device,
+        mode: Mode,
+        program: BorrowedFd<'_>,
+        error: &io::Error,
+    ) -> String {
+        if !mode.is_xdp() {
+            return errno(error);
+        }
+        let said = words::xdp_refused(device.index, mode, program, error);
+        let foreign: Vec<_> = device.programs.iter().map(|id| words::program(*id)).collect();
+        let in_the_way = matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST));
+        match foreign.is_empty() || !in_the_way {
+            true => said,
+            false => format!(
+                "{said} (XDP program {} of someone else is there and left alone)",
+                foreign.join(", ")
+            ),
+        }
+    }
+
+    /// The qdisc is remembered as ours before it exists: should we end in between, detaching finds
+    /// nothing or takes it out, and never leaves it behind.
+    fn attach_clsact(&self, round: &Round, device: u32) -> Result<(), Refusal> {
+        if !round.tc.has_clsact(device)? {
+            self.pins.mark(device, Mark::Qdisc)?;
+            round.tc.add_clsact(device)?;
+        }
+        self.pins.mark(device, Mark::Hook(Mode::Clsact))?;
+        round.tc.set(device, self.tc.fd.as_fd(), false)
+    }
+
+    /// Takes our programs off every hook of a device but one. A qdisc that we made stays until the
+    /// link is left: adding and removing one stops the device's queues and loses packets.
+    fn keep_only(&self, round: &Round, device: u32, keep: Mode) {
+        for mode in self.current(round, device).into_iter().filter(|mode| *mode != keep) {
+            self.remove(round, device, mode);
+        }
+    }
+
+    fn remove(&self, round: &Round, device: u32, mode: Mode) {
+        remove(&self.pins, &round.tc, device, mode);
+    }
+
+    /// Clears what stands at links that are gone or no longer wanted.
+    fn drop_unwanted(&self, round: &Round, wanted: &[WantedHook]) {
+        for (device, mark) in self.pins.marks() {
+            let is_wanted = wanted.iter().any(|wanted| wanted.ifindex == device);
+            let is_gone = matches!(round.devices.get(device), Ok(None));
+            if is_wanted && !is_gone {
+                continue;
+            }
+            remove_mark(&self.pins, &round.tc, device, mark);
+        }
+    }
+
+    fn program(&self, mode: Mode) -> &Held {
+        if mode.is_xdp() { &self.xdp } else { &self.tc }
+    }
+
+    /// Names for people who look; the links keep the programs alive.
+    fn pin_programs(&self) {
+        for (program, held) in [(Program::Xdp, &self.xdp), (Program::Tc, &self.tc)] {
+            let _ = self.pins.pin_program(program.name(), held.fd.as_fd());
+        }
+    }
+}
+
+impl Round {
+    fn targets<'a>(&self, wanted: &'a [WantedHook]) -> Vec<Result<Target<'a>, String>> {
+        let target = |wanted: &'a WantedHook| match self.devices.get(wanted.ifindex) {
+            Ok(Some(device)) => Ok(Target { wanted, device }),
+            Ok(None) => Err(format!("there is no link with index {}", wanted.ifindex)),
+            Err(error) => Err(format!("the kernel does not show the link: {}", errno(&error))),
+        };
+        wanted.iter().map(target).collect()
+    }
+}
+
+/// Takes out what a mark stands for; says what was there.
+pub(crate) fn remove_mark(pins: &Pins, tc: &Tc, device: u32, mark: Mark) -> Option<String> {
+    match mark {
+        Mark::Hook(mode) => remove(pins, tc, device, mode),
+        Mark::Qdisc => {
+            let removed = matches!(tc.remove_clsact_if_empty(device), Ok(true));
+            let _ = pins.unmark(device, mark);
+            removed.then(|| "qdisc clsact".to_owned())
+        }
+    }
+}
+
+/// Takes our program off a hook; says what was there.
+fn remove(pins: &Pins, tc: &Tc, device: u32, mode: Mode) -> Option<String> {
+    let removed = match mode {
+        Mode::Clsact => matches!(tc.filter(device), Ok(Some(_))) && tc.remove(device).is_ok(),
+        // Letting go of the pin would do, some time later: what follows wants the hook free.
+        _ => match pins.link(device, mode) {
+            Some((link, _)) => raw::link_detach(link.as_fd()).is_ok(),
+            None => false,
+        },
+    };
+    let _ = pins.unmark(device, Mark::Hook(mode));
+    removed.then(|| format!("program at {mode}"))
+}
+
+/// A wish is a wish, but what it costs is said.
+fn accepted(device: &Device, mode: Mode, wish: Wish, blocker: Option<&Device>) -> String {
+    let lost_here = unfit(device, mode).filter(|_| wish != Wish::Auto);
+    let lost_there = blocker.filter(|_| mode == Mode::Native).map(why);
+    match lost_there.into_iter().chain(lost_here).collect::<Vec<_>>() {
+        costs if costs.is_empty() => format!("{mode} accepted"),
+        costs => format!("{mode} as wished, but {}", costs.join(", and ")),
+    }
+}
+
+fn status(device: &Device, mode: Mode, steps: Vec<String>) -> HookStatus {
+    let (ifindex, name) = (device.index, device.name.clone());
+    HookStatus { ifindex, name, mode, reason: steps.join("; ") }
+}
+
+fn absent(wanted: &WantedHook, reason: String) -> HookStatus {
+    let (ifindex, name) = (wanted.ifindex, wanted.name.clone());
+    HookStatus { ifindex, name, mode: Mode::None, reason }
+}

@@ -1,0 +1,363 @@
+//! Names in the BPF file system: what keeps links, programs and counters alive without an agent.
+//!
+//! ```text
+//! <dir>/netns-4026531840/      the network namespace that the indices below belong to
+//! <dir>/links/7-native         the kernel's link that holds our program at a hook of device 7
+//! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
+//! <dir>/links/7-qdisc/         we made that qdisc
+//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters}
+//! ```
+//!
+//! The file system knows pins and directories only, so what is not a pin is an empty directory.
+
+use crate::hook::Mode;
+use crate::raw;
+use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::mount::{MountFlags, mount};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
+const MAGIC: u64 = 0xcafe_4a11;
+/// Where the BPF file system is mounted by convention.
+pub const BPFFS: &str = "/sys/fs/bpf";
+/// Layout of what is shared with the programs; another one gets another number.
+pub const LAYOUT: &str = "v1";
+
+/// Why the directory of pins cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// No BPF file system there.
+    #[error(
+        "{dir}: no BPF file system is mounted there{why}: run `mount -t bpf bpf {mount}` or choose \
+         another directory"
+    )]
+    NoFileSystem {
+        /// The directory asked for.
+        dir: String,
+        /// Where to mount.
+        mount: String,
+        /// Why it could not be mounted, with a colon in front.
+        why: String,
+    },
+    /// The file system refuses dots in names.
+    #[error("{0}: the BPF file system takes no names with a dot: choose another instance name")]
+    Dot(String),
+    /// Another process holds it.
+    #[error("{0}: another agent uses this directory: stop it first, or choose another instance")]
+    Busy(String),
+    /// Hooks in another network namespace stand in it.
+    #[error(
+        "{dir}: belongs to network namespace {other}, this is {this}: choose another instance, or \
+         run `thalweg detach` for that one first"
+    )]
+    Namespace {
+        /// The directory.
+        dir: String,
+        /// Number of the namespace that its indices belong to.
+        other: u64,
+        /// Number of ours.
+        this: u64,
+    },
+    /// The file system's words.
+    #[error("{path}: {error}")]
+    Io {
+        /// What failed.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// What a name under `links` says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mark {
+    /// Our program stands at this hook.
+    Hook(Mode),
+    /// We made the clsact qdisc.
+    Qdisc,
+}
+
+impl Mark {
+    const ALL: [Self; 5] = [
+        Self::Hook(Mode::Native),
+        Self::Hook(Mode::Generic),
+        Self::Hook(Mode::Tcx),
+        Self::Hook(Mode::Clsact),
+        Self::Qdisc,
+    ];
+
+    const fn tag(self) -> &'static str {
+        match self {
+            Self::Hook(mode) => mode.tag(),
+            Self::Qdisc => "qdisc",
+        }
+    }
+}
+
+/// The directory of one instance, held by this process.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    dir: PathBuf,
+    /// Holds the lock; the kernel lets go of it when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Pins {
+    /// Makes and holds the directory; mounts the file system at [`BPFFS`] if that is missing and
+    /// `may_mount`.
+    pub fn create(dir: &Path, may_mount: bool) -> Result<Self, PinsError> {
+        check_file_system(dir, may_mount)?;
+        make(&dir.join("links"))?;
+        make(&dir.join(LAYOUT))?;
+        Self::hold(dir)
+    }
+
+    /// Holds the directory; none if there is none.
+    pub fn open(dir: &Path) -> Result<Option<Self>, PinsError> {
+        match dir.is_dir() {
+            true => Self::hold(dir).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn hold(dir: &Path) -> Result<Self, PinsError> {
+        let lock = File::open(dir).map_err(|error| at(dir, error))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| PinsError::Busy(dir.display().to_string()))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Name of the filters on clsact qdiscs: tells instances apart.
+    pub fn filter_name(&self) -> String {
+        let instance = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        format!("thalweg/{instance}").chars().take(200).collect()
+    }
+
+    /// Number of the network namespace that the indices belong to, if that is written down.
+    pub fn namespace(&self) -> Option<u64> {
+        let names = names(&self.dir).ok()?;
+        names.iter().find_map(|name| name.strip_prefix("netns-")?.parse().ok())
+    }
+
+    /// Writes down the network namespace; an error if there are hooks in another.
+    pub fn set_namespace(&self, this: u64) -> Result<(), PinsError> {
+        match self.namespace() {
+            Some(other) if other == this => return Ok(()),
+            Some(other) if !self.marks().is_empty() => {
+                let dir = self.dir.display().to_string();
+                return Err(PinsError::Namespace { dir, other, this });
+            }
+            Some(other) => remove(&self.namespace_mark(other)).map_err(|e| at(&self.dir, e))?,
+            None => {}
+        }
+        make(&self.namespace_mark(this))
+    }
+
+    fn namespace_mark(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("netns-{number}"))
+    }
+
+    /// All that stands under `links`, in the order of devices.
+    pub fn marks(&self) -> Vec<(u32, Mark)> {
+        let names = names(&self.dir.join("links")).unwrap_or_default();
+        let read = |name: &String| {
+            let (device, tag) = name.split_once('-')?;
+            let mark = Mark::ALL.into_iter().find(|mark| mark.tag() == tag)?;
+            Some((device.parse().ok()?, mark))
+        };
+        let mut marks: Vec<_> = names.iter().filter_map(read).collect();
+        marks.sort_by_key(|(device, mark)| (*device, mark.tag()));
+        marks
+    }
+
+    /// Path of a mark.
+    pub fn path(&self, device: u32, mark: Mark) -> PathBuf {
+        self.dir.join("links").join(format!("{device}-{}", mark.tag()))
+    }
+
+    /// Makes a mark that is not a pin.
+    pub fn mark(&self, device: u32, mark: Mark) -> io::Result<()> {
+        match fs::create_dir(self.path(device, mark)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a mark; nothing happens if there is none.
+    pub fn unmark(&self, device: u32, mark: Mark) -> io::Result<()> {
+        remove(&self.path(device, mark))
+    }
+
+    /// Pins a link of the kernel at a hook of a device.
+    pub fn pin(&self, device: u32, mode: Mode, link: BorrowedFd<'_>) -> io::Result<()> {
+        raw::pin(link, &c_path(&self.path(device, Mark::Hook(mode)))?)
+    }
+
+    /// The pinned link at a hook of a device, if it is still on that device. One that is not (the
+    /// device is gone, or another has its index) is removed.
+    pub fn link(&self, device: u32, mode: Mode) -> Option<(OwnedFd, raw::LinkInfo)> {
+        let mark = Mark::Hook(mode);
+        let path = c_path(&self.path(device, mark)).ok()?;
+        let link = raw::pinned(&path).ok()?;
+        match raw::link_info(std::os::fd::AsFd::as_fd(&link)) {
+            Ok(info) if info.device == device => Some((link, info)),
+            _ => {
+                let _ = self.unmark(device, mark);
+                None
+            }
+        }
+    }
+
+    /// Path of the counters.
+    pub fn counters(&self) -> PathBuf {
+        self.dir.join(LAYOUT).join("counters")
+    }
+
+    /// Pins a program in the place of the one pinned before.
+    pub fn pin_program(&self, name: &str, program: BorrowedFd<'_>) -> io::Result<()> {
+        let path = self.dir.join(LAYOUT).join(name);
+        let aside = self.dir.join(LAYOUT).join(format!("{name}_new"));
+        remove(&aside)?;
+        raw::pin(program, &c_path(&aside)?)?;
+        fs::rename(aside, path)
+    }
+
+    /// Removes versioned directories and, when no marks are left, everything else; says what.
+    pub fn clear(self) -> Result<Vec<PathBuf>, PinsError> {
+        let mut removed = Vec::new();
+        let mut take = |path: PathBuf| -> Result<(), PinsError> {
+            remove(&path).map_err(|error| at(&path, error))?;
+            removed.push(path);
+            Ok(())
+        };
+        for name in names(&self.dir).map_err(|error| at(&self.dir, error))? {
+            let version = name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok());
+            if version {
+                let dir = self.dir.join(name);
+                for pin in names(&dir).map_err(|error| at(&dir, error))? {
+                    take(dir.join(pin))?;
+                }
+                take(dir)?;
+            }
+        }
+        if self.marks().is_empty() {
+            take(self.dir.join("links"))?;
+            if let Some(number) = self.namespace() {
+                take(self.namespace_mark(number))?;
+            }
+            take(self.dir.clone())?;
+            // The directory of all instances goes with the last of them.
+            if let Some(parent) = self.dir.parent().filter(|dir| dir.ends_with("thalweg")) {
+                let _ = fs::remove_dir(parent);
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Whether the processes that hold the pins' file system in view are only those of this mount
+/// namespace: then pins end with the last of them (`ip netns exec` does that to /sys).
+pub fn is_private(dir: &Path) -> bool {
+    let space = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let elsewhere = matches!((space("self"), space("1")), (Some(own), Some(first)) if own != first);
+    let table = |process: &str| fs::read_to_string(format!("/proc/{process}/mountinfo"));
+    match (elsewhere, table("self"), table("1")) {
+        (true, Ok(own), Ok(first)) => {
+            let (own, first) = (file_system(&own, dir), file_system(&first, dir));
+            own.is_some() && own != first
+        }
+        _ => false,
+    }
+}
+
+/// Device number of the BPF file system that `dir` is in, by a mount table (proc(5), mountinfo).
+fn file_system(table: &str, dir: &Path) -> Option<String> {
+    let bpf = table.lines().filter(|line| line.contains(" - bpf "));
+    let above = bpf.filter_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        let (device, _root, point) = (fields.next()?, fields.next()?, fields.next()?);
+        dir.starts_with(point).then_some((point.len(), device))
+    });
+    above.max_by_key(|(depth, _)| *depth).map(|(_, device)| device.to_owned())
+}
+
+fn check_file_system(dir: &Path, may_mount: bool) -> Result<(), PinsError> {
+    let exists = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let magic = |dir: &Path| statfs(dir).is_ok_and(|fs| fs.f_type as u64 == MAGIC);
+    if !magic(exists) {
+        let point = if dir.starts_with(BPFFS) { Path::new(BPFFS) } else { exists };
+        let failed = |why: String| PinsError::NoFileSystem {
+            dir: dir.display().to_string(),
+            mount: point.display().to_string(),
+            why,
+        };
+        if !may_mount || point != Path::new(BPFFS) {
+            return Err(failed(String::new()));
+        }
+        mount("bpf", point, "bpf", MountFlags::empty(), None)
+            .map_err(|error| failed(format!(", and mounting it failed with {error}")))?;
+    }
+    let below = dir.strip_prefix(exists).unwrap_or(dir);
+    match below.as_os_str().as_bytes().contains(&b'.') {
+        true => Err(PinsError::Dot(dir.display().to_string())),
+        false => Ok(()),
+    }
+}
+
+fn make(dir: &Path) -> Result<(), PinsError> {
+    fs::create_dir_all(dir).map_err(|error| at(dir, error))
+}
+
+/// Removes a pin or an empty directory; nothing happens if there is none.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(data) if data.is_dir() => fs::remove_dir(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(dir)?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
+}
+
+fn at(path: &Path, error: io::Error) -> PinsError {
+    PinsError::Io { path: path.display().to_string(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_bpf_file_system_of_a_mount_table_counts() {
+        let table = "\
+            25 30 0:23 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
+            33 25 0:29 / /sys/fs/bpf rw shared:11 - bpf bpf rw,mode=700\n\
+            80 30 0:51 / /run/thalweg/bpf rw - bpf bpf rw\n";
+        let at = |dir: &str| file_system(table, dir.as_ref());
+        assert_eq!(at("/sys/fs/bpf/thalweg/one").as_deref(), Some("0:29"));
+        assert_eq!(at("/run/thalweg/bpf/one").as_deref(), Some("0:51"));
+        assert_eq!(at("/run/thalweg"), None);
+        assert_eq!(at("/sys/fs/bpffoo"), None, "names are compared whole");
+    }
+}

@@ -1,0 +1,191 @@
+//! The eBPF plane: tables in kernel memory, programs at the hooks of links.
+
+use crate::counters::Counts;
+use crate::facts::{self, Right};
+use crate::grace::Membarrier;
+use crate::hook::{HookStatus, WantedHook};
+use crate::hooks::{Held, Hooks};
+use crate::load::{LoadError, Loaded, Program};
+use crate::pins::{self, Pins, PinsError};
+use crate::{namespace, words};
+use aya::maps::{MapInfo, MapType};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use thalweg_abi::Counter;
+use thalweg_abi::counter::COUNTERS;
+use thalweg_image::{Applied, Capacity, Occupancy, Plan, Plane, PlaneError, Writer};
+
+/// How to start a plane.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The object with the programs and the tables.
+    pub object: &'a [u8],
+    /// Sizes of the tables.
+    pub capacity: Capacity,
+    /// Directory of the pins of this instance, in a BPF file system: `/sys/fs/bpf/thalweg/NAME`.
+    pub pins: PathBuf,
+    /// Whether the BPF file system may be mounted at `/sys/fs/bpf` if it is missing there.
+    pub mount: bool,
+    /// Whether tcx links may be used where the kernel has them; else tc means clsact.
+    pub tcx: bool,
+}
+
+impl<'a> Options<'a> {
+    /// The usual: mounts what is missing, uses what the kernel has.
+    pub fn new(object: &'a [u8], capacity: Capacity, pins: impl Into<PathBuf>) -> Self {
+        Self { object, capacity, pins: pins.into(), mount: true, tcx: true }
+    }
+}
+
+/// Why the plane could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Rights are missing.
+    #[error("the eBPF plane needs {}, which this process lacks: run as root on the host, or {REMEDY}", list(.0))]
+    Rights(Vec<Right>),
+    /// The directory of pins cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The object could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The namespace of the calling thread is not shown.
+    #[error("/proc/thread-self/ns/net: {0}: is /proc mounted?")]
+    Namespace(io::Error),
+}
+
+const REMEDY: &str = "`setcap cap_bpf,cap_net_admin,cap_perfmon+ep` the program";
+
+fn list(rights: &[Right]) -> String {
+    let names: Vec<_> = rights.iter().map(Right::to_string).collect();
+    names.join(" and ")
+}
+
+/// The plane in the kernel.
+///
+/// Dropping it changes nothing in the kernel: hooks, programs and tables stay in force, until
+/// another plane with the same directory takes over or [`crate::detach()`] removes them. All calls
+/// belong on threads in the network namespace where the plane was started.
+pub struct XdpPlane {
+    loaded: Loaded,
+    writer: Writer,
+    hooks: Hooks,
+    wanted: Vec<WantedHook>,
+    statuses: Vec<HookStatus>,
+    notes: Vec<String>,
+}
+
+impl XdpPlane {
+    /// Loads programs and empty tables. Nothing is attached, and what an earlier agent attached
+    /// goes on with its own tables, until [`Self::attach`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], each with what to do.
+    pub fn start(options: &Options<'_>) -> Result<Self, StartError> {
+        let missing = facts::missing();
+        if !missing.is_empty() {
+            return Err(StartError::Rights(missing));
+        }
+        let pins = Pins::create(&options.pins, options.mount)?;
+        pins.set_namespace(namespace::current().map_err(StartError::Namespace)?)?;
+        let mut notes = Vec::new();
+        notes.extend(renew_counters(&pins.counters()));
+        notes.extend(private(pins.dir()));
+        let counters = pins.counters();
+        let mut loaded = Loaded::load_with(options.object, &options.capacity, Some(&counters))?;
+        let [xdp, tc] = [Program::Xdp, Program::Tc].map(|which| loaded.program(which));
+        let (xdp, tc) = (held(xdp?), held(tc?));
+        let tcx = options.tcx && words::has_tcx();
+        let hooks = Hooks { pins, xdp, tc, tcx, silent: BTreeSet::new() };
+        let writer = Writer::new(loaded.memory().clone(), Box::new(Membarrier));
+        let (wanted, statuses) = (Vec::new(), Vec::new());
+        Ok(Self { loaded, writer, hooks, wanted, statuses, notes })
+    }
+
+    /// Brings the programs to the wanted links, and off all others of this instance.
+    ///
+    /// Call it when the first complete image is in the tables, and again when links appear or
+    /// disappear or wishes change. Hooks of an earlier agent are taken over one by one, each at
+    /// once. Doing it twice changes nothing.
+    pub fn attach(&mut self, wanted: Vec<WantedHook>) -> Vec<HookStatus> {
+        self.wanted = wanted;
+        self.reconcile()
+    }
+
+    /// Looks again at the links wanted last: call it when [`crate::FeatureWatch`] hears something
+    /// or links change.
+    pub fn reconcile(&mut self) -> Vec<HookStatus> {
+        self.statuses = self.hooks.reconcile(&self.wanted);
+        self.statuses.clone()
+    }
+
+    /// What came of the last [`Self::attach`] or [`Self::reconcile`].
+    pub fn statuses(&self) -> &[HookStatus] {
+        &self.statuses
+    }
+
+    /// What a person should know about how the plane was started.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Frames and octets by verdict since the instance was first started.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Map`].
+    pub fn counts(&self) -> Result<Counts, LoadError> {
+        self.loaded.counts()
+    }
+
+    /// The writer of the tables: what is in force.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// The programs and tables in the kernel, for test runs.
+    pub fn loaded(&mut self) -> &mut Loaded {
+        &mut self.loaded
+    }
+}
+
+impl Plane for XdpPlane {
+    fn apply(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        self.writer.apply(plan)
+    }
+
+    fn occupancy(&self) -> Vec<Occupancy> {
+        self.writer.occupancy()
+    }
+}
+
+fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {
+    Held { fd, id }
+}
+
+/// Takes away pinned counters that this version does not understand; says so.
+fn renew_counters(path: &Path) -> Option<String> {
+    let info = MapInfo::from_pin(path).ok()?;
+    let shape = (info.map_type().ok()?, info.value_size(), info.max_entries());
+    let wanted = (MapType::PerCpuArray, size_of::<Counter>() as u32, COUNTERS);
+    if shape == wanted {
+        return None;
+    }
+    let _ = std::fs::remove_file(path);
+    Some(format!(
+        "{}: counters begin anew: another version's are laid out differently",
+        path.display()
+    ))
+}
+
+fn private(dir: &Path) -> Option<String> {
+    pins::is_private(dir).then(|| {
+        format!(
+            "{}: only this mount namespace sees these pins (`ip netns exec` makes one): forwarding \
+             ends with the last process in it; start with `nsenter --net=/run/netns/NAME` instead",
+            dir.display()
+        )
+    })
+}

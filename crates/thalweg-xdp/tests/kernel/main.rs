@@ -1,0 +1,7 @@
+//! The plane against the kernel: real links, real frames.
+
+mod lab;
+mod ladder;
+mod leaving;
+mod stream;
+mod takeover;

@@ -1,0 +1,225 @@
+# shellcheck shell=bash
+# The lab: namespaces, links and addresses, three agents, and how all of it goes away again.
+# Sourced by scripts/demo.sh after scripts/lib.sh.
+#
+#   h1 ──── r1 ──── r2 ──── r3 ──── h2      MPLS between the routers, IPv4 and IPv6 at the ends
+#
+# Every name begins with $LAB, every file is in $DIR. Nothing else is touched.
+
+LAB_NODES=(h1 r1 r2 r3 h2)
+LAB_ROUTERS=(r1 r2 r3)
+
+ns() { printf '%s-%s' "$LAB" "$1"; }
+
+# inside NODE COMMAND…: in the node's namespace.
+inside() {
+    local node=$1
+    shift
+    ip netns exec "$(ns "$node")" "$@"
+}
+
+# thalweg_of ROUTER ARGUMENT…: the command line against the router's agent.
+thalweg_of() {
+    local router=$1
+    shift
+    "$THALWEG" --instance "$LAB-$router" --socket "$SOCKETS/$LAB-$router.sock" "$@"
+}
+
+# --- what must be there before anything is made --------------------------------------------
+
+lab_preconditions() {
+    local -a missing=()
+    local tool node
+    [[ $(id -u) == 0 ]] || die "the lab needs root: it makes network namespaces and loads eBPF" "sudo -E make ${MAKE_GOAL:-demo}"
+    # Debian keeps root's tools where `su` without `-` does not look.
+    PATH=$PATH:/usr/sbin:/sbin
+    for tool in ip ping ethtool iperf3 traceroute; do have "$tool" || missing+=("$tool"); done
+    ((${#missing[@]} == 0)) || die "missing: ${missing[*]}" "scripts/setup.sh --demo"
+    [[ -x $THALWEG ]] || die "there is no $THALWEG" "make ${MAKE_GOAL:-demo}" \
+        "THALWEG=/path/of/thalweg $0"
+    for node in "${LAB_NODES[@]}"; do
+        [[ ! -e /run/netns/$(ns "$node") ]] ||
+            die "the namespace $(ns "$node") exists already" "scripts/demo.sh --down" "ip netns del $(ns "$node")"
+    done
+}
+
+# --- links and addresses -------------------------------------------------------------------
+
+# Prints the addresses of NODE's DEV, one per line.
+lab_addresses() {
+    case $1:$2 in
+        h1:eth0)  printf '%s\n' 10.1.0.2/24 2001:db8:1::2/64 ;;
+        h1:lo)    printf '%s\n' 192.0.2.1/32 ;;
+        r1:to-h1) printf '%s\n' 10.1.0.1/24 2001:db8:1::1/64 ;;
+        r1:to-r2) printf '%s\n' 10.0.12.1/24 2001:db8:12::1/64 ;;
+        r2:to-r1) printf '%s\n' 10.0.12.2/24 2001:db8:12::2/64 ;;
+        r2:to-r3) printf '%s\n' 10.0.23.2/24 2001:db8:23::2/64 ;;
+        r3:to-r2) printf '%s\n' 10.0.23.3/24 2001:db8:23::3/64 ;;
+        r3:to-h2) printf '%s\n' 10.2.0.1/24 2001:db8:2::1/64 ;;
+        h2:eth0)  printf '%s\n' 10.2.0.2/24 2001:db8:2::2/64 ;;
+        h2:lo)    printf '%s\n' 198.51.100.1/32 203.0.113.7/32 ;;
+    esac
+}
+
+lab_devices() {
+    case $1 in
+        h1|h2) printf '%s\n' lo eth0 ;;
+        r1) printf '%s\n' lo to-h1 to-r2 ;;
+        r2) printf '%s\n' lo to-r1 to-r3 ;;
+        r3) printf '%s\n' lo to-r2 to-h2 ;;
+    esac
+}
+
+# Routes that are the kernel's alone; Thalweg has to learn them.
+lab_kernel_routes() {
+    case $1 in
+        h1) printf '%s\n' 'default via 10.1.0.1' '::/0 via 2001:db8:1::1' ;;
+        r1) printf '%s\n' '192.0.2.0/24 via 10.1.0.2' '198.51.100.0/24 via 10.0.12.2' ;;
+        r2) printf '%s\n' '192.0.2.0/24 via 10.0.12.1' '198.51.100.0/24 via 10.0.23.3' ;;
+        r3) printf '%s\n' '192.0.2.0/24 via 10.0.23.2' '198.51.100.0/24 via 10.2.0.2' \
+            '203.0.113.7/32 via 10.2.0.2' ;;
+        h2) printf '%s\n' 'default via 10.2.0.1' '::/0 via 2001:db8:2::1' ;;
+    esac
+}
+
+# Prints the `ip` commands that set NODE up.
+lab_node_batch() {
+    local node=$1 device address route
+    for device in $(lab_devices "$node"); do
+        for address in $(lab_addresses "$node" "$device"); do
+            printf 'address add %s dev %s%s\n' "$address" "$device" "$([[ $address != *:* ]] || printf ' nodad')"
+        done
+        # Between routers there is room for labels above 1500 octets of IP.
+        case $device in to-r*) printf 'link set %s mtu 1600\n' "$device" ;; esac
+        printf 'link set %s up\n' "$device"
+    done
+    while read -r route; do
+        printf 'route add %s\n' "$route"
+    done < <(lab_kernel_routes "$node")
+}
+
+# Settings of a namespace; what is set before a link is made holds for the link.
+# shellcheck disable=SC2016
+LAB_SETTINGS='cd /proc/sys/net || exit 1
+    for at in all default; do
+        echo 0 > ipv6/conf/$at/disable_ipv6; echo 0 > ipv6/conf/$at/accept_dad; echo 0 > ipv6/conf/$at/accept_ra
+        echo 0 > ipv4/conf/$at/rp_filter; echo "$1" > ipv6/conf/$at/forwarding
+    done
+    echo "$1" > ipv4/ip_forward
+    echo 0 > ipv4/icmp_ratelimit; echo "0 4294967295" > ipv4/ping_group_range 2>/dev/null || true'
+
+lab_build() {
+    local node router=0
+    for node in "${LAB_NODES[@]}"; do
+        ip netns add "$(ns "$node")"
+        LAB_MADE+=("$node")
+        case $node in r*) router=1 ;; *) router=0 ;; esac
+        inside "$node" sh -c "$LAB_SETTINGS" sh "$router"
+    done
+    ip link add eth0 netns "$(ns h1)" type veth peer name to-h1 netns "$(ns r1)"
+    ip link add to-r2 netns "$(ns r1)" type veth peer name to-r1 netns "$(ns r2)"
+    ip link add to-r3 netns "$(ns r2)" type veth peer name to-r2 netns "$(ns r3)"
+    ip link add to-h2 netns "$(ns r3)" type veth peer name eth0 netns "$(ns h2)"
+    lab_offloads
+    for node in "${LAB_NODES[@]}"; do
+        lab_node_batch "$node" | ip -n "$(ns "$node")" -batch -
+    done
+}
+
+# What XDP asks of both ends of a veth.
+lab_offloads() {
+    local node device
+    for node in "${LAB_NODES[@]}"; do
+        for device in $(lab_devices "$node"); do
+            [[ $device != lo ]] || continue
+            # A veth takes frames that XDP redirects only while its other end polls: GRO makes it poll.
+            inside "$node" ethtool -K "$device" gro on >/dev/null
+            # What a host leaves for hardware to add (checksums, segments), no XDP program adds.
+            [[ $device != eth0 ]] || inside "$node" ethtool -K "$device" tx off tso off gso off >/dev/null
+        done
+    done
+}
+
+# --- agents --------------------------------------------------------------------------------
+
+lab_files() {
+    local router
+    mkdir -p "$DIR/bpf"
+    mount -t bpf thalweg-lab "$DIR/bpf" 2>/dev/null ||
+        die "cannot mount a BPF file system" "run outside of a container, or in one with CAP_SYS_ADMIN" "modprobe bpf"
+    LAB_MOUNTED=yes
+    for router in "${LAB_ROUTERS[@]}"; do
+        mkdir -p "$DIR/$router"
+        cp "$ROOT/scripts/lab/$router.yaml" "$DIR/$router/"
+    done
+}
+
+# agent_start ROUTER: in the background, with a session of its own, so that neither Ctrl-C nor the
+# end of the terminal reaches it.
+agent_start() {
+    local router=$1
+    setsid "$THALWEG" run -f "$DIR/$router" --instance "$LAB-$router" --socket "$SOCKETS/$LAB-$router.sock" \
+        --bpffs "$DIR/bpf" --netns "$(ns "$router")" </dev/null >>"$DIR/$router.log" 2>&1 &
+    AGENT[$router]=$!
+    disown "$!"
+    printf '%s\n' "$!" >"$DIR/$router.pid"
+}
+
+agent_alive() { [[ -n ${AGENT[$1]-} ]] && kill -0 "${AGENT[$1]}" 2>/dev/null; }
+
+# agent_stop ROUTER [SIGNAL]: returns when it is gone.
+agent_stop() {
+    local router=$1 pid=${AGENT[$1]-} turn
+    [[ -n $pid ]] || return 0
+    kill "-${2:-TERM}" "$pid" 2>/dev/null || true
+    for turn in {1..100}; do
+        kill -0 "$pid" 2>/dev/null || break
+        [[ $turn != 60 ]] || kill -KILL "$pid" 2>/dev/null || true
+        sleep 0.05
+    done
+    unset "AGENT[$router]"
+    rm -f "$DIR/$router.pid"
+}
+
+# agent_ready ROUTER: waits until all that it was told is in force.
+agent_ready() {
+    local router=$1 turn
+    for turn in {1..150}; do
+        thalweg_of "$router" status >/dev/null 2>&1 && return 0
+        agent_alive "$router" || return 1
+        sleep 0.1
+    done
+    return 1
+}
+
+# agents_found: takes up the agents of a lab that another run of this script left standing.
+agents_found() {
+    local router pid
+    for router in "${LAB_ROUTERS[@]}"; do
+        [[ -r $DIR/$router.pid ]] || continue
+        pid=$(<"$DIR/$router.pid")
+        # The number may be somebody else's by now.
+        if [[ $pid =~ ^[0-9]+$ ]] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -F -- "--instance $LAB-$router " >/dev/null; then
+            AGENT[$router]=$pid
+        fi
+    done
+}
+
+# --- the end -------------------------------------------------------------------------------
+
+# lab_down: takes away what lab_build, lab_files and agent_start made, however far they came.
+lab_down() {
+    local node router
+    for router in "${LAB_ROUTERS[@]}"; do agent_stop "$router"; done
+    if [[ ${LAB_MOUNTED-} == yes ]]; then
+        for router in "${LAB_ROUTERS[@]}"; do
+            "$THALWEG" --instance "$LAB-$router" detach --bpffs "$DIR/bpf" >/dev/null 2>&1 || true
+            rm -f "$SOCKETS/$LAB-$router.sock" "$SOCKETS/$LAB-$router.lock"
+        done
+        # Without the mount the pins are gone as well, and with them what they held.
+        umount "$DIR/bpf" && LAB_MOUNTED=no
+    fi
+    for node in "${LAB_MADE[@]}"; do ip netns del "$(ns "$node")" 2>/dev/null || true; done
+    LAB_MADE=()
+    [[ ${LAB_MOUNTED-} == yes || ! -d $DIR ]] || rm -rf "$DIR"
+}
