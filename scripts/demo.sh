@@ -37,9 +37,11 @@ declare -A AGENT=()
 LAB_MADE=() LAB_MOUNTED=no BACKGROUND=()
 
 case $MODE in
-    demo) LAB=thw-demo-$$ DIR='' SOCKETS='' ;;
+    # Paths and names in what is shown stay short: agents run inside DIR and have a BPF file system
+    # of their own.
+    demo) LAB=thw-demo-$$ NAMED='' DIR='' SOCKETS=. FILES='' ;;
     # In /run/thalweg the command line finds the agents by their names alone.
-    *) LAB=thw DIR=/run/thalweg-lab SOCKETS=/run/thalweg ;;
+    *) LAB=thw NAMED=thw- DIR=/run/thalweg-lab SOCKETS=/run/thalweg FILES=/run/thalweg-lab/ ;;
 esac
 
 # --- the end, however it comes -------------------------------------------------------------
@@ -64,7 +66,7 @@ take_down() {
     local node
     mountpoint -q "$DIR/bpf" && LAB_MOUNTED=yes
     for node in "${LAB_NODES[@]}"; do
-        if [[ -e /run/netns/$(ns "$node") ]]; then LAB_MADE+=("$node"); fi
+        if [[ -e /run/netns/$(ns "$node") ]]; then LAB_MADE+=("$(ns "$node")"); fi
     done
     lab_down
     say "the lab is gone: agents, eBPF programs, namespaces and $DIR"
@@ -86,7 +88,7 @@ demo() {
     trap finish EXIT
     trap 'exit 130' INT TERM HUP
     DIR=$(mktemp -d "${TMPDIR:-/tmp}/thalweg-demo.XXXXXX")
-    SOCKETS=$DIR
+    cd "$DIR"
     step_build
     step_agents
     step_pings

@@ -22,6 +22,9 @@ ca-certificates /etc/ssl/certs
 '
 DEMO='
 iputils-ping    ping
+ethtool         ethtool
+iperf3          iperf3
+traceroute      traceroute
 '
 TEST='
 iputils-ping    ping

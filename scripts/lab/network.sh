@@ -4,7 +4,8 @@
 #
 #   h1 ──── r1 ──── r2 ──── r3 ──── h2      MPLS between the routers, IPv4 and IPv6 at the ends
 #
-# Every name begins with $LAB, every file is in $DIR. Nothing else is touched.
+# Namespaces are called $LAB-r1, agents ${NAMED}r1, with their sockets in $SOCKETS and everything
+# else in $DIR. Nothing else is touched.
 
 LAB_NODES=(h1 r1 r2 r3 h2)
 LAB_ROUTERS=(r1 r2 r3)
@@ -22,7 +23,7 @@ inside() {
 thalweg_of() {
     local router=$1
     shift
-    "$THALWEG" --instance "$LAB-$router" --socket "$SOCKETS/$LAB-$router.sock" "$@"
+    "$THALWEG" --instance "$NAMED$router" --socket "$SOCKETS/$NAMED$router.sock" "$@"
 }
 
 # --- what must be there before anything is made --------------------------------------------
@@ -108,11 +109,12 @@ LAB_SETTINGS='cd /proc/sys/net || exit 1
     echo "$1" > ipv4/ip_forward
     echo 0 > ipv4/icmp_ratelimit; echo "0 4294967295" > ipv4/ping_group_range 2>/dev/null || true'
 
+# lab_build: namespaces, links, addresses and routes, all by the kernel alone so far.
 lab_build() {
     local node router=0
     for node in "${LAB_NODES[@]}"; do
         ip netns add "$(ns "$node")"
-        LAB_MADE+=("$node")
+        LAB_MADE+=("$(ns "$node")")
         case $node in r*) router=1 ;; *) router=0 ;; esac
         inside "$node" sh -c "$LAB_SETTINGS" sh "$router"
     done
@@ -120,7 +122,6 @@ lab_build() {
     ip link add to-r2 netns "$(ns r1)" type veth peer name to-r1 netns "$(ns r2)"
     ip link add to-r3 netns "$(ns r2)" type veth peer name to-r2 netns "$(ns r3)"
     ip link add to-h2 netns "$(ns r3)" type veth peer name eth0 netns "$(ns h2)"
-    lab_offloads
     for node in "${LAB_NODES[@]}"; do
         lab_node_batch "$node" | ip -n "$(ns "$node")" -batch -
     done
@@ -158,9 +159,9 @@ lab_files() {
 # end of the terminal reaches it.
 agent_start() {
     local router=$1
-    setsid "$THALWEG" run -f "$DIR/$router" --instance "$LAB-$router" --socket "$SOCKETS/$LAB-$router.sock" \
-        --bpffs "$DIR/bpf" --netns "$(ns "$router")" </dev/null >>"$DIR/$router.log" 2>&1 &
-    AGENT[$router]=$!
+    setsid "$THALWEG" run -f "$FILES$router" --instance "$NAMED$router" --netns "$(ns "$router")" \
+        --socket "$SOCKETS/$NAMED$router.sock" --bpffs "$DIR/bpf" </dev/null >>"$DIR/$router.log" 2>&1 &
+    AGENT["$router"]=$!
     disown "$!"
     printf '%s\n' "$!" >"$DIR/$router.pid"
 }
@@ -199,8 +200,8 @@ agents_found() {
         [[ -r $DIR/$router.pid ]] || continue
         pid=$(<"$DIR/$router.pid")
         # The number may be somebody else's by now.
-        if [[ $pid =~ ^[0-9]+$ ]] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -F -- "--instance $LAB-$router " >/dev/null; then
-            AGENT[$router]=$pid
+        if [[ $pid =~ ^[0-9]+$ ]] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -F -- "--instance $NAMED$router " >/dev/null; then
+            AGENT["$router"]=$pid
         fi
     done
 }
@@ -209,17 +210,17 @@ agents_found() {
 
 # lab_down: takes away what lab_build, lab_files and agent_start made, however far they came.
 lab_down() {
-    local node router
+    local made router
     for router in "${LAB_ROUTERS[@]}"; do agent_stop "$router"; done
     if [[ ${LAB_MOUNTED-} == yes ]]; then
         for router in "${LAB_ROUTERS[@]}"; do
-            "$THALWEG" --instance "$LAB-$router" detach --bpffs "$DIR/bpf" >/dev/null 2>&1 || true
-            rm -f "$SOCKETS/$LAB-$router.sock" "$SOCKETS/$LAB-$router.lock"
+            thalweg_of "$router" detach --bpffs "$DIR/bpf" >/dev/null 2>&1 || true
+            rm -f "$SOCKETS/$NAMED$router.sock" "$SOCKETS/$NAMED$router.lock"
         done
         # Without the mount the pins are gone as well, and with them what they held.
         umount "$DIR/bpf" && LAB_MOUNTED=no
     fi
-    for node in "${LAB_MADE[@]}"; do ip netns del "$(ns "$node")" 2>/dev/null || true; done
+    for made in "${LAB_MADE[@]}"; do ip netns del "$made" 2>/dev/null || true; done
     LAB_MADE=()
     [[ ${LAB_MOUNTED-} == yes || ! -d $DIR ]] || rm -rf "$DIR"
 }

@@ -29,6 +29,9 @@ impl IlmWord {
     /// The payload below the bottom label is IPv6.
     pub const IPV6: u8 = 4;
 
+    /// The TTL and class model is that of the link the packet came from.
+    pub const LINK: u8 = 8;
+
     /// Sends to `group`.
     #[inline(always)]
     pub const fn forward(group: GroupId, flags: u8) -> Self {

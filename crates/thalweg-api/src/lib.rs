@@ -15,3 +15,4 @@ pub mod view;
 
 pub use client::{Client, ClientError};
 pub use message::{Answer, Call, Code, Fault, MAX_PAGE, Reply, Request, RouteQuery, VERSION};
+pub use thalweg_model as model;

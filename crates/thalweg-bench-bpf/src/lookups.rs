@@ -34,9 +34,7 @@ fn kernel(context: *mut xdp_md, family: u64, destination: [u64; 2]) -> u64 {
     let [high, low] = destination;
     let mut words = [family, link, 0, 0, high, low, 0, 0];
     // SAFETY: 64 octets are the size of the structure.
-    let code = unsafe {
-        bpf_fib_lookup(context.cast(), words.as_mut_ptr().cast(), 64, SKIP_NEIGH)
-    };
+    let code = unsafe { bpf_fib_lookup(context.cast(), words.as_mut_ptr().cast(), 64, SKIP_NEIGH) };
     if code != 0 {
         return 0;
     }

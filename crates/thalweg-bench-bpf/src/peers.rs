@@ -67,8 +67,7 @@ fn send(ethernet: &mut Ethernet, words: &[u64; 8]) -> u32 {
 #[inline(always)]
 fn route4(context: &XdpContext) -> Option<u32> {
     // SAFETY: nothing moves the frame's ends here.
-    let (ethernet, ip) =
-        unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv4>(context, 14)?) };
+    let (ethernet, ip) = unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv4>(context, 14)?) };
     if ethernet.ethertype.get() != EtherType::IPV4.0 || ip.ttl <= 1 {
         return None;
     }
@@ -90,8 +89,7 @@ fn route4(context: &XdpContext) -> Option<u32> {
 #[inline(always)]
 fn route6(context: &XdpContext) -> Option<u32> {
     // SAFETY: nothing moves the frame's ends here.
-    let (ethernet, ip) =
-        unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv6>(context, 14)?) };
+    let (ethernet, ip) = unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv6>(context, 14)?) };
     if ethernet.ethertype.get() != EtherType::IPV6.0 || ip.hop_limit <= 1 {
         return None;
     }
@@ -100,8 +98,7 @@ fn route6(context: &XdpContext) -> Option<u32> {
     let arrival = context.ingress_ifindex() as u64;
     let [source, destination] =
         [ip.source, ip.destination].map(|halves| halves.map(|half| half.get().to_be()));
-    let mut words =
-        [family, arrival, source[0], source[1], destination[0], destination[1], 0, 0];
+    let mut words = [family, arrival, source[0], source[1], destination[0], destination[1], 0, 0];
     if !ask(context, &mut words) {
         return None;
     }
@@ -156,8 +153,7 @@ fn pop(context: &XdpContext) -> Option<u32> {
 #[inline(always)]
 fn push(context: &XdpContext) -> Option<u32> {
     // SAFETY: the frame's end moves after the last use of these.
-    let (ethernet, ip) =
-        unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv4>(context, 14)?) };
+    let (ethernet, ip) = unsafe { (header::<Ethernet>(context, 0)?, header::<Ipv4>(context, 14)?) };
     if ethernet.ethertype.get() != EtherType::IPV4.0 || ip.ttl <= 1 {
         return None;
     }

@@ -109,7 +109,7 @@ pub fn pushing(push: bool, out: u32) -> Plan {
 pub fn labels() -> Plan {
     let bind = |label: u32| {
         let group = GroupId((label / 2 % u32::from(GROUPS)) as u16 + 1);
-        let group = if label % 2 == 0 { GroupId(group.0 + GROUPS) } else { group };
+        let group = if label.is_multiple_of(2) { GroupId(group.0 + GROUPS) } else { group };
         Change::Label(label, IlmWord::forward(group, 0))
     };
     Plan { generation: 1, changes: (16..LABELS).map(bind).collect() }

@@ -41,12 +41,14 @@ impl Row {
     }
 
     fn new(name: &str, value: f64, unit: &str, peer: &str, peer_value: f64, ratio: f64) -> Self {
+        // Octets are counted, everything else is measured.
+        let short = |value| if unit == "bytes" { Some(value) } else { rounded(value) };
         Self {
             name: name.to_owned(),
-            value: rounded(value),
+            value: short(value),
             unit: unit.to_owned(),
             peer: peer.to_owned(),
-            peer_value: rounded(peer_value),
+            peer_value: short(peer_value),
             ratio: rounded(ratio),
             how: format!("make bench ONLY={name}"),
         }
@@ -113,7 +115,7 @@ fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -203,7 +205,13 @@ impl Report {
 fn place(name: &str) -> (usize, String) {
     const PARTS: [&str; 7] = ["lpm4", "lpm6", "forward", "veth", "load", "update", "memory"];
     let part = PARTS.iter().position(|part| name.starts_with(part)).unwrap_or(PARTS.len());
-    (part, name.replace("/1k/", "/a/").replace("/100k/", "/b/").replace("/250k/", "/c/"))
+    (
+        part,
+        name.replace("/1k/", "/a/")
+            .replace("/100k/", "/b/")
+            .replace("/250k/", "/c/")
+            .replace("/1m/", "/d/"),
+    )
 }
 
 fn table(rows: &[Row], machine: &str) -> String {

@@ -65,8 +65,8 @@ fn bare(answer: &Answer) -> Result<Value, Failure> {
 
 /// Whether an answer says that things are as wished.
 fn standing(answer: &Answer) -> Exit {
-    let errors = |problems: &[thalweg_model::Problem]| {
-        problems.iter().any(|problem| problem.severity == thalweg_model::Severity::Error)
+    let errors = |problems: &[thalweg_api::model::Problem]| {
+        problems.iter().any(|problem| problem.severity == thalweg_api::model::Severity::Error)
     };
     let well = match answer {
         Answer::Status(view) => view.is_well(),

@@ -3,11 +3,11 @@
 use crate::output::Paint;
 use crate::table::{Table, visible};
 use std::fmt::Write;
+use thalweg_api::model::{Problem, Severity};
 use thalweg_api::view::{
     DescribeView, DiffView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView,
     NextHopView, Phase, RouteView, StatusView, TableView, VrfView,
 };
-use thalweg_model::{Problem, Severity};
 
 /// How to show.
 #[derive(Clone, Copy, Debug)]

@@ -171,7 +171,11 @@ impl Compiler {
     pub(crate) fn label_word(&self, number: u32) -> Option<IlmWord> {
         let name = self.index.label_owner(number)?;
         let (entry, label) = (self.labels.get(name)?, self.intent.labels.get(name)?);
-        let flags = if label.ttl_model == Some(TtlModel::Pipe) { IlmWord::PIPE } else { 0 };
+        let flags = match label.ttl_model {
+            Some(TtlModel::Pipe) => IlmWord::PIPE,
+            Some(TtlModel::Uniform) => 0,
+            None => IlmWord::LINK,
+        };
         if let Some(rib) = entry.lookup {
             return self.ribs.vrf(rib).map(|vrf| IlmWord::lookup(vrf, flags));
         }

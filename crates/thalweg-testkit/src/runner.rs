@@ -14,7 +14,7 @@ use thalweg_wire::Mac;
 pub struct Report {
     /// What differed; empty if all was as expected.
     pub failures: Vec<String>,
-    /// What this engine cannot do and why.
+    /// Why this engine could not take some of the frames, once for each.
     pub skipped: Vec<String>,
     /// What was observed, by line of the probe.
     pub observed: Vec<(usize, Vec<String>)>,
@@ -62,7 +62,7 @@ fn judge(
     let observed = match outcome {
         Ok(observed) => observed,
         Err(Refusal::Unsuited(why)) => {
-            report.skipped.push(format!("{} on {engine}: {why}", probe.text));
+            report.skipped.push(why.clone());
             return Ok(());
         }
         Err(Refusal::Broken(what)) => return Err(what),
@@ -79,7 +79,7 @@ fn judge(
     match (skip, same) {
         (None, true) => return Ok(()),
         (Some((_, why)), false) => {
-            report.skipped.push(format!("{} on {engine}: {why}", probe.text));
+            report.skipped.push(why.clone());
             return Ok(());
         }
         (Some(_), true) => return Err(format!("{engine} can do this: take the skip out")),

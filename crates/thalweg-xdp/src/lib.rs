@@ -1,6 +1,6 @@
 //! The eBPF plane: loads the programs, maps their tables, attaches them to links, keeps them pinned.
 //!
-//! The only crate that knows aya. `unsafe` lives in [`mod@raw`] alone.
+//! The only crate that knows aya. `unsafe` lives in `raw.rs` alone.
 #![deny(unsafe_code)]
 
 pub mod counters;

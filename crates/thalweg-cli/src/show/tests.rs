@@ -2,10 +2,10 @@
 
 use super::*;
 use expect_test::{Expect, expect};
+use thalweg_api::model::{Key, Origin};
 use thalweg_api::view::{
     ConfigView, CountsView, DifferenceView, HookView, MemberView, PlanView, SectionView, StepView,
 };
-use thalweg_model::{Key, Origin};
 
 fn plain(wide: bool) -> Style {
     Style { wide, paint: Paint::plain() }
@@ -77,7 +77,8 @@ fn a_status_that_is_well() {
         config     /etc/thalweg: in force
         plane      ebpf
         links      2 routed of 5
-                   eth0: xdp-generic: native refused: the driver has no XDP
+                   eth0: xdp-generic
+                     native refused: the driver has no XDP
         prefixes   1000000 IPv4, 250000 IPv6 in 1 VRF; 3 labels
         next hops  12 in 8 groups
         problems   none
@@ -98,7 +99,8 @@ fn a_status_with_a_wrong_configuration() {
         config     /etc/thalweg: has errors; the last good one is in force
         plane      ebpf
         links      2 routed of 5
-                   eth0: xdp-generic: native refused: the driver has no XDP
+                   eth0: xdp-generic
+                     native refused: the driver has no XDP
         prefixes   1000000 IPv4, 250000 IPv6 in 1 VRF; 3 labels
         next hops  12 in 8 groups
         overruns   2 (the kernel's state was read again)

@@ -45,7 +45,7 @@ pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Co
         if word.is_forward() {
             // Whether an entropy pair comes off, too, is the next hop's to say.
             at.pops += 1;
-            at.pipe = word.flags() & IlmWord::PIPE != 0;
+            at.pipe = is_pipe(word, packet);
             decision.group = u64::from(word.group());
             return forward(decision, packet, at);
         }
@@ -95,15 +95,25 @@ fn join(at: Cursor, entry: u32) -> Cursor {
     Cursor { ttl: if own < at.ttl { own } else { at.ttl }, ..at }
 }
 
+/// Whether a label comes off in the pipe model: by its own word, or as on its link.
+#[inline(always)]
+fn is_pipe(word: IlmWord, packet: &Packet) -> bool {
+    let link = word.flags() & IlmWord::LINK != 0 && packet.link_has(link::flag::PIPE);
+    word.flags() & IlmWord::PIPE != 0 || link
+}
+
 /// Special-purpose labels (RFC 7274): explicit null asks for a lookup, the rest is not forwarded.
 #[inline(always)]
 fn special(label: u32, packet: &Packet) -> ControlFlow<Verdict, IlmWord> {
-    let pipe = if packet.link_has(link::flag::PIPE) { IlmWord::PIPE } else { 0 };
     let vrf = thalweg_abi::VrfId(packet.vrf() as u16);
     match label {
-        reserved::IPV4_NULL => ControlFlow::Continue(IlmWord::lookup(vrf, pipe | IlmWord::IPV4)),
-        reserved::IPV6_NULL => ControlFlow::Continue(IlmWord::lookup(vrf, pipe | IlmWord::IPV6)),
-        reserved::ENTROPY => ControlFlow::Continue(IlmWord::lookup(vrf, pipe)),
+        reserved::IPV4_NULL => {
+            ControlFlow::Continue(IlmWord::lookup(vrf, IlmWord::LINK | IlmWord::IPV4))
+        }
+        reserved::IPV6_NULL => {
+            ControlFlow::Continue(IlmWord::lookup(vrf, IlmWord::LINK | IlmWord::IPV6))
+        }
+        reserved::ENTROPY => ControlFlow::Continue(IlmWord::lookup(vrf, IlmWord::LINK)),
         reserved::ROUTER_ALERT => ControlFlow::Break(Verdict::punt(Reason::RouterAlert)),
         reserved::GAL | reserved::OAM_ALERT => ControlFlow::Break(Verdict::punt(Reason::Oam)),
         _ => ControlFlow::Break(Verdict::drop(Reason::ReservedLabel)),
@@ -117,7 +127,7 @@ fn pop(at: Cursor, packet: &Packet, word: IlmWord, label: u32) -> Cursor {
         reserved::ENTROPY => at.pops + 2,
         _ => below(packet, at.pops + 1),
     };
-    Cursor { pops, pipe: word.flags() & IlmWord::PIPE != 0, ..at }
+    Cursor { pops, pipe: is_pipe(word, packet), ..at }
 }
 
 /// The packet leaves by a label's group: swapped, swapped and pushed, or (see [`uncover`]) with its

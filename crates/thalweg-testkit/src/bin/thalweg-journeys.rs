@@ -7,6 +7,7 @@
 //! Prints `ok NAME`, `FAIL NAME: why` and `skipped NAME: why`, then the totals. Exit code 1 when
 //! anything failed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use thalweg_testkit::engine::{Engine, Native};
@@ -107,7 +108,9 @@ fn ebpf(journeys: &[Journey], totals: &mut Totals) {
     }
 }
 
+/// What an engine cannot do is told once, with how many frames it concerns.
 fn run(journeys: &[Journey], engine: &mut dyn Engine, totals: &mut Totals) {
+    let mut limits: BTreeMap<String, u32> = BTreeMap::new();
     for journey in journeys {
         let name = format!("{} on {}", journey.name, engine.name());
         let report = runner::run(journey, engine);
@@ -116,7 +119,10 @@ fn run(journeys: &[Journey], engine: &mut dyn Engine, totals: &mut Totals) {
             false => totals.fail(&name, &report.failures.join("\n")),
         }
         for why in report.skipped {
-            totals.skip(&name, &why);
+            *limits.entry(why).or_insert(0) += 1;
         }
+    }
+    for (why, frames) in limits {
+        totals.skip(&format!("{frames} frames on {}", engine.name()), &why);
     }
 }
