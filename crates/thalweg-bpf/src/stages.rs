@@ -31,7 +31,7 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $answer:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -54,6 +54,11 @@ macro_rules! stages {
             #[inline(always)]
             fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
                 Outcome::from_number($forward(self.0, packet, decision))
+            }
+
+            #[inline(always)]
+            fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
+                $unlabel(self.0, packet, decision) != 0
             }
 
             #[inline(always)]
@@ -101,6 +106,19 @@ macro_rules! stages {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        extern "C" fn $unlabel(
+            context: *mut $context,
+            packet: *const Packet,
+            decision: *const Decision,
+        ) -> u32 {
+            // SAFETY: the verifier checked that both point to memory of their size, or are null.
+            let (packet, decision) = unsafe { (packet.as_ref(), decision.as_ref()) };
+            let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
+            u32::from(apply::unlabel(&mut $frame(context), packet, decision))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         extern "C" fn $answer(
             context: *mut $context,
             packet: *mut Packet,
@@ -121,6 +139,7 @@ stages!(
     |context| XdpFrame::new(XdpContext::new(context)),
     xdp_parse,
     xdp_forward,
+    xdp_unlabel,
     xdp_answer
 );
 stages!(
@@ -129,5 +148,6 @@ stages!(
     |context| TcFrame::new(TcContext::new(context)),
     tc_parse,
     tc_forward,
+    tc_unlabel,
     tc_answer
 );

@@ -70,6 +70,32 @@ pub fn forward<F: Frame, C: Cells>(
     Outcome { verdict: decision.verdict, device: row.device }
 }
 
+/// Takes the labels off a frame whose IP packet the kernel gets, which could not read it behind them:
+/// what is delivered here, or an exception. The kernel takes its own hop off. False if the frame
+/// cannot be changed.
+#[inline(always)]
+pub fn unlabel<F: Frame>(frame: &mut F, packet: &Packet, decision: &Decision) -> bool {
+    let Some(ethernet) = frame.header::<Ethernet>(Offset::new(0)) else { return false };
+    let mut ethernet = *ethernet;
+    let Some(ethertype) = ethertype(packet, 0, true) else { return false };
+    let mut kept = *decision;
+    if decision.write() & write::IP_TTL != 0 {
+        kept.set_ip_ttl(decision.ip_ttl().wrapping_add(1));
+    }
+    inner(frame, packet, &kept, 0);
+    ethernet.ethertype = ethertype.0.into();
+    if !frame.shrink_head(packet.ip().wrapping_sub(LINK_HEADER)) {
+        return false;
+    }
+    match frame.header_mut::<Ethernet>(Offset::new(0)) {
+        Some(place) => {
+            *place = ethernet;
+            true
+        }
+        None => false,
+    }
+}
+
 #[inline(always)]
 fn dropped(reason: Reason) -> Outcome {
     Outcome { verdict: Verdict::drop(reason), device: 0 }

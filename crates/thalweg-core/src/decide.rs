@@ -91,6 +91,12 @@ impl Decision {
         mtu: u32;
     }
 
+    /// Whether all labels came off and an IP packet is left to be routed.
+    #[inline(always)]
+    pub fn exposes_ip(&self) -> bool {
+        self.pops() > 0 && self.write() & (write::SWAP | write::BOTTOM) == write::BOTTOM
+    }
+
     #[inline(always)]
     pub(crate) fn new(packet: &Packet) -> Self {
         let mut decision = Self {

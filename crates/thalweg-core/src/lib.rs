@@ -54,6 +54,8 @@ pub trait Stages {
     fn decide(&mut self, packet: &Packet, decision: &mut Decision);
     /// Rewrites the frame; [`apply::forward`].
     fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome;
+    /// Takes labels off a frame that the kernel gets; [`apply::unlabel`].
+    fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool;
     /// Turns the frame into an ICMP error; [`answer::answer`].
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict;
     /// Whether one more frame may be punted from a link; [`Cells::admit`].
@@ -85,6 +87,10 @@ impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
 
     fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
         apply::forward(self.frame, self.cells, packet, decision)
+    }
+
+    fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
+        apply::unlabel(self.frame, packet, decision)
     }
 
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
@@ -145,6 +151,10 @@ fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Outcome {
             return Outcome::stop(Verdict::with_kind(answer, Kind::Drop));
         }
         if !verdict.is(Kind::Answer) {
+            let given = verdict.is(Kind::Deliver) || verdict.is(Kind::Punt);
+            if given && decision.exposes_ip() && !stages.unlabel(packet, &decision) {
+                return Outcome::stop(Verdict::drop(Reason::NoRoom));
+            }
             return Outcome::stop(verdict);
         }
         if packet.depth() > 0 {

@@ -11,6 +11,7 @@ const HEADROOM: usize = 256;
 pub struct VecFrame {
     bytes: Vec<u8>,
     start: usize,
+    tailroom: bool,
 }
 
 impl VecFrame {
@@ -18,7 +19,12 @@ impl VecFrame {
     pub fn new(frame: &[u8]) -> Self {
         let mut bytes = vec![0; HEADROOM];
         bytes.extend_from_slice(frame);
-        Self { bytes, start: HEADROOM }
+        Self { bytes, start: HEADROOM, tailroom: true }
+    }
+
+    /// A copy of a frame in a buffer that ends where the frame does, as veth makes them.
+    pub fn without_tailroom(frame: &[u8]) -> Self {
+        Self { tailroom: false, ..Self::new(frame) }
     }
 
     /// The frame as it is now.
@@ -64,7 +70,7 @@ impl Frame for VecFrame {
     }
 
     fn set_octets(&mut self, octets: u32) -> bool {
-        if octets < 14 {
+        if octets < 14 || octets > self.octets() && !self.tailroom {
             return false;
         }
         self.bytes.resize(self.start + octets as usize, 0);

@@ -52,15 +52,25 @@ pub fn build<F: Frame, C: Cells>(
     error: &Error,
 ) -> bool {
     let ip_len = if packet.family() == 4 { Ipv4::LEN as u32 } else { Ipv6::LEN as u32 };
-    let body = match quote(frame, packet) {
+    let quoted = match quote(frame, packet) {
         0 => return false,
-        body => body,
+        quoted => quoted,
     };
-    let (quoted, received) = (packet.ip(), packet.entry(0));
+    let body = match packet.depth() {
+        0 => quoted,
+        depth => QUOTE_EXTENDED + EXTENSION + depth * 4,
+    };
+    let end = packet.ip() + body;
+    // Some buffers end where the frame does: then the front grows by what is missing behind.
+    let missing = if frame.octets() == end || frame.set_octets(end) { 0 } else { body - quoted };
+    let (start, received) = (packet.ip(), packet.entry(0));
     turn(packet, sender);
     let front = packet.ip() + ip_len + ICMP;
-    if !frame.grow_head(front.wrapping_sub(quoted)) {
+    if !frame.grow_head(front.wrapping_sub(start) + missing) {
         return false;
+    }
+    if missing > 0 {
+        shift(frame, cells, front, quoted, missing);
     }
     packet.len = u64::from(ip_len + ICMP + body);
     packet.l4 = u64::from(packet.ip() + ip_len);
@@ -78,8 +88,8 @@ pub fn build<F: Frame, C: Cells>(
     true
 }
 
-/// Cuts the frame to what is quoted (and pads it where extensions follow). Returns the octets of
-/// the message behind the ICMP header, 0 on failure.
+/// Cuts the frame to what is quoted at most. Returns how much that is, 0 on failure. Where extensions
+/// follow, a whole number of words is quoted (RFC 4884 §3), and padded later.
 #[inline(always)]
 fn quote<F: Frame>(frame: &mut F, packet: &Packet) -> u32 {
     let most = if packet.depth() > 0 {
@@ -89,15 +99,35 @@ fn quote<F: Frame>(frame: &mut F, packet: &Packet) -> u32 {
     } else {
         QUOTE6
     };
-    let quote = if packet.len() < most { packet.len() } else { most };
-    if frame.octets() != packet.ip() + quote && !frame.set_octets(packet.ip() + quote) {
-        return 0;
+    let mut quote = if packet.len() < most { packet.len() } else { most };
+    if packet.depth() > 0 && quote % 4 != 0 {
+        // The last octets of a short packet stay if there is room to pad them.
+        let padded = (quote + 3) & !3;
+        if frame.set_octets(packet.ip() + quote) && frame.set_octets(packet.ip() + padded) {
+            return padded;
+        }
+        quote &= !3;
     }
-    if packet.depth() == 0 {
-        return quote;
+    let end = packet.ip() + quote;
+    if frame.octets() == end || frame.set_octets(end) { quote } else { 0 }
+}
+
+/// Moves `len` octets (a multiple of 4, at most [`QUOTE_EXTENDED`]) from `to + by` to `to`, and fills
+/// with zeros up to [`QUOTE_EXTENDED`].
+#[inline(always)]
+fn shift<F: Frame, C: Cells>(frame: &mut F, cells: &C, to: u32, len: u32, by: u32) {
+    let mut done = 0;
+    for _ in 0..QUOTE_EXTENDED / 4 {
+        done = cells.blur(u64::from(done)) as u32 & 0xff;
+        let word = match frame.header::<U32>(Offset::new(to + by + done)) {
+            Some(word) if done < len => *word,
+            _ => U32::ZERO,
+        };
+        if let Some(place) = frame.header_mut::<U32>(Offset::new(to + done)) {
+            *place = word;
+        }
+        done += 4;
     }
-    let body = QUOTE_EXTENDED + EXTENSION + packet.depth() * 4;
-    if frame.set_octets(packet.ip() + body) { body } else { 0 }
 }
 
 /// Writes the label stack in front of the answer; the link header comes with the rewrite.

@@ -135,12 +135,12 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
     if decision.write() & write::SWAP == 0 && !packet.has(flag::OWN) {
         if packet.family() == 6 && is_link_local(packet.source) {
             // Only the kernel can answer to an address that means something on one link alone.
-            return ControlFlow::Break(at_kernel(packet, Reason::Scope));
+            return ControlFlow::Break(at_kernel(decision, Reason::Scope));
         }
         spend_hop(decision, packet)?;
     }
     if row.kind == nexthop::kind::UNRESOLVED {
-        return ControlFlow::Break(at_kernel(packet, Reason::Unresolved));
+        return ControlFlow::Break(at_kernel(decision, Reason::Unresolved));
     }
     if decision.write() & write::SWAP != 0 && row.labels == 0 {
         label::uncover(decision, packet)?;
@@ -150,10 +150,10 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
     ControlFlow::Break(Verdict::forward(reason))
 }
 
-/// An exception for the kernel, if it can read the packet, which it cannot behind labels.
+/// An exception for the kernel, if it can be handed an IP packet: not while labels stay on it.
 #[inline(always)]
-fn at_kernel(packet: &Packet, reason: Reason) -> Verdict {
-    if packet.depth() == 0 { Verdict::punt(reason) } else { Verdict::drop(reason) }
+fn at_kernel(decision: &Decision, reason: Reason) -> Verdict {
+    if decision.write() & write::SWAP == 0 { Verdict::punt(reason) } else { Verdict::drop(reason) }
 }
 
 /// Takes this router's hop off an IP packet (RFC 1812 §5.3.1, RFC 8200 §3). Behind labels the TTL
@@ -188,8 +188,8 @@ fn fits(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> ControlFl
     decision.mtu = u64::from(row.mtu.saturating_sub(labels));
     ControlFlow::Break(if packet.family() == 6 || packet.has(flag::DONT_FRAGMENT) {
         Verdict::answer(Reason::TooBig)
-    } else if packet.depth() == 0 && labels == 0 {
-        Verdict::punt(Reason::NeedsFragmentation)
+    } else if labels == 0 {
+        at_kernel(decision, Reason::NeedsFragmentation)
     } else {
         Verdict::drop(Reason::TooBig)
     })
