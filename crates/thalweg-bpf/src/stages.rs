@@ -30,6 +30,15 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
     0
 }
 
+/// [`answer::is_unresolved`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stage_way_back(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    u32::from(answer::is_unresolved(&MapCells, packet))
+}
+
 macro_rules! stages {
     ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident) => {
         /// The stages of one hook.
@@ -59,6 +68,11 @@ macro_rules! stages {
             #[inline(always)]
             fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
                 $unlabel(self.0, packet, decision) != 0
+            }
+
+            #[inline(always)]
+            fn is_unresolved(&self, packet: &Packet) -> bool {
+                stage_way_back(packet) != 0
             }
 
             #[inline(always)]

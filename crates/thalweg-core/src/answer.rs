@@ -11,6 +11,7 @@ use crate::cells::Cells;
 use crate::frame::Frame;
 use crate::packet::Packet;
 use error::Error;
+pub use error::is_unresolved;
 use thalweg_abi::{Kind, Reason, Verdict, link};
 
 /// Turns a frame that is discarded for `verdict` into its answer, and `packet` into the answer's
@@ -19,10 +20,7 @@ use thalweg_abi::{Kind, Reason, Verdict, link};
 /// Returns `verdict` if the frame is now the answer. Otherwise the packet is only dropped (no error
 /// may be sent about it, RFC 1812 §4.3.2.7, this link has no address to speak from, or the rate is
 /// exhausted), or the kernel is to answer instead.
-///
-/// A function of its own in the kernel: it is long, rare, and must not take stack or verifier steps
-/// from the fast path.
-#[inline(never)]
+#[inline(always)]
 pub fn answer<F: Frame, C: Cells>(
     frame: &mut F,
     cells: &C,
@@ -34,10 +32,6 @@ pub fn answer<F: Frame, C: Cells>(
         return verdict.with_kind(Kind::Drop);
     }
     if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) {
-        return verdict.with_kind(Kind::Punt);
-    }
-    if packet.depth() == 0 && error::is_unresolved(cells, packet) {
-        // The kernel answers in our place and finds out the sender's link address on the way.
         return verdict.with_kind(Kind::Punt);
     }
     let error = Error::for_verdict(packet.family(), verdict, mtu);

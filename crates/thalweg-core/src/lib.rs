@@ -56,6 +56,8 @@ pub trait Stages {
     fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome;
     /// Takes labels off a frame that the kernel gets; [`apply::unlabel`].
     fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool;
+    /// Whether the way back to the sender is not resolved; [`answer::is_unresolved`].
+    fn is_unresolved(&self, packet: &Packet) -> bool;
     /// Turns the frame into an ICMP error; [`answer::answer`].
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict;
     /// Whether one more frame may be punted from a link; [`Cells::admit`].
@@ -91,6 +93,10 @@ impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
 
     fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
         apply::unlabel(self.frame, packet, decision)
+    }
+
+    fn is_unresolved(&self, packet: &Packet) -> bool {
+        answer::is_unresolved(self.cells, packet)
     }
 
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
@@ -159,6 +165,9 @@ fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Outcome {
         }
         if packet.depth() > 0 {
             packet.vrf = decision.vrf;
+        } else if stages.is_unresolved(packet) {
+            // The kernel answers in our place and finds the sender's link address on the way.
+            return Outcome::stop(verdict.with_kind(Kind::Punt));
         }
         let told = stages.answer(packet, verdict, decision.mtu());
         if !told.is(Kind::Answer) {
