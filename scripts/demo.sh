@@ -34,6 +34,7 @@ MAKE_GOAL=$MODE
 
 THALWEG=$(realpath -m "${THALWEG:-${CARGO_TARGET_DIR:-$ROOT/target}/release/thalweg}")
 declare -A AGENT=()
+exec 9>&2
 LAB_MADE=() LAB_MOUNTED=no BACKGROUND=()
 
 case $MODE in
@@ -47,11 +48,14 @@ esac
 # --- the end, however it comes -------------------------------------------------------------
 
 finish() {
-    local status=$? pid
+    local status=$?
+    # Nothing may keep the rest from being taken away, nor send the last words elsewhere: a signal
+    # is met in the middle of a command, with its redirections.
+    set +e
+    exec >&9 2>&9
     trap - EXIT
     trap '' INT TERM HUP
-    for pid in "${BACKGROUND[@]}"; do kill "$pid" 2>/dev/null || true; done
-    if ((status != 0)) && [[ ${STEP_TITLE-} != '' ]]; then failed_at "$status"; fi
+    if ((status != 0)) && [[ -n $STEP_TITLE ]]; then failed_at "$status"; fi
     [[ -z $DIR ]] || lab_down
     exit "$status"
 }
@@ -60,7 +64,7 @@ take_down() {
     [[ $(id -u) == 0 ]] || die "taking the lab away needs root" "sudo $0 --down"
     if [[ ! -d $DIR ]]; then
         say "there is no lab ($DIR)"
-        return
+        return 0
     fi
     agents_found
     local node
@@ -68,14 +72,15 @@ take_down() {
     for node in "${LAB_NODES[@]}"; do
         if [[ -e /run/netns/$(ns "$node") ]]; then LAB_MADE+=("$(ns "$node")"); fi
     done
-    lab_down
+    lab_down || die "the lab did not go away" "ls $DIR; mount | grep $DIR; ip netns list"
     say "the lab is gone: agents, eBPF programs, namespaces and $DIR"
 }
 
 stand() {
     [[ ! -e $DIR ]] || die "the lab stands already, or was left unfinished ($DIR)" "$0 --down"
     trap finish EXIT
-    trap 'exit 130' INT TERM HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
     mkdir -m 700 "$DIR"
     mkdir -p "$SOCKETS"
     step_build
@@ -86,7 +91,8 @@ stand() {
 
 demo() {
     trap finish EXIT
-    trap 'exit 130' INT TERM HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
     DIR=$(mktemp -d "${TMPDIR:-/tmp}/thalweg-demo.XXXXXX")
     cd "$DIR"
     step_build

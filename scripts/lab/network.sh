@@ -12,11 +12,20 @@ LAB_ROUTERS=(r1 r2 r3)
 
 ns() { printf '%s-%s' "$LAB" "$1"; }
 
-# inside NODE COMMAND…: in the node's namespace.
+# inside NODE COMMAND…: in the node's namespace. In the background, use `behind`.
 inside() {
     local node=$1
     shift
     ip netns exec "$(ns "$node")" "$@"
+}
+
+# behind NODE FILE COMMAND…: the same in the background, with what it says in a file. Ends with the lab.
+behind() {
+    local node=$1 file=$2
+    shift 2
+    # Not through a function, or the number were that of a shell that waits.
+    ip netns exec "$(ns "$node")" "$@" </dev/null >>"$file" 2>&1 9>&- &
+    BACKGROUND+=("$!")
 }
 
 # thalweg_of ROUTER ARGUMENT…: the command line against the router's agent.
@@ -160,7 +169,7 @@ lab_files() {
 agent_start() {
     local router=$1
     setsid "$THALWEG" run -f "$FILES$router" --instance "$NAMED$router" --netns "$(ns "$router")" \
-        --socket "$SOCKETS/$NAMED$router.sock" --bpffs "$DIR/bpf" </dev/null >>"$DIR/$router.log" 2>&1 &
+        --socket "$SOCKETS/$NAMED$router.sock" --bpffs "$DIR/bpf" </dev/null >>"$DIR/$router.log" 2>&1 9>&- &
     AGENT["$router"]=$!
     disown "$!"
     printf '%s\n' "$!" >"$DIR/$router.pid"
@@ -193,16 +202,19 @@ agent_ready() {
     return 1
 }
 
-# agents_found: takes up the agents of a lab that another run of this script left standing.
+# agents_found: takes up the agents of a lab that another run of this script left standing, and those
+# that somebody has started in their place.
 agents_found() {
     local router pid
     for router in "${LAB_ROUTERS[@]}"; do
-        [[ -r $DIR/$router.pid ]] || continue
-        pid=$(<"$DIR/$router.pid")
-        # The number may be somebody else's by now.
-        if [[ $pid =~ ^[0-9]+$ ]] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -F -- "--instance $NAMED$router " >/dev/null; then
-            AGENT["$router"]=$pid
+        pid=$(thalweg_of "$router" status -o json 2>/dev/null | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p') || true
+        if [[ -z $pid && -r $DIR/$router.pid ]]; then
+            pid=$(<"$DIR/$router.pid")
+            # It does not answer, and the number may be somebody else's by now.
+            [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || continue
+            tr '\0' ' ' <"/proc/$pid/cmdline" | grep -F -- "--instance $NAMED$router " >/dev/null || continue
         fi
+        [[ -z $pid ]] || AGENT["$router"]=$pid
     done
 }
 
@@ -210,17 +222,22 @@ agents_found() {
 
 # lab_down: takes away what lab_build, lab_files and agent_start made, however far they came.
 lab_down() {
-    local made router
+    local made router pid
+    for pid in "${BACKGROUND[@]}"; do kill "$pid" 2>/dev/null || true; done
+    BACKGROUND=()
     for router in "${LAB_ROUTERS[@]}"; do agent_stop "$router"; done
-    if [[ ${LAB_MOUNTED-} == yes ]]; then
+    if [[ $LAB_MOUNTED == yes ]]; then
         for router in "${LAB_ROUTERS[@]}"; do
             thalweg_of "$router" detach --bpffs "$DIR/bpf" >/dev/null 2>&1 || true
-            rm -f "$SOCKETS/$NAMED$router.sock" "$SOCKETS/$NAMED$router.lock"
         done
         # Without the mount the pins are gone as well, and with them what they held.
-        umount "$DIR/bpf" && LAB_MOUNTED=no
+        umount "$DIR/bpf" || return 1
+        LAB_MOUNTED=no
     fi
+    for router in "${LAB_ROUTERS[@]}"; do
+        rm -f "$SOCKETS/$NAMED$router.sock" "$SOCKETS/$NAMED$router.lock"
+    done
     for made in "${LAB_MADE[@]}"; do ip netns del "$made" 2>/dev/null || true; done
     LAB_MADE=()
-    [[ ${LAB_MOUNTED-} == yes || ! -d $DIR ]] || rm -rf "$DIR"
+    [[ ! -d $DIR ]] || rm -rf "$DIR"
 }

@@ -26,17 +26,20 @@ fail() {
 
 # failed_at STATUS: the last words of a run that did not end well; called while all still stands.
 failed_at() {
-    local router
-    if (($1 == 130)); then
+    local router kept
+    if (($1 > 128)); then
         printf '\ninterrupted in step %d: taking everything away\n' "$STEP" >&2
-        return
+        return 0
     fi
     printf '\n%serror: step %d (%s) did not go as it should%s\n' "$RED" "$STEP" "$STEP_TITLE" "$PLAIN" >&2
     for router in "${LAB_ROUTERS[@]}"; do
         [[ -s $DIR/$router.log ]] || continue
         printf '  last words of the agent of %s:\n' "$router" >&2
         tail -n 6 "$DIR/$router.log" | sed 's/^/    /' >&2
+        kept=${kept:-$(mktemp -d "${TMPDIR:-/tmp}/thalweg-logs.XXXXXX")}
+        cp "$DIR/$router.log" "$kept/"
     done
+    [[ -z ${kept-} ]] || printf '  the whole logs: %s\n' "$kept" >&2
     printf '  try: `make lab`, then the commands of this step by hand; `scripts/demo.sh --down` ends it\n' >&2
 }
 
@@ -128,10 +131,13 @@ step_agents() {
     for router in "${LAB_ROUTERS[@]}"; do
         if ! agent_ready "$router"; then
             show "$router" thalweg status
-            fail "the agent of $router is not ready" "$DIR/$router.log"
+            fail "the agent of $router is not ready" "the log of $router"
         fi
     done
     good "all three have their configuration in force ($(($(now_ms) - started)) ms)"
+    # A host that was just switched on says something before long.
+    { until_answered h2 10.2.0.1 && until_answered h2 2001:db8:2::1; } ||
+        fail 'h2 and r3 do not reach each other' 'thalweg get links and drops on r3'
     show r1 thalweg status
     show r2 thalweg get labels
     show r1 thalweg get routes 198.51.100.0/24
@@ -141,8 +147,6 @@ step_agents() {
 
 step_pings() {
     step 'Pings from end to end, over the label-switched paths'
-    # A host that was just switched on says something before long.
-    until_answered h2 10.2.0.1 && until_answered h2 2001:db8:2::1
     until_answered h1 10.2.0.2 || fail 'h2 does not answer by IPv4' 'thalweg get drops --all; thalweg get neighbors'
     until_answered h1 2001:db8:2::2 || fail 'h2 does not answer by IPv6' 'thalweg get drops --all; thalweg get neighbors'
     pings h1 10.2.0.2
@@ -202,8 +206,8 @@ step_kill() {
     local flood old
     step 'The agent dies; the packets do not notice'
     prompt h1 'ping -q -i 0.002 -c 1500 10.2.0.2 &'
-    inside h1 ping -q -i 0.002 -c 1500 -W 1 10.2.0.2 >"$DIR/flood" 2>&1 &
-    flood=$! BACKGROUND+=("$!")
+    behind h1 "$DIR/flood" ping -q -i 0.002 -c 1500 -W 1 10.2.0.2
+    flood=$!
     sleep 0.3
     old=${AGENT[r2]}
     prompt r2 "kill -9 $old"
@@ -214,14 +218,14 @@ step_kill() {
     good 'nobody is there, and r2 forwards by the tables in force'
     prompt r2 'thalweg run -f r2/ &'
     agent_start r2
-    agent_ready r2 || fail 'the second agent of r2 is not ready' "$DIR/r2.log"
+    agent_ready r2 || fail 'the second agent of r2 is not ready' 'the log of r2'
     show r2 thalweg status
     kill -0 "$flood" 2>/dev/null || note 'the new agent took longer than the pings'
     wait "$flood" || true
     OUT=$(<"$DIR/flood")
     prompt h1 'fg'
     result "$PING_HEAD"
-    says ' 0% packet loss' || fail 'packets were lost while the agent was away' "$DIR/r2.log"
+    says ' 0% packet loss' || fail 'packets were lost while the agent was away' 'the log of r2'
     good 'killed and started again under load: 0 lost'
 }
 
@@ -244,8 +248,8 @@ step_change() {
         sleep 0.05
     done
     show r1 thalweg status
-    ((STATUS == 1)) || fail "status ended with $STATUS, not with 1 (problems)" "$DIR/r1.log"
-    says 'guest\.yaml:6' || fail 'status does not name file and line' "$DIR/r1.log"
+    ((STATUS == 1)) || fail "status ended with $STATUS, not with 1 (problems)" 'the log of r1'
+    says 'guest\.yaml:6' || fail 'status does not name file and line' 'the log of r1'
     pings h1 10.2.0.2
     good 'file, line and remedy are named, and the last good configuration forwards'
     started=$(now_ms)
@@ -256,7 +260,7 @@ step_change() {
             break
         fi
     done
-    [[ -n $took ]] || fail 'the new route does not take effect' "thalweg status; thalweg get routes 203.0.113.7 on r1; $DIR/r1.log"
+    [[ -n $took ]] || fail 'the new route does not take effect' "thalweg status; thalweg get routes 203.0.113.7 on r1; the log of r1"
     show r1 thalweg get routes 203.0.113.7
     pings h1 203.0.113.7
     good "first answer over the new route $took ms after the file was written"
@@ -366,13 +370,12 @@ ratio() { printf '%d.%02d' $(($1 / $2)) $(($1 * 100 / $2 % 100)); }
 
 # serve_iperf ADDRESS: a server there. Bound, because UDP would answer from h2's first address otherwise.
 serve_iperf() {
-    inside h2 iperf3 -s -B "$1" >>"$DIR/iperf3" 2>&1 &
-    BACKGROUND+=("$!")
+    behind h2 "$DIR/iperf3" iperf3 -s -B "$1"
     for _ in {1..60}; do
-        inside h2 bash -c "exec 3<>'/dev/tcp/$1/5201'" 2>/dev/null && return
+        inside h2 bash -c "exec 3<>'/dev/tcp/$1/5201'" 2>/dev/null && return 0
         sleep 0.1
     done
-    fail "iperf3 does not listen at $1" "$DIR/iperf3"
+    fail "iperf3 does not listen at $1" 'iperf3 by hand, in h2'
 }
 
 # show_iperf ADDRESS OPTION…: the sums at the end of it.

@@ -13,11 +13,36 @@ pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
         Kind::Forward => forwarded(before, &fate.frame),
         Kind::Answer => answered(before, &fate.frame),
         Kind::Drop => Ok(()),
+        Kind::Deliver | Kind::Punt if fate.frame != before => unlabeled(before, &fate.frame),
         Kind::Pass | Kind::Deliver | Kind::Punt => match fate.frame == before {
             true => Ok(()),
             false => Err("a frame that is handed to the kernel must stay as it was".into()),
         },
     }
+}
+
+/// The kernel, which knows no labels, may get a packet without those that led here; nothing else of
+/// the frame may change but TTL and class.
+fn unlabeled(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let (Some(old), Some(new)) = (Parts::of(before), Parts::of(after)) else {
+        return Err("a frame that ends within its headers was changed for the kernel".into());
+    };
+    if old.labels.is_empty() || !new.labels.is_empty() {
+        return Err("a frame that is handed to the kernel must stay as it was".into());
+    }
+    if before.get(..12) != after.get(..12) {
+        return Err("link addresses changed for the kernel".into());
+    }
+    let (Some(from), Some(to)) = (old.packet(), new.packet()) else {
+        return Err("the kernel gets no whole IP packet from behind labels".into());
+    };
+    if old.kept() != new.kept() {
+        return Err(differ("octets other than TTL, class and checksum", from, to));
+    }
+    if old.ttl() < new.ttl() || header_is_right(from) && !header_is_right(to) {
+        return Err("the kernel gets a larger TTL or a wrong checksum".into());
+    }
+    Ok(())
 }
 
 /// The parts of a frame, by position.

@@ -111,9 +111,9 @@ fn is_part(observed: &[Observed], expected: &[String]) -> bool {
 /// An expectation without the name of the link, for engines that do not tell it.
 fn without_link(expected: &str) -> String {
     let Some((front, frame)) = expected.split_once(": ") else { return expected.into() };
-    match front.rsplit_once(' ') {
-        Some((verdict, _)) => format!("{verdict}: {frame}"),
-        None => expected.into(),
+    match front.split(' ').collect::<Vec<_>>()[..] {
+        [kind, reason, _] => format!("{kind} {reason}: {frame}"),
+        _ => expected.into(),
     }
 }
 
@@ -188,7 +188,7 @@ impl Trial<'_, '_> {
             Mode::One => {
                 let (frame, arrival) = self.frame(0)?;
                 let fate = self.send(&frame, arrival)?;
-                Ok(vec![self.told(&fate)])
+                Ok(vec![self.told(&frame, &fate)])
             }
             Mode::Repeat(times) => {
                 let (frame, arrival) = self.frame(0)?;
@@ -228,13 +228,15 @@ impl Trial<'_, '_> {
         Ok(fate)
     }
 
-    fn told(&self, fate: &Fate) -> Observed {
+    fn told(&self, before: &[u8], fate: &Fate) -> Observed {
         let sent = matches!(fate.verdict.kind(), Kind::Forward | Kind::Answer);
+        // What the kernel gets is told where it is not the frame that came.
+        let changed = fate.verdict.kind() != Kind::Drop && fate.frame != before;
         let name = |index| self.course.world.name(index).unwrap_or("?").to_owned();
         Observed {
             front: fate.verdict.to_string(),
             link: fate.device.filter(|_| sent).map(name),
-            rest: sent.then(|| describe(&fate.frame)),
+            rest: (sent || changed).then(|| describe(&fate.frame)),
         }
     }
 
