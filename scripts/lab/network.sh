@@ -144,8 +144,8 @@ lab_offloads() {
             [[ $device != lo ]] || continue
             # A veth takes frames that XDP redirects only while its other end polls: GRO makes it poll.
             inside "$node" ethtool -K "$device" gro on >/dev/null
-            # What a host leaves for hardware to add (checksums, segments), no XDP program adds.
-            [[ $device != eth0 ]] || inside "$node" ethtool -K "$device" tx off tso off gso off >/dev/null
+            # What the sending end leaves for hardware to add (checksums, segments), no XDP program adds.
+            inside "$node" ethtool -K "$device" tx off tso off gso off >/dev/null
         done
     done
 }
@@ -207,7 +207,7 @@ agent_ready() {
 agents_found() {
     local router pid
     for router in "${LAB_ROUTERS[@]}"; do
-        pid=$(thalweg_of "$router" status -o json 2>/dev/null | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p') || true
+        pid=$(timeout 2 "$THALWEG" --instance "$NAMED$router" status -o json 2>/dev/null | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p') || true
         if [[ -z $pid && -r $DIR/$router.pid ]]; then
             pid=$(<"$DIR/$router.pid")
             # It does not answer, and the number may be somebody else's by now.

@@ -135,9 +135,6 @@ step_agents() {
         fi
     done
     good "all three have their configuration in force ($(($(now_ms) - started)) ms)"
-    # A host that was just switched on says something before long.
-    { until_answered h2 10.2.0.1 && until_answered h2 2001:db8:2::1; } ||
-        fail 'h2 and r3 do not reach each other' 'thalweg get links and drops on r3'
     show r1 thalweg status
     show r2 thalweg get labels
     show r1 thalweg get routes 198.51.100.0/24
@@ -172,11 +169,11 @@ step_transfers() {
 
 step_traces() {
     step 'Traceroute: the answers come from inside the label-switched path'
-    show h1 traceroute -e -n -q 1 -w 1 -m 6 10.2.0.2 200
+    show h1 traceroute -e -n -q 1 -w 1 -m 6 10.2.0.2
     says '^ *2 +10\.0\.12\.2 .*MPLS:L=102' || fail 'r2 does not answer with its label (RFC 4950)' 'thalweg get drops on r2'
     says '^ *3 .*MPLS:L=203' || fail 'r3 does not answer with its label (RFC 4950)' 'thalweg get drops on r3'
     says '^ *4 +10\.2\.0\.2' || fail 'the trace does not reach h2' 'thalweg get drops on r1, r2, r3'
-    show h1 traceroute -6 -e -n -q 1 -w 1 -m 6 2001:db8:2::2 200
+    show h1 traceroute -6 -e -n -q 1 -w 1 -m 6 2001:db8:2::2
     says '^ *4 +2001:db8:2::2' || fail 'the IPv6 trace does not reach h2' 'thalweg get drops on r1, r2, r3'
     good 'every hop answers, and names the label it saw (RFC 4950)'
 }
@@ -299,8 +296,8 @@ step_throughput() {
         esac
         printf '%s  %8d  %s\n' "${line[$name]}" "${best[$name]}" "$(ratio "${best[$name]}" "${best[kernel]}")"
     done
-    note 'Sender, three routers and receiver share these processors: this is the whole way, most of it in'
-    note 'sockets and not in routers. `make bench` measures the forwarding alone.'
+    note 'This is the whole way: sending, three routers and receiving share these processors, and a veth'
+    note 'copies what a socket sends before XDP sees it. `make bench` measures the forwarding alone.'
     busy || return 0
     note "This machine is busy with other things (load $LOAD): read the numbers as rough."
 }

@@ -1,5 +1,5 @@
 //! Loads a file or directory and says how long it takes:
-//! `cargo run --release -p thalweg-config --example load -- PATH`.
+//! `cargo run --release -p thalweg-config --example read -- PATH`.
 
 use std::path::Path;
 use std::process::ExitCode;
