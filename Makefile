@@ -48,6 +48,7 @@ fuzz: bpf ## A short run of every fuzz target
 fmt: ## Format all code
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path crates/thalweg-bpf/Cargo.toml
+	$(CARGO) fmt --manifest-path crates/thalweg-bench-bpf/Cargo.toml
 
 lint: bpf ## Clippy on all code, warnings are errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

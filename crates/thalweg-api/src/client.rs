@@ -4,6 +4,7 @@ use crate::message::{Answer, Call, Code, Fault, Reply, Request, VERSION};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum ClientError {
     #[error("{0}")]
     Fault(#[from] Fault),
 }
+
+/// How long a single answer may be in coming.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to an agent.
 #[derive(Debug)]
@@ -62,8 +66,17 @@ impl Client {
     ///
     /// See [`ClientError`].
     pub fn call(&mut self, call: Call) -> Result<Answer, ClientError> {
+        // Generous: listing a full table takes its time, a stopped process for ever.
+        let patience = Some(PATIENCE);
+        self.stream.get_ref().set_read_timeout(patience).map_err(ClientError::Broken)?;
         self.send(&Request::once(call))?;
-        self.receive()
+        self.receive().map_err(|error| match error {
+            ClientError::Broken(io) if io.kind() == io::ErrorKind::WouldBlock => {
+                let words = format!("no answer within {} s", PATIENCE.as_secs());
+                ClientError::Broken(io::Error::new(io::ErrorKind::TimedOut, words))
+            }
+            error => error,
+        })
     }
 
     /// Asks, and reads an answer now and one after each change, for ever.
