@@ -7,6 +7,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod counter;
 pub mod fib4;
 pub mod fib6;
@@ -21,6 +22,7 @@ pub mod table;
 pub mod verdict;
 pub mod vrf;
 
+pub use control::ControlRow;
 pub use counter::Counter;
 pub use fib6::Node6;
 pub use group::{GroupId, GroupWord};

@@ -76,7 +76,7 @@ pub struct NextHopRow {
     pub labels: u8,
     /// VLAN tags to add, 0 to [`MAX_TAGS`].
     pub tags: u8,
-    /// Interface index of the logical link: its state is read per packet.
+    /// Interface index of the logical link.
     pub link: u32,
     /// Interface index that the frame leaves through.
     pub device: u32,
@@ -84,7 +84,7 @@ pub struct NextHopRow {
     pub mtu: u32,
     /// Destination and source link address.
     pub addresses: [u8; 12],
-    /// [`NextHopId`] used while `link` is down; 0 for none.
+    /// [`NextHopId`] used while `watch` is down; 0 for none.
     pub backup: u32,
     /// Labels to push, outermost first: complete entries in network order with S and TTL zero.
     pub stack: [[u8; 4]; MAX_PUSH],
@@ -95,7 +95,10 @@ pub struct NextHopRow {
     /// Class of pushed labels, 0 to 7, if [`flag::CLASS`] is set.
     pub class: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Number of the state (table `states`) that says whether this next hop can be used: its link's,
+    /// which is the interface index, or that of a session over it.
+    pub watch: u32,
 }
 
 const _: () = assert!(size_of::<NextHopRow>() == 64);

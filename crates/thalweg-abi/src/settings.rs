@@ -14,10 +14,8 @@ pub struct SettingsRow {
     pub punt_cost: u64,
     /// The most credit a bucket holds, in packets.
     pub burst: u64,
-    /// Number of the image in force.
-    pub generation: u64,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 4],
 }
 
 impl Default for SettingsRow {
@@ -27,8 +25,7 @@ impl Default for SettingsRow {
             answer_cost: 1_000_000_000 / 1_000,
             punt_cost: 1_000_000_000 / 10_000,
             burst: 100,
-            generation: 0,
-            reserved: [0; 3],
+            reserved: [0; 4],
         }
     }
 }

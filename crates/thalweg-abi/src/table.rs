@@ -4,6 +4,10 @@
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum TableId {
+    /// [`crate::ControlRow`], one row.
+    Control,
+    /// `u64` by state number: not zero while the link or session it stands for is up.
+    States,
     /// [`crate::SettingsRow`], one row.
     Settings,
     /// [`crate::LinkRow`] by interface index.
@@ -47,7 +51,9 @@ pub const OWN_WORDS: u32 = 64;
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
+        Self::Control,
+        Self::States,
         Self::Settings,
         Self::Links,
         Self::Vlans,
@@ -71,6 +77,8 @@ impl TableId {
     /// Name of the kernel map, at most 15 octets.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Control => "control",
+            Self::States => "states",
             Self::Settings => "settings",
             Self::Links => "links",
             Self::Vlans => "vlans",
@@ -92,16 +100,65 @@ impl TableId {
         }
     }
 
+    /// How a table changes while programs read it.
+    pub const fn change(self) -> Change {
+        match self {
+            Self::Control | Self::States => Change::Live,
+            Self::Fib4Leaves
+            | Self::Fib4Long
+            | Self::Fib6Nodes
+            | Self::Fib6Leaves
+            | Self::Buckets
+            | Self::NextHops => Change::Aside,
+            Self::Settings
+            | Self::Links
+            | Self::Vlans
+            | Self::Vrfs
+            | Self::Fib4Pages
+            | Self::Fib4Root
+            | Self::Fib6Dir
+            | Self::Fib6Pages
+            | Self::Lfib
+            | Self::Groups
+            | Self::GroupLinks
+            | Self::Own => Change::Versioned,
+        }
+    }
+
+    /// Versions of each cell that the table holds, side by side.
+    pub const fn versions(self) -> u32 {
+        match self.change() {
+            Change::Versioned => 2,
+            Change::Aside | Change::Live => 1,
+        }
+    }
+
+    /// Where the cell number `index` of a version lies: versions of a cell are neighbors, so that
+    /// readers find the next version in the cache line of the last.
+    #[inline(always)]
+    pub const fn place(self, index: u32, epoch: u32) -> u32 {
+        match self.change() {
+            Change::Versioned => versioned(index, epoch),
+            Change::Aside | Change::Live => index,
+        }
+    }
+
     /// Octets of one row as the kernel map holds it: cells narrower than 8 octets are packed 64
     /// octets to a row, because the kernel rounds rows up to 8.
     pub const fn row_bytes(self) -> usize {
         match self {
+            Self::Control => size_of::<crate::ControlRow>(),
             Self::Settings => size_of::<crate::SettingsRow>(),
             Self::Links => size_of::<crate::LinkRow>(),
             Self::Vrfs => size_of::<crate::VrfRow>(),
             Self::Fib6Nodes => size_of::<crate::Node6>(),
             Self::NextHops => size_of::<crate::NextHopRow>(),
-            Self::Fib4Root | Self::Lfib | Self::Groups | Self::GroupLinks | Self::Own => 8,
+            Self::States
+            | Self::Fib4Root
+            | Self::Lfib
+            | Self::Groups
+            | Self::GroupLinks
+            | Self::Own => 8,
             Self::Vlans
             | Self::Fib4Pages
             | Self::Fib4Leaves
@@ -126,6 +183,23 @@ impl TableId {
     pub const fn cells_per_row(self) -> usize {
         self.row_bytes() / self.cell_bytes()
     }
+}
+
+/// How a table changes while programs read it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Two versions of each cell: one in force, one in the making. See [`crate::ControlRow`].
+    Versioned,
+    /// Written where no reader can come; a cell of another table then leads there.
+    Aside,
+    /// One store is in force at once, outside of all plans.
+    Live,
+}
+
+/// Place of a cell of a [`Change::Versioned`] table, in cells.
+#[inline(always)]
+pub const fn versioned(index: u32, epoch: u32) -> u32 {
+    index << 1 | epoch & 1
 }
 
 /// `u16` cells of a 64-octet row.

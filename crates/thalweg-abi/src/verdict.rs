@@ -156,6 +156,8 @@ reasons! {
     Broken = 40 "broken";
     /// A VLAN tag that no link carries.
     UnknownVlan = 41 "unknown-vlan";
+    /// The tables changed several times while the packet was decided, each time it was tried.
+    Overtaken = 42 "overtaken";
 }
 
 /// How many numbers a reason may take in a counter index.

@@ -6,7 +6,7 @@ use thalweg_abi::nexthop::kind;
 use thalweg_abi::{GroupId, GroupWord, IlmWord, NextHopId, NextHopRow, TableId, VrfId};
 use thalweg_api::view::{ExplainView, StepView};
 use thalweg_compile::Compiler;
-use thalweg_core::{Arrival, Kind};
+use thalweg_core::Kind;
 use thalweg_image::Memory;
 use thalweg_native::{Journey, MemoryCells};
 
@@ -26,7 +26,7 @@ pub struct Judgement {
 
 /// Takes a frame that arrives at a link through the decision.
 pub fn judge(compiler: &Compiler, cells: &MemoryCells, frame: &[u8], device: u32) -> Judgement {
-    let journey = thalweg_native::journey(cells, frame, Arrival { device });
+    let journey = thalweg_native::journey(cells, frame, device);
     let packet = &journey.packet;
     let mut judgement = Judgement {
         vrf: VrfId(packet.vrf() as u16),
@@ -41,7 +41,7 @@ pub fn judge(compiler: &Compiler, cells: &MemoryCells, frame: &[u8], device: u32
     judgement.popped = (0..pops).map(|at| packet.entry(at) >> 12).collect();
     let mut by_label = false;
     if let Some(last) = judgement.popped.last() {
-        let word = IlmWord(cells.memory().u64(TableId::Lfib, *last).unwrap_or(0));
+        let word = IlmWord(cells.memory().in_force().u64(TableId::Lfib, *last).unwrap_or(0));
         by_label = word.is_forward();
         if word.is_lookup() {
             judgement.vrf = VrfId(word.vrf());
@@ -201,15 +201,17 @@ fn routes(steps: &mut Steps, compiler: &Compiler, judgement: &Judgement) {
 
 fn group(steps: &mut Steps, compiler: &Compiler, memory: &Memory, judgement: &Judgement) {
     let Some(id) = judgement.group() else { return };
-    let word = GroupWord(memory.u64(TableId::Groups, u32::from(id.0)).unwrap_or(0));
+    let word = GroupWord(memory.in_force().u64(TableId::Groups, u32::from(id.0)).unwrap_or(0));
     let members = compiler.group(id).map(|group| group.members).unwrap_or_default();
     if !word.has_buckets() {
         let uses = compiler.group(id).map_or(0, |group| group.uses);
         let text = format!("{}: one next hop, used by {uses} prefixes and labels", id.0);
         return steps.push("group", text);
     }
-    let seed =
-        memory.row::<thalweg_abi::SettingsRow>(TableId::Settings, 0).map_or(0, |row| row.seed);
+    let seed = memory
+        .in_force()
+        .row::<thalweg_abi::SettingsRow>(TableId::Settings, 0)
+        .map_or(0, |row| row.seed);
     let bucket = thalweg_core::hash::flow(&judgement.journey.packet, seed) & word.mask();
     let count = word.mask() + 1;
     steps.push("group", format!("{}: flow hash chooses bucket {bucket} of {count}", id.0));

@@ -63,6 +63,7 @@ pub type Opener = Box<dyn FnMut(&Limits) -> Result<Box<dyn DataPlane>, PlaneErro
 pub fn capacity(limits: &Limits) -> Capacity {
     Capacity::for_limits(&thalweg_image::Limits {
         links: limits.links,
+        sessions: limits.sessions,
         vrfs: limits.vrfs,
         ipv4_routes: limits.ipv4_routes,
         ipv6_routes: limits.ipv6_routes,

@@ -43,17 +43,17 @@ fn kernel(context: *mut xdp_md, family: u64, destination: [u64; 2]) -> u64 {
 }
 
 #[inline(always)]
-fn none4(address: u32) -> u64 {
+fn none4(_: MapCells, address: u32) -> u64 {
     u64::from(address)
 }
 
 #[inline(always)]
-fn ours4(address: u32) -> u64 {
-    u64::from(fib::route4(&MapCells, 0, address))
+fn ours4(cells: MapCells, address: u32) -> u64 {
+    u64::from(fib::route4(&cells, 0, address))
 }
 
 #[inline(always)]
-fn trie4(address: u32) -> u64 {
+fn trie4(_: MapCells, address: u32) -> u64 {
     TRIE4.get(&Key::new(32, address.to_be_bytes())).map_or(0, |group| u64::from(*group))
 }
 
@@ -63,17 +63,17 @@ fn kernel4(context: *mut xdp_md, address: u32) -> u64 {
 }
 
 #[inline(always)]
-fn none6([high, low]: [u64; 2]) -> u64 {
+fn none6(_: MapCells, [high, low]: [u64; 2]) -> u64 {
     high ^ low
 }
 
 #[inline(always)]
-fn ours6(address: [u64; 2]) -> u64 {
-    u64::from(fib::route6(&MapCells, 0, address))
+fn ours6(cells: MapCells, address: [u64; 2]) -> u64 {
+    u64::from(fib::route6(&cells, 0, address))
 }
 
 #[inline(always)]
-fn trie6([high, low]: [u64; 2]) -> u64 {
+fn trie6(_: MapCells, [high, low]: [u64; 2]) -> u64 {
     let mut octets = [0; 16];
     octets[..8].copy_from_slice(&high.to_be_bytes());
     octets[8..].copy_from_slice(&low.to_be_bytes());
@@ -87,27 +87,29 @@ fn kernel6(context: *mut xdp_md, [high, low]: [u64; 2]) -> u64 {
 
 /// Looks up the addresses of a row. In the dependent form zero bits of the sum are mixed in.
 #[inline(always)]
-fn chunk4(row: u32, sum: u64, dependent: bool, look: impl Fn(u32) -> u64) -> u64 {
-    let zero = MapCells.blur(0);
+fn chunk4(row: u32, sum: u64, dependent: bool, look: impl Fn(MapCells, u32) -> u64) -> u64 {
+    let cells = MapCells::at(MapCells::epoch_now());
+    let zero = cells.blur(0);
     let Some(row) = TRACE4.get(row) else { return sum };
     let mut sum = sum;
     for index in 0..CHUNK as usize {
         let address = if dependent { row[index] ^ (sum & zero) as u32 } else { row[index] };
-        sum += look(address);
+        sum += look(cells, address);
     }
     sum
 }
 
 /// The same for IPv6.
 #[inline(always)]
-fn chunk6(row: u32, sum: u64, dependent: bool, look: impl Fn([u64; 2]) -> u64) -> u64 {
-    let zero = MapCells.blur(0);
+fn chunk6(row: u32, sum: u64, dependent: bool, look: impl Fn(MapCells, [u64; 2]) -> u64) -> u64 {
+    let cells = MapCells::at(MapCells::epoch_now());
+    let zero = cells.blur(0);
     let Some(row) = TRACE6.get(row) else { return sum };
     let mut sum = sum;
     for index in 0..CHUNK as usize {
         let [high, low] = [row[2 * index], row[2 * index + 1]];
         let high = if dependent { high ^ (sum & zero) } else { high };
-        sum += look([high, low]);
+        sum += look(cells, [high, low]);
     }
     sum
 }

@@ -5,7 +5,7 @@
 //! packet is whole, the clock is read twice in a million runs, and what the maker and the harness
 //! cost is measured with an empty program in the same slot and subtracted.
 
-use crate::image::{self, GROUP_TABLES, LABELS, ROUTER};
+use crate::image::{self, LABELS, ROUTER};
 use crate::network::Namespace;
 use crate::object::{Object, key4};
 use crate::prefixes::{Full, GROUPS};
@@ -176,7 +176,7 @@ impl Stage {
     /// Makes routes lead to next hops that push a label, or not.
     fn pushing(&mut self, push: bool) -> Measured<()> {
         image::apply(&mut self.writer, &image::pushing(push, self.out))?;
-        self.real.copy(self.writer.memory(), &GROUP_TABLES, true)
+        self.real.copy(self.writer.memory(), &TableId::ALL, true)
     }
 
     /// Nanoseconds above an empty program: ours, and the peer's.

@@ -14,14 +14,23 @@ pub const ROUTER: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 1, 1]];
 /// Labels that are bound, from 16 on: even ones are swapped, odd ones taken off.
 pub const LABELS: u32 = 1 << 20;
 /// Tables of IPv4 routes.
-pub const TABLES4: &[TableId] =
-    &[TableId::Vrfs, TableId::Fib4Pages, TableId::Fib4Root, TableId::Fib4Leaves, TableId::Fib4Long];
+pub const TABLES4: &[TableId] = &[
+    TableId::Control,
+    TableId::Vrfs,
+    TableId::Fib4Pages,
+    TableId::Fib4Root,
+    TableId::Fib4Leaves,
+    TableId::Fib4Long,
+];
 /// Tables of IPv6 routes.
-pub const TABLES6: &[TableId] =
-    &[TableId::Vrfs, TableId::Fib6Dir, TableId::Fib6Pages, TableId::Fib6Nodes, TableId::Fib6Leaves];
-/// Tables that groups live in.
-pub const GROUP_TABLES: [TableId; 2] = [TableId::Groups, TableId::GroupLinks];
-
+pub const TABLES6: &[TableId] = &[
+    TableId::Control,
+    TableId::Vrfs,
+    TableId::Fib6Dir,
+    TableId::Fib6Pages,
+    TableId::Fib6Nodes,
+    TableId::Fib6Leaves,
+];
 /// Link address of the neighbor of a group.
 pub fn neighbor(group: u16) -> [u8; 6] {
     let [high, low] = group.to_be_bytes();
@@ -44,6 +53,7 @@ pub fn capacity(ipv4_routes: u32, ipv6_routes: u32, labels: u32) -> Capacity {
         nexthops: 1024,
         groups: 1024,
         vlan_links: 0,
+        sessions: 16,
     })
 }
 
@@ -80,6 +90,7 @@ pub fn surroundings([arrival, out]: [u32; 2]) -> Plan {
             kind: nexthop::kind::ADJACENT,
             labels: u8::from(id > GROUPS),
             link: out,
+            watch: out,
             device: out,
             mtu: 1500,
             addresses: [a, b, c, d, e, f, g, h, i, j, k, l],

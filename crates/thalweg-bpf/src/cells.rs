@@ -10,8 +10,35 @@ use thalweg_core::{Cells, meter};
 /// Always zero, which the verifier cannot know.
 static mut ZERO: u64 = 0;
 
-/// The maps of this object.
-pub struct MapCells;
+/// One version of the maps of this object.
+#[derive(Clone, Copy)]
+pub struct MapCells {
+    epoch: u32,
+}
+
+impl MapCells {
+    /// The version of an epoch.
+    #[inline(always)]
+    pub const fn at(epoch: u32) -> Self {
+        Self { epoch }
+    }
+
+    /// The epoch in force.
+    #[inline(always)]
+    pub fn epoch_now() -> u32 {
+        match maps::CONTROL.get(0) {
+            // SAFETY: a valid reference; volatile, because user space writes the word meanwhile.
+            Some(row) => unsafe { core::ptr::read_volatile(&raw const row.epoch) as u32 },
+            None => 0,
+        }
+    }
+
+    /// Where this version of a cell lies.
+    #[inline(always)]
+    const fn place(self, index: u32) -> u32 {
+        thalweg_abi::table::versioned(index, self.epoch)
+    }
+}
 
 macro_rules! cell {
     ($map:ident [$index:expr]) => {
@@ -20,30 +47,50 @@ macro_rules! cell {
             None => 0,
         }
     };
-    ($map:ident [$index:expr] by $per_row:literal) => {
-        match maps::$map.get($index / $per_row) {
-            Some(row) => row[$index as usize % $per_row],
+    ($map:ident [$index:expr] by $per_row:literal) => {{
+        let index = $index;
+        match maps::$map.get(index / $per_row) {
+            Some(row) => row[index as usize % $per_row],
             None => 0,
         }
-    };
+    }};
 }
 
 impl Cells for MapCells {
     type Ref<T: Row> = &'static T;
 
     #[inline(always)]
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    #[inline(always)]
+    fn holds(&self) -> bool {
+        maps::CONTROL.get(0).is_some_and(|row| {
+            // SAFETY: as in `epoch_now`; the processors this runs on keep loads in order.
+            let writing = unsafe { core::ptr::read_volatile(&raw const row.writing) };
+            thalweg_abi::control::holds(self.epoch, writing as u32)
+        })
+    }
+
+    #[inline(always)]
+    fn is_up(&self, state: u32) -> bool {
+        cell!(STATES[state]) != 0
+    }
+
+    #[inline(always)]
     fn settings(&self) -> Option<&'static SettingsRow> {
-        maps::SETTINGS.get(0)
+        maps::SETTINGS.get(self.place(0))
     }
 
     #[inline(always)]
     fn link(&self, index: u32) -> Option<&'static LinkRow> {
-        maps::LINKS.get(index)
+        maps::LINKS.get(self.place(index))
     }
 
     #[inline(always)]
     fn vrf(&self, index: u32) -> Option<&'static VrfRow> {
-        maps::VRFS.get(index)
+        maps::VRFS.get(self.place(index))
     }
 
     #[inline(always)]
@@ -58,17 +105,17 @@ impl Cells for MapCells {
 
     #[inline(always)]
     fn vlan(&self, index: u32) -> u32 {
-        cell!(VLANS[index] by 16)
+        cell!(VLANS[self.place(index)] by 16)
     }
 
     #[inline(always)]
     fn fib4_page(&self, index: u32) -> u32 {
-        cell!(FIB4_PAGES[index] by 16)
+        cell!(FIB4_PAGES[self.place(index)] by 16)
     }
 
     #[inline(always)]
     fn fib4_root(&self, index: u32) -> u64 {
-        cell!(FIB4_ROOT[index])
+        cell!(FIB4_ROOT[self.place(index)])
     }
 
     #[inline(always)]
@@ -83,12 +130,12 @@ impl Cells for MapCells {
 
     #[inline(always)]
     fn fib6_dir(&self, index: u32) -> u32 {
-        cell!(FIB6_DIR[index] by 16)
+        cell!(FIB6_DIR[self.place(index)] by 16)
     }
 
     #[inline(always)]
     fn fib6_page(&self, index: u32) -> u32 {
-        cell!(FIB6_PAGES[index] by 16)
+        cell!(FIB6_PAGES[self.place(index)] by 16)
     }
 
     #[inline(always)]
@@ -98,17 +145,17 @@ impl Cells for MapCells {
 
     #[inline(always)]
     fn lfib(&self, label: u32) -> IlmWord {
-        IlmWord(cell!(LFIB[label]))
+        IlmWord(cell!(LFIB[self.place(label)]))
     }
 
     #[inline(always)]
     fn group(&self, index: u32) -> GroupWord {
-        GroupWord(cell!(GROUPS[index]))
+        GroupWord(cell!(GROUPS[self.place(index)]))
     }
 
     #[inline(always)]
     fn group_links(&self, index: u32) -> LinksWord {
-        LinksWord(cell!(GROUP_LINKS[index]))
+        LinksWord(cell!(GROUP_LINKS[self.place(index)]))
     }
 
     #[inline(always)]
@@ -118,7 +165,7 @@ impl Cells for MapCells {
 
     #[inline(always)]
     fn own(&self, index: u32) -> u64 {
-        cell!(OWN[index])
+        cell!(OWN[self.place(index)])
     }
 
     #[inline(always)]
@@ -132,7 +179,7 @@ impl Cells for MapCells {
         let Some(row) = maps::METERS.get_ptr_mut(link * CLASSES + class as u32) else {
             return true;
         };
-        let Some(settings) = maps::SETTINGS.get(0) else { return true };
+        let Some(settings) = self.settings() else { return true };
         let cost = if class as u32 == Class::Punt as u32 {
             settings.punt_cost
         } else {

@@ -21,7 +21,8 @@ use thalweg_core::{Arrival, Kind, Outcome, Reason, Verdict, process};
 #[xdp]
 #[inline(always)]
 pub fn thalweg_xdp(context: XdpContext) -> u32 {
-    let arrival = Arrival { device: context.ingress_ifindex() as u32 };
+    let epoch = cells::MapCells::epoch_now();
+    let arrival = Arrival { device: context.ingress_ifindex() as u32, epoch };
     let octets = (context.data_end() - context.data()) as u32;
     let outcome = process(&mut XdpStages(context.ctx), arrival);
     maps::count(outcome.verdict, octets);
@@ -37,7 +38,8 @@ pub fn thalweg_xdp(context: XdpContext) -> u32 {
 #[inline(always)]
 pub fn thalweg_tc(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
-    let arrival = Arrival { device: unsafe { (*context.skb.skb).ifindex } };
+    let device = unsafe { (*context.skb.skb).ifindex };
+    let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
     let octets = context.len();
     // The kernel has taken the outer tag out of the frame: only the hook of the sub-interface may
     // decide what is left.

@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use thalweg_abi::meter::MeterRow;
 use thalweg_abi::table::{Row16, Row32};
-use thalweg_abi::{Counter, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow};
+use thalweg_abi::{ControlRow, Counter, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow};
 use thalweg_core::Verdict;
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
@@ -21,6 +21,8 @@ macro_rules! tables {
 }
 
 tables! {
+    CONTROL = "control": ControlRow;
+    STATES = "states": u64;
     SETTINGS = "settings": SettingsRow;
     LINKS = "links": LinkRow;
     VLANS = "vlans": Row32;

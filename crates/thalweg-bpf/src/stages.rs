@@ -25,7 +25,7 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
     // SAFETY: the verifier checked that both point to memory of their size, or are null.
     let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
     if let (Some(packet), Some(decision)) = (packet, decision) {
-        *decision = decide(packet, &MapCells);
+        *decision = decide(packet, &MapCells::at(packet.epoch()));
     }
     0
 }
@@ -36,7 +36,7 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
 extern "C" fn stage_way_back(packet: *const Packet) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    u32::from(answer::is_unresolved(&MapCells, packet))
+    u32::from(answer::is_unresolved(&MapCells::at(packet.epoch()), packet))
 }
 
 macro_rules! stages {
@@ -47,7 +47,7 @@ macro_rules! stages {
         impl Stages for $stages {
             #[inline(always)]
             fn fast(&mut self, arrival: Arrival) -> Outcome {
-                fast(&mut $frame(self.0), &MapCells, arrival)
+                fast(&mut $frame(self.0), &MapCells::at(arrival.epoch), arrival)
             }
 
             #[inline(always)]
@@ -83,12 +83,22 @@ macro_rules! stages {
 
             #[inline(always)]
             fn admit(&mut self, link: u32) -> bool {
-                MapCells.admit(link, thalweg_abi::meter::Class::Punt)
+                MapCells::at(MapCells::epoch_now()).admit(link, thalweg_abi::meter::Class::Punt)
             }
 
             #[inline(always)]
             fn zero(&self) -> u64 {
-                MapCells.blur(0)
+                MapCells::at(0).blur(0)
+            }
+
+            #[inline(always)]
+            fn epoch(&self) -> u32 {
+                MapCells::epoch_now()
+            }
+
+            #[inline(always)]
+            fn holds(&self, epoch: u32) -> bool {
+                MapCells::at(epoch).holds()
             }
         }
 
@@ -97,7 +107,7 @@ macro_rules! stages {
         extern "C" fn $parse(context: *mut $context, packet: *mut Packet) -> u32 {
             // SAFETY: the verifier checked that it points to a packet, or is null.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
-            match parse(&$frame(context), &MapCells, packet) {
+            match parse(&$frame(context), &MapCells::at(packet.epoch()), packet) {
                 ControlFlow::Break(verdict) => verdict.to_number(),
                 ControlFlow::Continue(()) => 0,
             }
@@ -115,7 +125,8 @@ macro_rules! stages {
             let (Some(packet), Some(decision)) = (packet, decision) else {
                 return Outcome::stop(BROKEN).to_number();
             };
-            apply::forward(&mut $frame(context), &MapCells, packet, decision).to_number()
+            let cells = MapCells::at(packet.epoch());
+            apply::forward(&mut $frame(context), &cells, packet, decision).to_number()
         }
 
         #[unsafe(no_mangle)]
@@ -142,7 +153,8 @@ macro_rules! stages {
             // SAFETY: the verifier checked that it points to a packet, or is null.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
             let verdict = Verdict::from_number(verdict).unwrap_or(BROKEN);
-            answer::answer(&mut $frame(context), &MapCells, packet, verdict, mtu).to_number()
+            let cells = MapCells::at(packet.epoch());
+            answer::answer(&mut $frame(context), &cells, packet, verdict, mtu).to_number()
         }
     };
 }

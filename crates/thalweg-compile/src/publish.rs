@@ -45,8 +45,7 @@ impl Compiler {
             answer_cost: cost(router.icmp_rate),
             punt_cost: cost(router.punt_rate),
             burst: u64::from(router.burst),
-            generation: 0,
-            reserved: [0; 3],
+            reserved: [0; 4],
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);

@@ -362,8 +362,13 @@ impl Resolver<'_> {
         issues: &mut Vec<Issue>,
     ) -> NextHopRow {
         run.facts.insert(Fact::Link(link));
-        let mut row =
-            NextHopRow { kind: kind::UNRESOLVED, link, device: link, ..Default::default() };
+        let mut row = NextHopRow {
+            kind: kind::UNRESOLVED,
+            link,
+            device: link,
+            watch: link,
+            ..Default::default()
+        };
         let Some(facts) = self.host.links.get(&link) else { return row };
         let mtu = self.links.mtu(facts);
         row.mtu = dress.mtu.map_or(mtu, |limit| limit.min(mtu));
@@ -383,7 +388,7 @@ impl Resolver<'_> {
                 "raise spec.limits.links of the Router object and restart the agent",
             ));
             // Row 0 of table links stands for the kernel, which is always up.
-            (row.link, row.device) = (0, 0);
+            (row.link, row.device, row.watch) = (0, 0, 0);
             return row;
         }
         if via.is_none() || dress.kernel {

@@ -1,15 +1,41 @@
 //! Table memory as the core reads it: single cells and rows, by index.
 //!
 //! Lookups that take more than one read are written once, above this trait ([`crate::fib`]).
+//!
+//! All reads of one packet see one version of the tables, that of an *epoch*
+//! ([`thalweg_abi::control`]). A version that is rewritten meanwhile shows itself in [`Cells::holds`].
 
 use core::ops::Deref;
 use thalweg_abi::meter::Class;
 use thalweg_abi::{IlmWord, LinkRow, NextHopRow, Node6, Row, SettingsRow, VrfRow};
 
-/// Reads of table cells. An index beyond a table reads as absent or zero, never as a fault.
+/// Tables with their versions.
+pub trait Tables {
+    /// One version of them.
+    type Cells<'a>: Cells
+    where
+        Self: 'a;
+
+    /// The epoch in force.
+    fn epoch(&self) -> u32;
+    /// The version of an epoch.
+    fn at(&self, epoch: u32) -> Self::Cells<'_>;
+}
+
+/// Reads of table cells, all of one version. An index beyond a table reads as absent or zero, never
+/// as a fault.
 pub trait Cells {
     /// How a row is lent out: a reference into the kernel's map, or a copy.
     type Ref<T: Row>: Deref<Target = T>;
+
+    /// The epoch whose version is read.
+    fn epoch(&self) -> u32;
+    /// Whether all that was read so far was of that version: false once it is being rewritten. What
+    /// was decided on it then is void.
+    fn holds(&self) -> bool;
+    /// Whether the link or session with this state number is up. Not part of any version: it holds
+    /// for the packet at once.
+    fn is_up(&self, state: u32) -> bool;
 
     /// The settings.
     fn settings(&self) -> Option<Self::Ref<SettingsRow>>;

@@ -54,7 +54,8 @@ fn ip<F: Frame, C: Cells>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome 
         return UNUSUAL;
     }
     let Some(row) = cells.nexthop(decision.nexthop()) else { return UNUSUAL };
-    if is_dressed(&row) || frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len() {
+    let padded = frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len();
+    if is_dressed(&row) || padded || !cells.holds() {
         return UNUSUAL;
     }
     apply::inner(frame, packet, &decision, 0);
@@ -89,12 +90,12 @@ fn swap<F: Frame, C: Cells>(frame: &mut F, cells: &C) -> Outcome {
         return UNUSUAL;
     }
     let Some(row) = cells.nexthop(group.first()) else { return UNUSUAL };
-    let up = cells.link(row.link).is_some_and(|row| row.flags & link::flag::UP != 0);
+    let up = cells.is_up(row.watch);
     let fits = frame.octets() <= LINK_HEADER + row.mtu && frame.segment() == 0;
     let plain = row.kind == nexthop::kind::ADJACENT && row.labels == 1 && row.tags == 0;
     // A stack that ends too early is the full pipeline's to find; so is a special-purpose label,
     // whose word is always empty.
-    if !plain || !up || !fits || !entry.is_bottom() {
+    if !plain || !up || !fits || !entry.is_bottom() || !cells.holds() {
         return UNUSUAL;
     }
     let class = if row.flags & nexthop::flag::CLASS != 0 { row.class } else { entry.class() };

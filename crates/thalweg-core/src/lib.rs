@@ -22,7 +22,7 @@ pub mod meter;
 pub mod packet;
 pub mod parse;
 
-pub use cells::Cells;
+pub use cells::{Cells, Tables};
 pub use decide::{Decision, decide};
 pub use frame::{Frame, Offset};
 pub use packet::{Arrival, Packet};
@@ -64,31 +64,35 @@ pub trait Stages {
     fn admit(&mut self, link: u32) -> bool;
     /// Zero that is not known as a constant; [`Cells::blur`].
     fn zero(&self) -> u64;
+    /// The epoch in force now; [`Tables::epoch`].
+    fn epoch(&self) -> u32;
+    /// Whether all that was read at an epoch was of one version; [`Cells::holds`].
+    fn holds(&self, epoch: u32) -> bool;
 }
 
 /// The stages as plain calls.
-pub struct Direct<'a, F, C> {
+pub struct Direct<'a, F, T> {
     /// The frame.
     pub frame: &'a mut F,
     /// The tables.
-    pub cells: &'a C,
+    pub tables: &'a T,
 }
 
-impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
+impl<F: Frame, T: Tables> Stages for Direct<'_, F, T> {
     fn fast(&mut self, arrival: Arrival) -> Outcome {
-        fast::fast(self.frame, self.cells, arrival)
+        fast::fast(self.frame, &self.tables.at(arrival.epoch), arrival)
     }
 
     fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
-        parse(self.frame, self.cells, packet).break_value()
+        parse(self.frame, &self.tables.at(packet.epoch()), packet).break_value()
     }
 
     fn decide(&mut self, packet: &Packet, decision: &mut Decision) {
-        *decision = decide(packet, self.cells);
+        *decision = decide(packet, &self.tables.at(packet.epoch()));
     }
 
     fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
-        apply::forward(self.frame, self.cells, packet, decision)
+        apply::forward(self.frame, &self.tables.at(packet.epoch()), packet, decision)
     }
 
     fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
@@ -96,21 +100,33 @@ impl<F: Frame, C: Cells> Stages for Direct<'_, F, C> {
     }
 
     fn is_unresolved(&self, packet: &Packet) -> bool {
-        answer::is_unresolved(self.cells, packet)
+        answer::is_unresolved(&self.tables.at(packet.epoch()), packet)
     }
 
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
-        answer::answer(self.frame, self.cells, packet, verdict, mtu)
+        answer::answer(self.frame, &self.tables.at(packet.epoch()), packet, verdict, mtu)
     }
 
     fn admit(&mut self, link: u32) -> bool {
-        self.cells.admit(link, Class::Punt)
+        self.tables.at(self.tables.epoch()).admit(link, Class::Punt)
     }
 
     fn zero(&self) -> u64 {
-        self.cells.blur(0)
+        self.tables.at(0).blur(0)
+    }
+
+    fn epoch(&self) -> u32 {
+        self.tables.epoch()
+    }
+
+    fn holds(&self, epoch: u32) -> bool {
+        self.tables.at(epoch).holds()
     }
 }
+
+/// How often a packet is decided anew because the tables changed twice meanwhile. A plan takes longer
+/// than a packet by orders of magnitude, so that one in a row is rare.
+const ATTEMPTS: u32 = 3;
 
 /// Takes one frame through the data plane and leaves it rewritten, ready for its verdict.
 #[inline(always)]
@@ -127,63 +143,93 @@ pub fn process<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
 /// this router: hence at most two rounds.
 #[inline(always)]
 pub fn pipeline<S: Stages>(stages: &mut S, arrival: Arrival) -> Outcome {
+    let mut arrival = arrival;
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = attempt(stages, arrival) {
+            return outcome;
+        }
+        arrival.epoch = stages.epoch();
+    }
+    Outcome::stop(Verdict::drop(Reason::Overtaken))
+}
+
+/// The pipeline on one version of the tables; none, and the frame is untouched, if that did not hold.
+#[inline(always)]
+fn attempt<S: Stages>(stages: &mut S, arrival: Arrival) -> Option<Outcome> {
     let mut packet = Packet::new(arrival, stages.zero());
     let verdict = match stages.parse(&mut packet) {
+        Some(_) if !stages.holds(arrival.epoch) => return None,
         Some(verdict) => verdict,
-        None => match dispatch(stages, &mut packet) {
-            outcome if outcome.device != 0 => return outcome,
+        None => match dispatch(stages, &mut packet)? {
+            outcome if outcome.device != 0 => return Some(outcome),
             outcome => outcome.verdict,
         },
     };
+    Some(limited(stages, verdict, packet.link()))
+}
+
+#[inline(always)]
+fn limited<S: Stages>(stages: &mut S, verdict: Verdict, link: u32) -> Outcome {
     // Exceptions pay for the kernel's time; beyond the limit they are dropped.
-    if verdict.is(Kind::Punt) && !stages.admit(packet.link()) {
+    if verdict.is(Kind::Punt) && !stages.admit(link) {
         return Outcome::stop(Verdict::drop(Reason::RateLimited));
     }
     Outcome::stop(verdict)
 }
 
+/// Decides a packet and carries the decision out. None, and the frame is untouched, if the version of
+/// the tables did not hold until the decision was made.
 #[inline(always)]
-fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Outcome {
+fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Option<Outcome> {
     let mut decision = Decision::new(packet);
-    let mut owed = None;
-    for _ in 0..2 {
-        stages.decide(packet, &mut decision);
-        let verdict = decision.verdict;
-        if verdict.is(Kind::Forward) {
-            return named(stages.forward(packet, &decision), owed);
-        }
-        if let Some(answer) = owed {
-            // An answer that finds no way out is only a drop.
-            return Outcome::stop(Verdict::with_kind(answer, Kind::Drop));
-        }
-        if !verdict.is(Kind::Answer) {
-            let given = verdict.is(Kind::Deliver) || verdict.is(Kind::Punt);
-            if given && decision.exposes_ip() && !stages.unlabel(packet, &decision) {
-                return Outcome::stop(Verdict::drop(Reason::NoRoom));
-            }
-            return Outcome::stop(verdict);
-        }
-        if packet.depth() > 0 {
-            packet.vrf = decision.vrf;
-        } else if stages.is_unresolved(packet) {
-            // The kernel answers in our place and finds the sender's link address on the way.
-            return Outcome::stop(verdict.with_kind(Kind::Punt));
-        }
-        let told = stages.answer(packet, verdict, decision.mtu());
-        if !told.is(Kind::Answer) {
-            return Outcome::stop(told);
-        }
-        owed = Some(told);
+    stages.decide(packet, &mut decision);
+    let verdict = decision.verdict;
+    let owed = verdict.is(Kind::Answer);
+    let unresolved = owed && packet.depth() == 0 && stages.is_unresolved(packet);
+    if !stages.holds(packet.epoch()) {
+        return None;
     }
-    Outcome::stop(Verdict::drop(Reason::Broken))
+    Some(if unresolved {
+        // The kernel answers in our place and finds the sender's link address on the way.
+        Outcome::stop(verdict.with_kind(Kind::Punt))
+    } else if owed {
+        tell(stages, packet, &mut decision)
+    } else {
+        carry_out(stages, packet, &decision)
+    })
 }
 
-/// A sent frame that is an answer keeps the verdict it was owed for.
 #[inline(always)]
-fn named(sent: Outcome, owed: Option<Verdict>) -> Outcome {
-    match owed {
-        Some(verdict) if sent.device != 0 => Outcome { verdict, ..sent },
-        _ => sent,
+fn carry_out<S: Stages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Outcome {
+    let verdict = decision.verdict;
+    if verdict.is(Kind::Forward) {
+        return stages.forward(packet, decision);
+    }
+    let given = verdict.is(Kind::Deliver) || verdict.is(Kind::Punt);
+    if given && decision.exposes_ip() && !stages.unlabel(packet, decision) {
+        return Outcome::stop(Verdict::drop(Reason::NoRoom));
+    }
+    Outcome::stop(verdict)
+}
+
+/// Turns the packet into the ICMP error it is owed, and sends that where its sender is. An answer that
+/// finds no way out, or whose tables did not hold, is only a drop: the frame cannot be had back.
+#[inline(always)]
+fn tell<S: Stages>(stages: &mut S, packet: &mut Packet, decision: &mut Decision) -> Outcome {
+    if packet.depth() > 0 {
+        packet.vrf = decision.vrf;
+    }
+    let told = stages.answer(packet, decision.verdict, decision.mtu());
+    if !told.is(Kind::Answer) {
+        return Outcome::stop(told);
+    }
+    stages.decide(packet, decision);
+    if !decision.verdict.is(Kind::Forward) || !stages.holds(packet.epoch()) {
+        return Outcome::stop(told.with_kind(Kind::Drop));
+    }
+    match stages.forward(packet, decision) {
+        sent if sent.device != 0 => Outcome { verdict: told, ..sent },
+        sent => sent,
     }
 }
 

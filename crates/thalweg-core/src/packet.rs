@@ -5,11 +5,13 @@ use thalweg_abi::Verdict;
 /// How many label stack entries are read at most.
 pub const DEPTH: usize = 8;
 
-/// Where a frame came from.
+/// What a frame brings with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// Index of the interface that the frame arrived at.
     pub device: u32,
+    /// Epoch of the tables that decide it ([`thalweg_abi::control`]).
+    pub epoch: u32,
 }
 
 /// Bits of [`Packet::flags`].
@@ -34,7 +36,8 @@ pub mod flag {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Packet {
-    pub(crate) link: u64,
+    /// Epoch (high half) and logical link: the kernel has 512 octets of stack for all.
+    origin: u64,
     pub(crate) link_flags: u64,
     pub(crate) vrf: u64,
     pub(crate) ip: u64,
@@ -42,9 +45,8 @@ pub struct Packet {
     pub(crate) depth: u64,
     pub(crate) len: u64,
     pub(crate) family: u64,
-    pub(crate) ttl: u64,
-    pub(crate) class: u64,
-    pub(crate) protocol: u64,
+    /// TTL, class and protocol, an octet each.
+    pub(crate) header: u64,
     pub(crate) flags: u64,
     pub(crate) ports: u64,
     /// Source: high and low half; an IPv4 address stands in the low half.
@@ -68,8 +70,6 @@ pub(crate) use values;
 #[expect(clippy::len_without_is_empty, reason = "octets of a packet, not a container")]
 impl Packet {
     values! {
-        /// Interface index of the logical link: the arrival's, or its VLAN sub-interface.
-        link: u32;
         /// [`thalweg_abi::link::flag`] bits of that link.
         link_flags: u32;
         /// VRF of that link.
@@ -85,12 +85,6 @@ impl Packet {
         len: u32;
         /// 4, 6, or 0 if the payload is neither.
         family: u8;
-        /// Hops left in the IP header.
-        ttl: u8;
-        /// TOS or traffic class octet.
-        class: u8;
-        /// L4 protocol; behind extension headers where they could be followed.
-        protocol: u8;
         /// Bits of [`flag`].
         flags: u8;
         /// Source port (high half) and destination port, or 0.
@@ -103,7 +97,7 @@ impl Packet {
     #[inline(always)]
     pub fn new(arrival: Arrival, zero: u64) -> Self {
         Self {
-            link: u64::from(arrival.device),
+            origin: u64::from(arrival.epoch) << 32 | u64::from(arrival.device),
             link_flags: zero,
             vrf: zero,
             ip: zero,
@@ -111,9 +105,7 @@ impl Packet {
             depth: zero,
             len: zero,
             family: zero,
-            ttl: zero,
-            class: zero,
-            protocol: zero,
+            header: zero,
             flags: zero,
             ports: zero,
             source: [zero; 2],
@@ -121,6 +113,46 @@ impl Packet {
             stack: [zero as u32; DEPTH],
             fault: zero,
         }
+    }
+
+    /// Epoch of the tables that decide it.
+    #[inline(always)]
+    pub fn epoch(&self) -> u32 {
+        (self.origin >> 32) as u32
+    }
+
+    /// Interface index of the logical link: the arrival's, or its VLAN sub-interface.
+    #[inline(always)]
+    pub fn link(&self) -> u32 {
+        self.origin as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_link(&mut self, link: u32) {
+        self.origin = self.origin >> 32 << 32 | u64::from(link);
+    }
+
+    /// Hops left in the IP header.
+    #[inline(always)]
+    pub fn ttl(&self) -> u8 {
+        self.header as u8
+    }
+
+    /// TOS or traffic class octet.
+    #[inline(always)]
+    pub fn class(&self) -> u8 {
+        (self.header >> 8) as u8
+    }
+
+    /// L4 protocol; behind extension headers where they could be followed.
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        (self.header >> 16) as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_header(&mut self, ttl: u8, class: u8, protocol: u8) {
+        self.header = u64::from(ttl) | u64::from(class) << 8 | u64::from(protocol) << 16;
     }
 
     /// What is wrong with an IP header behind labels: counts once the header is exposed.

@@ -72,7 +72,7 @@ fn link_of<F: Frame, C: Cells>(
         ethertype = tag.ethertype.get();
         at += size_of::<VlanTag>() as u32;
         if vid != 0 {
-            packet.link = u64::from(sub_link(cells, packet.link(), vid)?);
+            packet.set_link(sub_link(cells, packet.link(), vid)?);
         }
     }
     ControlFlow::Continue((ethertype, at))
@@ -136,7 +136,7 @@ fn join<C: Cells>(cells: &C, packet: &mut Packet) {
     packet.depth = cells.blur(packet.depth) & 0xf;
     packet.len = cells.blur(packet.len) & 0xffff;
     packet.family = cells.blur(packet.family) & 7;
-    packet.protocol = cells.blur(packet.protocol) & 0xff;
+    packet.header = cells.blur(packet.header) & 0xff_ffff;
     packet.flags = cells.blur(packet.flags) & 0xff;
     packet.fault = cells.blur(packet.fault) & 0xffff_ffff;
 }

@@ -3,7 +3,8 @@
 use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, SettingsRow, VrfId};
 use thalweg_wire::{Prefix4, Prefix6};
 
-/// An ordered list of changes, make before break: rows before what refers to them, removals last.
+/// An ordered list of changes, make before break: rows before what refers to them, removals last. All
+/// of it is in force at once.
 ///
 /// An id that a plan frees may be used again by a later plan, never by the same one.
 #[derive(Clone, Debug, Default)]
@@ -14,12 +15,12 @@ pub struct Plan {
     pub changes: Vec<Change>,
 }
 
-/// One step. Each is published with one aligned store per cell it touches.
+/// One step.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Settings of the data plane. `generation` is filled in from the plan.
+    /// Settings of the data plane.
     Settings(SettingsRow),
-    /// The link with this index; a zero row takes it out.
+    /// The link with this index and, at once, its state; a zero row takes it out.
     Link(u32, LinkRow),
     /// The sub-interface that carries a VLAN id of a page; link 0 takes it out.
     Vlan {

@@ -1,9 +1,7 @@
 //! Builder of the IPv4 FIB "19-5-8" (see [`thalweg_abi::fib4`]).
 //!
-//! A changed range of addresses is swept once in the RIB copy, word by word of `fib4_root`. A word
-//! whose runs keep their shape is changed leaf by leaf in place: every store moves a disjoint set of
-//! addresses from their old answer to the new one. Otherwise its leaves are written aside and the
-//! word is published with one store.
+//! A changed range of addresses is swept once in the RIB copy, word by word of `fib4_root`. The leaves
+//! of a word that changes are written aside, and the word leads to them in the version to come.
 
 use crate::rib::{Prefix, Rib, Touched};
 use crate::routes::Fib;
@@ -137,7 +135,7 @@ impl Walk<'_> {
             return Ok(());
         };
         let index = page * PAGE + word % PAGE;
-        let old = self.tables.memory().u64(TableId::Fib4Root, index);
+        let old = self.tables.draft().u64(TableId::Fib4Root, index);
         let old = RootWord(old.ok_or(Full::beyond(TableId::Fib4Root))?);
         let new = match uniform {
             Some(new) => {
@@ -167,28 +165,15 @@ impl Walk<'_> {
             self.replace_runs(old, &was, &now);
             return Ok(RootWord::uniform(now[0]));
         }
-        if !old.has_runs() || old.bitmap() != bitmap {
-            match self.tables.take(TableId::Fib4Leaves, bitmap.count_ones()) {
-                Ok(first) => {
-                    for (at, leaf) in (first..).zip(firsts(bitmap, &now)) {
-                        self.tables.memory().set_u16(TableId::Fib4Leaves, at, leaf);
-                    }
-                    self.replace_runs(old, &was, &now);
-                    return Ok(RootWord::runs(bitmap, first));
-                }
-                // No room, but the old runs can spell the new answers, some of them twice.
-                Err(_) if old.has_runs() && bitmap & !old.bitmap() == 0 => {}
-                Err(full) => return Err(full),
-            }
+        if old.has_runs() && was == now {
+            return Ok(old);
         }
-        let changes = firsts(old.bitmap(), &was).zip(firsts(old.bitmap(), &now));
-        for (at, (before, after)) in (old.first()..).zip(changes) {
-            if before != after {
-                self.tables.store(TableId::Fib4Leaves, at, u64::from(after));
-            }
+        let first = self.tables.take(TableId::Fib4Leaves, bitmap.count_ones())?;
+        for (at, leaf) in (first..).zip(firsts(bitmap, &now)) {
+            self.tables.write_u16(TableId::Fib4Leaves, at, leaf);
         }
-        self.replace_blocks(&was, &now);
-        Ok(old)
+        self.replace_runs(old, &was, &now);
+        Ok(RootWord::runs(bitmap, first))
     }
 
     /// The leaf of each /24 of the word in hand; blocks are drafted. What is not swept stays.
@@ -216,8 +201,7 @@ impl Walk<'_> {
         Ok(leaves)
     }
 
-    /// Drafts the block of a /24 with several runs. A block that is there already is changed cell by
-    /// cell: each is one address.
+    /// Drafts the block of a /24 with several runs.
     fn block(
         &mut self,
         base: u32,
@@ -229,17 +213,15 @@ impl Walk<'_> {
             cells[start.saturating_sub(base) as usize..].fill(*group);
         }
         if was & LONG != 0 {
-            let first = u32::from(was & !LONG) * BLOCK;
-            for (at, cell) in (first..).zip(cells) {
-                if self.tables.memory().u16(TableId::Fib4Long, at) != Some(cell) {
-                    self.tables.store(TableId::Fib4Long, at, u64::from(cell));
-                }
+            let old = u32::from(was & !LONG) * BLOCK..;
+            let draft = self.tables.draft();
+            if old.zip(cells).all(|(at, cell)| draft.u16(TableId::Fib4Long, at) == Some(cell)) {
+                return Ok(was);
             }
-            return Ok(was);
         }
         let block = self.tables.take(TableId::Fib4Long, 1)?;
         for (at, cell) in (block * BLOCK..).zip(cells) {
-            self.tables.memory().set_u16(TableId::Fib4Long, at, cell);
+            self.tables.write_u16(TableId::Fib4Long, at, cell);
         }
         Ok(LONG | block as u16)
     }
@@ -285,7 +267,7 @@ impl Walk<'_> {
     }
 
     fn enter_page(&self, octet: u32) -> Result<Page, Full> {
-        let number = self.tables.memory().u32(TableId::Fib4Pages, self.cell(octet));
+        let number = self.tables.draft().u32(TableId::Fib4Pages, self.cell(octet));
         let number = number.ok_or(Full::beyond(TableId::Fib4Pages))?;
         let live = self.fib.live.get(number as usize).copied().unwrap_or(0);
         Ok(match number {
@@ -313,7 +295,7 @@ fn slots(tables: &Tables, word: RootWord) -> [u16; 32] {
         let mut leaf = 0;
         for (number, slot) in slots.iter_mut().enumerate() {
             if word.bitmap() >> number & 1 != 0 {
-                leaf = tables.memory().u16(TableId::Fib4Leaves, at).unwrap_or(0);
+                leaf = tables.draft().u16(TableId::Fib4Leaves, at).unwrap_or(0);
                 at += 1;
             }
             *slot = leaf;

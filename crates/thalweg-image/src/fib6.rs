@@ -89,7 +89,7 @@ impl Walk<'_> {
     /// Drafts a directory word. `whole` says that all of it is affected, `inside` which prefixes are.
     fn directory(&mut self, region: Prefix6, whole: bool, inside: &[Prefix6]) -> Result<(), Full> {
         let cell = u32::from(self.vrf.0) << DIR_BITS | (region.bits() >> BELOW_DIR) as u32;
-        let old = self.tables.memory().u32(TableId::Fib6Dir, cell);
+        let old = self.tables.draft().u32(TableId::Fib6Dir, cell);
         let old = Word6(old.ok_or(Full::beyond(TableId::Fib6Dir))?);
         let new = match (self.rib.any_within(region), old.is_page()) {
             (false, _) => Word6::leaf(self.answer(region).0),
@@ -124,7 +124,7 @@ impl Walk<'_> {
     fn new_page(&mut self, region: Prefix6) -> Result<u32, Full> {
         let page = self.tables.take(TableId::Fib6Pages, 1)?;
         for word in 0..PAGE {
-            self.tables.memory().set_u32(TableId::Fib6Pages, page * PAGE + word, 0);
+            self.tables.write_u32(TableId::Fib6Pages, page * PAGE + word, 0);
         }
         self.words(page, region.first(), region.last())?;
         Ok(page)
@@ -132,7 +132,7 @@ impl Walk<'_> {
 
     fn replace_page(&mut self, page: u32) {
         for word in page * PAGE..(page + 1) * PAGE {
-            let word = Word6(self.tables.memory().u32(TableId::Fib6Pages, word).unwrap_or(0));
+            let word = Word6(self.tables.draft().u32(TableId::Fib6Pages, word).unwrap_or(0));
             if word.is_node() {
                 Tree::new(self.tables, self.rib).replace_root(word.index());
             }
@@ -209,7 +209,7 @@ impl Walk<'_> {
 
     fn page_word(&self, page: u32, region: Region) -> Result<(u32, Word6), Full> {
         let cell = page * PAGE + ((region.first >> BELOW_PAGE) as u32 & (PAGE - 1));
-        let word = self.tables.memory().u32(TableId::Fib6Pages, cell);
+        let word = self.tables.draft().u32(TableId::Fib6Pages, cell);
         Ok((cell, Word6(word.ok_or(Full::beyond(TableId::Fib6Pages))?)))
     }
 
@@ -219,12 +219,8 @@ impl Walk<'_> {
             Slot::Keep => return Ok(()),
             Slot::Leaf(leaf) => Word6::leaf(leaf),
             Slot::Node(row) => {
-                let mut tree = Tree::new(self.tables, self.rib);
-                if old.is_node() && tree.in_place(old.index(), &row)? {
-                    return Ok(());
-                }
                 let at = self.tables.take(TableId::Fib6Nodes, 1)?;
-                self.tables.memory().set_row::<Node6>(TableId::Fib6Nodes, at, &row);
+                self.tables.write_row::<Node6>(TableId::Fib6Nodes, at, &row);
                 Word6::node(at)
             }
         };

@@ -41,7 +41,7 @@ impl Groups {
         id: NextHopId,
         row: &NextHopRow,
     ) -> Result<(), Full> {
-        tables.reuse_row(TableId::NextHops, id.0);
+        tables.reuse_row(id.0);
         let set = tables.set_row(TableId::NextHops, id.0, row);
         match set {
             Ok(()) => self.refused_nexthops.remove(&id),
@@ -62,7 +62,6 @@ impl Groups {
         id: GroupId,
         members: &GroupMembers,
     ) -> Result<(), Full> {
-        tables.reuse_row(TableId::Groups, u32::from(id.0));
         let set = self.write_group(tables, id, members);
         if set.is_ok() {
             self.refused_groups.remove(&id);
@@ -95,7 +94,7 @@ impl Groups {
         let was = self.buckets(tables, old);
         self.count(buckets, true);
         self.count(&was, false);
-        tables.memory().set_u64(TableId::GroupLinks, index, links_word(&members.links).0);
+        tables.store(TableId::GroupLinks, index, links_word(&members.links).0);
         tables.store(TableId::Groups, index, new.0);
         if old.has_buckets() {
             tables.replace(TableId::Buckets, old.first(), old.mask() + 1);
@@ -113,14 +112,11 @@ impl Groups {
         }
         let len = buckets.len() as u32;
         let first = match tables.take(TableId::Buckets, len) {
-            Err(full) if tables.may_reclaim(full) => {
-                tables.settle();
-                tables.take(TableId::Buckets, len)?
-            }
+            Err(full) if tables.reclaim(full) => tables.take(TableId::Buckets, len)?,
             first => first?,
         };
         for (at, nexthop) in (first..).zip(buckets) {
-            tables.memory().set_u32(TableId::Buckets, at, nexthop.0);
+            tables.write_u32(TableId::Buckets, at, nexthop.0);
         }
         Ok(GroupWord::buckets(first, len - 1))
     }
@@ -130,7 +126,7 @@ impl Groups {
             return if word.exists() { vec![NextHopId(word.first())] } else { Vec::new() };
         }
         let cells = word.first()..=word.first() + word.mask();
-        cells.filter_map(|at| tables.memory().u32(TableId::Buckets, at)).map(NextHopId).collect()
+        cells.filter_map(|at| tables.draft().u32(TableId::Buckets, at)).map(NextHopId).collect()
     }
 
     fn count(&mut self, buckets: &[NextHopId], more: bool) {
@@ -162,13 +158,13 @@ impl Groups {
             self.count(&was, false);
             if old.has_buckets() {
                 tables.replace(TableId::Buckets, old.first(), old.mask() + 1);
-                tables.publish();
             }
             let index = u32::from(id.0);
             for table in [TableId::Groups, TableId::GroupLinks] {
                 tables.count(table, true, false);
-                tables.retire_row(table, index);
+                tables.store(table, index, 0);
             }
+            tables.publish();
         }
         true
     }
@@ -177,7 +173,7 @@ impl Groups {
     /// stays. Returns the others.
     pub fn free_nexthops(&mut self, tables: &mut Tables, ids: &[NextHopId]) -> Vec<NextHopId> {
         let row = |tables: &Tables, id: NextHopId| {
-            tables.memory().row::<NextHopRow>(TableId::NextHops, id.0)
+            tables.draft().row::<NextHopRow>(TableId::NextHops, id.0)
         };
         let used =
             |id: &NextHopId| self.nexthop_users.get(id.0 as usize).is_some_and(|users| *users > 0);
@@ -195,7 +191,7 @@ impl Groups {
             self.refused_nexthops.remove(id);
             if row(tables, *id).is_some_and(|row| row != NextHopRow::default()) {
                 tables.count(TableId::NextHops, true, false);
-                tables.retire_row(TableId::NextHops, id.0);
+                tables.retire_row(id.0);
             }
         }
         kept
@@ -203,7 +199,7 @@ impl Groups {
 }
 
 fn word(tables: &Tables, id: GroupId) -> GroupWord {
-    GroupWord(tables.memory().u64(TableId::Groups, u32::from(id.0)).unwrap_or(0))
+    GroupWord(tables.draft().u64(TableId::Groups, u32::from(id.0)).unwrap_or(0))
 }
 
 fn exists(tables: &Tables, id: GroupId) -> bool {

@@ -4,8 +4,8 @@
 //! A [`Plan`] is an ordered list of [`Change`]s; a [`Plane`] puts it in force. [`Writer`] is the one
 //! implementation of the tables themselves: it keeps its own copy of all routes and writes
 //! [`Memory`], which is plain memory in tests and mapped kernel maps in production. Readers (the
-//! packet core, natively or as eBPF) may run at any moment: every change is written aside first
-//! and published with one aligned store, and what it replaces is reused only after a grace period.
+//! packet core, natively or as eBPF) may run at any moment: a plan is drafted in a version of the
+//! tables that nobody reads, and put in force with one aligned store.
 #![forbid(unsafe_code)]
 
 pub mod change;
@@ -26,6 +26,6 @@ pub mod writer;
 
 pub use change::{Change, Plan};
 pub use limits::Limits;
-pub use memory::{Capacity, Memory, Region};
+pub use memory::{Capacity, Memory, Region, View};
 pub use plane::{Applied, Failure, Grace, NoReaders, Occupancy, Plane, PlaneError};
 pub use writer::Writer;

@@ -10,6 +10,8 @@ use thalweg_abi::{GroupId, TableId, fib4, fib6};
 pub struct Limits {
     /// Interface indices: the largest plus one.
     pub links: u32,
+    /// Sessions that next hops may watch. Their states are numbered from `links` on.
+    pub sessions: u32,
     /// VRFs, the default one included.
     pub vrfs: u32,
     /// IPv4 routes in all VRFs together.
@@ -31,7 +33,9 @@ impl Capacity {
     pub fn for_limits(limits: &Limits) -> Self {
         Self::new(|table| {
             let per_row = table.cells_per_row() as u64;
-            cells(table, limits).div_ceil(per_row).clamp(1, u64::from(u32::MAX)) as u32
+            (cells(table, limits) * u64::from(table.versions()))
+                .div_ceil(per_row)
+                .clamp(1, u64::from(u32::MAX)) as u32
         })
     }
 }
@@ -43,7 +47,8 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
     let (routes4, routes6) = (u64::from(limits.ipv4_routes), u64::from(limits.ipv6_routes));
     let groups = (u64::from(limits.groups) + 1).min(u64::from(GroupId::MAX) + 1);
     match table {
-        TableId::Settings => 1,
+        TableId::Control | TableId::Settings => 1,
+        TableId::States => u64::from(limits.links) + u64::from(limits.sessions),
         TableId::Links => limits.links.into(),
         TableId::Vlans => (u64::from(limits.vlan_links) + 1) * u64::from(VLANS_PER_PAGE),
         TableId::Vrfs => vrfs,

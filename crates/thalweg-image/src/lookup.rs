@@ -1,13 +1,13 @@
 //! The tables of routes as a reader sees them: the plain form of what the packet core does.
 
-use crate::memory::Memory;
+use crate::memory::View;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use thalweg_abi::fib4::{BLOCK, LONG, PAGE, RootWord};
 use thalweg_abi::fib6::{DIR_BITS, MAX_DEPTH, PAGE_BITS, STRIDE, Word6};
 use thalweg_abi::{GroupId, Node6, TableId, VrfId, VrfRow};
 
 /// The group of an IPv4 address; [`GroupId::NONE`] when no route covers it.
-pub fn route4(memory: &Memory, vrf: VrfId, address: Ipv4Addr) -> GroupId {
+pub fn route4(memory: View<'_>, vrf: VrfId, address: Ipv4Addr) -> GroupId {
     match leaf4(memory, vrf, address.to_bits()).unwrap_or(0) {
         0 => default(memory, vrf, |row| row.default4),
         leaf => GroupId(leaf),
@@ -15,19 +15,19 @@ pub fn route4(memory: &Memory, vrf: VrfId, address: Ipv4Addr) -> GroupId {
 }
 
 /// The group of an IPv6 address; [`GroupId::NONE`] when no route covers it.
-pub fn route6(memory: &Memory, vrf: VrfId, address: Ipv6Addr) -> GroupId {
+pub fn route6(memory: View<'_>, vrf: VrfId, address: Ipv6Addr) -> GroupId {
     match leaf6(memory, vrf, address.to_bits()).unwrap_or(0) {
         0 => default(memory, vrf, |row| row.default6),
         leaf => GroupId(leaf),
     }
 }
 
-fn default(memory: &Memory, vrf: VrfId, group: impl Fn(VrfRow) -> u32) -> GroupId {
+fn default(memory: View<'_>, vrf: VrfId, group: impl Fn(VrfRow) -> u32) -> GroupId {
     let row = memory.row(TableId::Vrfs, u32::from(vrf.0));
     GroupId(row.map_or(0, |row| group(row) as u16))
 }
 
-fn leaf4(memory: &Memory, vrf: VrfId, dst: u32) -> Option<u16> {
+fn leaf4(memory: View<'_>, vrf: VrfId, dst: u32) -> Option<u16> {
     let page = match vrf.0 {
         0 => dst >> 24,
         vrf => match memory.u32(TableId::Fib4Pages, u32::from(vrf) * 256 + (dst >> 24))? {
@@ -47,7 +47,7 @@ fn leaf4(memory: &Memory, vrf: VrfId, dst: u32) -> Option<u16> {
     Some(leaf)
 }
 
-fn leaf6(memory: &Memory, vrf: VrfId, dst: u128) -> Option<u16> {
+fn leaf6(memory: View<'_>, vrf: VrfId, dst: u128) -> Option<u16> {
     let directory = u32::from(vrf.0) << DIR_BITS | (dst >> (128 - DIR_BITS)) as u32;
     let mut word = Word6(memory.u32(TableId::Fib6Dir, directory)?);
     if word.is_page() {

@@ -1,8 +1,8 @@
 //! The memory that tables live in: arrays of 64-bit words with one writer and any readers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use thalweg_abi::{Row, TableId};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use thalweg_abi::{Row, TableId, control};
 
 /// Memory of one table.
 pub type Region = Arc<dyn AsRef<[AtomicU64]> + Send + Sync>;
@@ -24,9 +24,9 @@ impl Capacity {
         self.rows[table as usize]
     }
 
-    /// Cells of a table: what its indices count.
+    /// Cells of a table: what its indices count. Each may have several versions.
     pub fn cells(&self, table: TableId) -> u32 {
-        self.rows(table).saturating_mul(table.cells_per_row() as u32)
+        self.rows(table).saturating_mul(table.cells_per_row() as u32) / table.versions()
     }
 }
 
@@ -63,73 +63,144 @@ impl Memory {
         (*self.regions[table as usize]).as_ref()
     }
 
-    /// Cells of a table: what its indices count.
+    /// Cells of a table: what its indices count. Each may have several versions.
     pub fn cells(&self, table: TableId) -> u32 {
-        (self.words(table).len() * 8 / table.cell_bytes()) as u32
+        (self.words(table).len() * 8 / table.cell_bytes()) as u32 / table.versions()
+    }
+
+    /// The epoch in force.
+    pub fn epoch(&self) -> u64 {
+        self.control(control::EPOCH)
+    }
+
+    /// Number of the image in force.
+    pub fn generation(&self) -> u64 {
+        self.control(control::GENERATION)
+    }
+
+    /// Whether all that was read at `epoch` until now was of one version.
+    pub fn holds(&self, epoch: u64) -> bool {
+        // The reads before must not come after this one.
+        fence(Ordering::Acquire);
+        control::holds(epoch as u32, self.control(control::WRITING) as u32)
+    }
+
+    fn control(&self, word: u32) -> u64 {
+        self.words(TableId::Control)
+            .get(word as usize)
+            .map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// The version of an epoch.
+    pub fn at(&self, epoch: u64) -> View<'_> {
+        View { memory: self, epoch }
+    }
+
+    /// Reads one version as often as it takes for it to hold meanwhile.
+    pub fn read<T>(&self, read: impl Fn(View<'_>) -> T) -> T {
+        loop {
+            let view = self.in_force();
+            let answer = read(view);
+            if self.holds(view.epoch) {
+                return answer;
+            }
+        }
+    }
+
+    /// The version in force now. It may be rewritten when two plans come meanwhile.
+    pub fn in_force(&self) -> View<'_> {
+        self.at(self.epoch())
+    }
+}
+
+/// One version of the tables, for reading.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    memory: &'a Memory,
+    epoch: u64,
+}
+
+impl View<'_> {
+    /// The epoch of the version.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Reads a cell of 8 octets; none beyond the end.
     pub fn u64(&self, table: TableId, index: u32) -> Option<u64> {
-        self.words(table).get(index as usize).map(|word| word.load(Ordering::Acquire))
+        self.word(table, self.place(table, index) as usize)
     }
 
     /// Reads a cell of 4 octets; none beyond the end.
     pub fn u32(&self, table: TableId, index: u32) -> Option<u32> {
-        let word = self.u64(table, index / 2)?;
-        Some((word >> (index % 2 * 32)) as u32)
+        let place = self.place(table, index);
+        let word = self.word(table, place as usize / 2)?;
+        Some((word >> (place % 2 * 32)) as u32)
     }
 
     /// Reads a cell of 2 octets; none beyond the end.
     pub fn u16(&self, table: TableId, index: u32) -> Option<u16> {
-        let word = self.u64(table, index / 4)?;
-        Some((word >> (index % 4 * 16)) as u16)
+        let place = self.place(table, index);
+        let word = self.word(table, place as usize / 4)?;
+        Some((word >> (place % 4 * 16)) as u16)
     }
 
     /// Reads a row; none beyond the end.
     ///
-    /// A row of several words is not read at once: it must not change while published.
+    /// A row of several words is not read at once: it must not change while it can be seen.
     pub fn row<T: Row>(&self, table: TableId, index: u32) -> Option<T> {
         let mut row = T::new_zeroed();
         let len = size_of::<T>() / 8;
-        let from = index as usize * len;
-        let words = self.words(table).get(from..from + len)?;
+        let from = self.place(table, index) as usize * len;
+        let words = self.memory.words(table).get(from..from + len)?;
         for (octets, word) in row.as_mut_bytes().chunks_exact_mut(8).zip(words) {
             octets.copy_from_slice(&word.load(Ordering::Acquire).to_ne_bytes());
         }
         Some(row)
     }
 
+    fn place(&self, table: TableId, index: u32) -> u32 {
+        table.place(index, self.epoch as u32)
+    }
+
+    fn word(&self, table: TableId, at: usize) -> Option<u64> {
+        self.memory.words(table).get(at).map(|word| word.load(Ordering::Acquire))
+    }
+
     /// Writes a cell of 8 octets with release order. One writer only. False beyond the end.
-    pub fn set_u64(&self, table: TableId, index: u32, value: u64) -> bool {
-        let Some(word) = self.words(table).get(index as usize) else { return false };
+    pub(crate) fn set_u64(&self, table: TableId, index: u32, value: u64) -> bool {
+        let place = self.place(table, index) as usize;
+        let Some(word) = self.memory.words(table).get(place) else { return false };
         word.store(value, Ordering::Release);
         true
     }
 
     /// Writes a cell of 4 octets; its neighbor in the word is stored again unchanged. One writer
     /// only. False beyond the end.
-    pub fn set_u32(&self, table: TableId, index: u32, value: u32) -> bool {
-        self.merge(table, index / 2, index % 2 * 32, 0xffff_ffff, u64::from(value))
+    pub(crate) fn set_u32(&self, table: TableId, index: u32, value: u32) -> bool {
+        let place = self.place(table, index);
+        self.merge(table, place / 2, place % 2 * 32, 0xffff_ffff, u64::from(value))
     }
 
     /// Writes a cell of 2 octets; its neighbors in the word are stored again unchanged. One writer
     /// only. False beyond the end.
-    pub fn set_u16(&self, table: TableId, index: u32, value: u16) -> bool {
-        self.merge(table, index / 4, index % 4 * 16, 0xffff, u64::from(value))
+    pub(crate) fn set_u16(&self, table: TableId, index: u32, value: u16) -> bool {
+        let place = self.place(table, index);
+        self.merge(table, place / 4, place % 4 * 16, 0xffff, u64::from(value))
     }
 
-    fn merge(&self, table: TableId, index: u32, shift: u32, mask: u64, value: u64) -> bool {
-        let Some(word) = self.words(table).get(index as usize) else { return false };
+    fn merge(&self, table: TableId, at: u32, shift: u32, mask: u64, value: u64) -> bool {
+        let Some(word) = self.memory.words(table).get(at as usize) else { return false };
         let old = word.load(Ordering::Relaxed);
         word.store(old & !(mask << shift) | value << shift, Ordering::Release);
         true
     }
 
     /// Writes a row word by word, the first word last. One writer only. False beyond the end.
-    pub fn set_row<T: Row>(&self, table: TableId, index: u32, row: &T) -> bool {
+    pub(crate) fn set_row<T: Row>(&self, table: TableId, index: u32, row: &T) -> bool {
         let len = size_of::<T>() / 8;
-        let from = index as usize * len;
-        let Some(words) = self.words(table).get(from..from + len) else { return false };
+        let from = self.place(table, index) as usize * len;
+        let Some(words) = self.memory.words(table).get(from..from + len) else { return false };
         let bytes = row.as_bytes();
         for (word, octets) in words.iter().zip(bytes.chunks_exact(8)).rev() {
             let mut value = [0; 8];
@@ -137,5 +208,32 @@ impl Memory {
             word.store(u64::from_ne_bytes(value), Ordering::Release);
         }
         true
+    }
+
+    /// Makes a cell of this version equal to that of another. One writer only.
+    pub(crate) fn copy_cell(&self, table: TableId, index: u32, from: View<'_>) {
+        match table.cell_bytes() {
+            2 => from.u16(table, index).is_some_and(|cell| self.set_u16(table, index, cell)),
+            4 => from.u32(table, index).is_some_and(|cell| self.set_u32(table, index, cell)),
+            bytes => {
+                let len = bytes / 8;
+                let [to, from] = [*self, from].map(|view| view.place(table, index) as usize * len);
+                let words = self.memory.words(table);
+                (0..len).all(|at| match (words.get(to + at), words.get(from + at)) {
+                    (Some(to), Some(from)) => {
+                        to.store(from.load(Ordering::Relaxed), Ordering::Release);
+                        true
+                    }
+                    _ => false,
+                })
+            }
+        };
+    }
+}
+
+/// The store of a word of table `control`, before which all stores so far are seen.
+pub(crate) fn set_control(memory: &Memory, word: u32, value: u64) {
+    if let Some(cell) = memory.words(TableId::Control).get(word as usize) {
+        cell.store(value, Ordering::SeqCst);
     }
 }

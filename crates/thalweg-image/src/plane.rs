@@ -34,10 +34,13 @@ impl Grace for NoReaders {
 }
 
 /// What came of a plan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Applied {
     /// Changes that did not fit.
     pub failures: Vec<Failure>,
+    /// Whether the plan came in force at once. It does not when it finds no room beside what it
+    /// replaces: then it comes in force step by step, each of which is right by itself.
+    pub whole: bool,
 }
 
 /// A change that did not fit, with numbers.

@@ -102,10 +102,9 @@ impl<F: Fib + Default> Routes<F> {
 
     /// Tries once more what did not fit while other room was still retired.
     fn retry(&mut self, tables: &mut Tables, effects: &mut Effects<F::Prefix>) {
-        if effects.misfits.is_empty() || !tables.has_retired() {
+        if effects.misfits.is_empty() || !tables.reclaim_all() {
             return;
         }
-        tables.settle();
         let mut in_vain = 0;
         for misfit in std::mem::take(&mut effects.misfits) {
             let left_out = effects.misfits.len();
@@ -150,7 +149,7 @@ impl<F: Fib + Default> Routes<F> {
 
     fn set_default(tables: &mut Tables, vrf: VrfId, group: GroupId) {
         let index = u32::from(vrf.0);
-        if let Some(mut row) = tables.memory().row::<VrfRow>(TableId::Vrfs, index) {
+        if let Some(mut row) = tables.draft().row::<VrfRow>(TableId::Vrfs, index) {
             *F::default_group(&mut row) = u32::from(group.0);
             let _ = tables.set_row(TableId::Vrfs, index, &row);
         }
@@ -220,10 +219,9 @@ impl<F: Fib + Default> Routes<F> {
                 }
                 Err(full) => {
                     tables.abandon();
-                    if !tables.may_reclaim(full) {
+                    if !tables.reclaim(full) {
                         return Err(full);
                     }
-                    tables.settle();
                 }
             }
         }

@@ -1,15 +1,21 @@
-//! The tables as builders see them: memory, room, and a draft that is published or dropped whole.
+//! The tables as builders see them: memory, room, and the draft of the version to come.
 //!
-//! A builder takes room, writes there what no reader can reach yet, and notes the stores that will
-//! make it reachable. [`Tables::publish`] does the stores; what they made unreachable is retired:
-//! it becomes free again after a grace period, which is waited for only when the room (or a row's
-//! number) is wanted.
+//! Cells that lead somewhere have two versions, one in force and one for the draft
+//! ([`thalweg_abi::control`]). A builder takes room, writes there what no reader can reach, and notes
+//! the stores of a part of the plan; [`Tables::publish`] takes them into the draft, or
+//! [`Tables::abandon`] drops them. [`Tables::commit`] puts the draft in force with one store.
+//!
+//! What the draft no longer leads to is *leaving*: the version in force still leads there. When the
+//! next plan begins no version does, and it is *retired*: free again after a grace period, which is
+//! waited for only when the room (or a row's number) is wanted.
 
 use crate::extent::Extents;
-use crate::memory::Memory;
+use crate::memory::{Memory, View, set_control};
 use crate::plane::{Grace, Occupancy};
 use std::collections::HashSet;
-use thalweg_abi::{NextHopRow, Row, TableId, fib4};
+use std::sync::atomic::Ordering;
+use thalweg_abi::table::Change;
+use thalweg_abi::{NextHopRow, Row, TableId, control, fib4};
 use zerocopy::FromZeros;
 
 /// A table has no room, or ends before the index asked for.
@@ -52,18 +58,54 @@ struct Store {
 pub(crate) struct Tables {
     memory: Memory,
     grace: Box<dyn Grace>,
+    /// The epoch in force; the draft is the version of the next one.
+    epoch: u64,
+    /// Whether the draft's version has been made equal to the one in force, and may be written.
+    open: bool,
+    /// Cells in which the version in force differs from the other.
+    changed: Vec<(TableId, u32)>,
     room: [Option<Extents>; TableId::ALL.len()],
     /// Rows in use of tables without allocator.
     counts: [u32; TableId::ALL.len()],
     stores: Vec<Store>,
     taken: Vec<Range>,
     replaced: Vec<Range>,
-    retired: Vec<Range>,
-    retired_cells: [u32; TableId::ALL.len()],
-    retired_rows: HashSet<(TableId, u32)>,
+    /// What the draft has made unreachable, but the version in force still leads to.
+    leaving: Retired,
+    /// What no version leads to; a reader may still be looking at it.
+    retired: Retired,
     urgent: bool,
     /// Waits for readers since the plan began.
     waits: u32,
+    /// Whether the plan had to be put in force piece by piece.
+    split: bool,
+}
+
+/// Room and next hops that nothing will lead to.
+#[derive(Default)]
+struct Retired {
+    ranges: Vec<Range>,
+    cells: [u32; TableId::ALL.len()],
+    nexthops: HashSet<u32>,
+}
+
+impl Retired {
+    fn push(&mut self, range: Range) {
+        self.cells[range.table as usize] += range.len;
+        self.ranges.push(range);
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.ranges.append(&mut other.ranges);
+        for (mine, theirs) in self.cells.iter_mut().zip(other.cells) {
+            *mine += theirs;
+        }
+        self.nexthops.extend(other.nexthops);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.nexthops.is_empty()
+    }
 }
 
 /// Waits for readers that a plan may cause for little room.
@@ -74,29 +116,119 @@ impl Tables {
     pub fn new(memory: Memory, grace: Box<dyn Grace>) -> Self {
         let room = TableId::ALL.map(|table| extents(table, memory.cells(table)));
         Self {
+            epoch: memory.epoch(),
             memory,
             grace,
+            open: false,
+            changed: Vec::new(),
             room,
             counts: [0; TableId::ALL.len()],
             stores: Vec::new(),
             taken: Vec::new(),
             replaced: Vec::new(),
-            retired: Vec::new(),
-            retired_cells: [0; TableId::ALL.len()],
-            retired_rows: HashSet::new(),
+            leaving: Retired::default(),
+            retired: Retired::default(),
             urgent: false,
             waits: 0,
+            split: false,
         }
     }
 
     /// A new plan begins.
     pub fn begin(&mut self) {
         self.waits = 0;
+        self.split = false;
+        self.open();
+    }
+
+    /// Makes the version that is not in force equal to the one that is, and the draft of the next.
+    fn open(&mut self) {
+        if self.open {
+            return;
+        }
+        // From here on, readers of that version, two epochs old, find out that it does not hold.
+        set_control(&self.memory, control::WRITING, self.epoch + 1);
+        if cfg!(not(target_arch = "x86_64")) {
+            // Kernel programs cannot ask for the order of two loads; elsewhere they need not.
+            self.grace.wait();
+        }
+        let (draft, force) = (self.memory.at(self.epoch + 1), self.memory.at(self.epoch));
+        for (table, index) in self.changed.drain(..) {
+            draft.copy_cell(table, index, force);
+        }
+        self.retired.append(std::mem::take(&mut self.leaving));
+        self.open = true;
+    }
+
+    /// Puts the draft in force by one store; says whether it was the whole plan.
+    pub fn commit(&mut self, generation: u64) -> bool {
+        if self.open && !self.changed.is_empty() {
+            self.flip();
+        }
+        if self.memory.generation() != generation {
+            set_control(&self.memory, control::GENERATION, generation);
+        }
+        !self.split
+    }
+
+    fn flip(&mut self) {
+        self.epoch += 1;
+        set_control(&self.memory, control::EPOCH, self.epoch);
+        self.open = false;
     }
 
     /// The memory.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// The version that the plan in hand makes.
+    pub fn draft(&self) -> View<'_> {
+        self.memory.at(self.epoch + 1)
+    }
+
+    /// Writes a cell of the draft. In tables without versions it must be one that no reader can come
+    /// to; this holds for all of these functions.
+    pub fn write_u16(&mut self, table: TableId, index: u32, value: u16) -> bool {
+        self.note(table, index);
+        self.draft().set_u16(table, index, value)
+    }
+
+    /// As [`Self::write_u16`], 4 octets.
+    pub fn write_u32(&mut self, table: TableId, index: u32, value: u32) -> bool {
+        self.note(table, index);
+        self.draft().set_u32(table, index, value)
+    }
+
+    /// As [`Self::write_u16`], 8 octets.
+    pub fn write_u64(&mut self, table: TableId, index: u32, value: u64) -> bool {
+        self.note(table, index);
+        self.draft().set_u64(table, index, value)
+    }
+
+    /// As [`Self::write_u16`], a row.
+    pub fn write_row<T: Row>(&mut self, table: TableId, index: u32, row: &T) -> bool {
+        self.note(table, index);
+        self.draft().set_row(table, index, row)
+    }
+
+    /// Notes that the versions of a cell will differ.
+    fn note(&mut self, table: TableId, index: u32) {
+        debug_assert!(self.open, "{table:?} is written outside of a plan");
+        if table.change() == Change::Versioned {
+            self.changed.push((table, index));
+        }
+    }
+
+    /// Says whether a link or session can be used: at once, whatever plan is under way.
+    pub fn set_state(&mut self, state: u32, up: bool) -> Result<(), Full> {
+        let states = self.memory.words(TableId::States);
+        let Some(cell) = states.get(state as usize) else {
+            return Err(Full::beyond(TableId::States));
+        };
+        let before = cell.swap(u64::from(up), Ordering::SeqCst) != 0;
+        self.count(TableId::States, before, up);
+        Ok(())
     }
 
     /// Whether the draft may use the reserve: true for what will set room free.
@@ -113,8 +245,9 @@ impl Tables {
         Ok(first)
     }
 
-    /// Notes a store of one cell (of one 64-bit word in `fib6_nodes`) for publication.
+    /// Notes a store of one cell of a table with versions.
     pub fn store(&mut self, table: TableId, index: u32, value: u64) {
+        debug_assert!(table.change() == Change::Versioned, "{table:?}");
         self.stores.push(Store { table, index, value });
     }
 
@@ -125,30 +258,26 @@ impl Tables {
         }
     }
 
-    /// Makes the draft visible, store by store.
+    /// Takes a part of the plan into the draft.
     pub fn publish(&mut self) {
         let stores = std::mem::take(&mut self.stores);
         for &Store { table, index, value } in &stores {
             if matches!(table, TableId::Fib4Pages | TableId::Fib6Dir) {
-                let before = self.memory.u32(table, index).is_some_and(|cell| cell != 0);
+                let before = self.draft().u32(table, index).is_some_and(|cell| cell != 0);
                 self.count(table, before, value != 0);
             }
             match table.cell_bytes() {
-                2 => self.memory.set_u16(table, index, value as u16),
-                4 => self.memory.set_u32(table, index, value as u32),
-                _ => self.memory.set_u64(table, index, value),
+                4 => self.write_u32(table, index, value as u32),
+                _ => self.write_u64(table, index, value),
             };
         }
         self.stores = stores;
         self.stores.clear();
-        for range in self.replaced.drain(..) {
-            self.retired_cells[range.table as usize] += range.len;
-            self.retired.push(range);
-        }
+        self.replaced.drain(..).for_each(|range| self.leaving.push(range));
         self.taken.clear();
     }
 
-    /// Drops the draft: nobody has seen it, so its room is free at once.
+    /// Drops a part of the plan before it is taken into the draft: its room is free at once.
     pub fn abandon(&mut self) {
         self.stores.clear();
         self.replaced.clear();
@@ -159,67 +288,97 @@ impl Tables {
         }
     }
 
-    /// Zeroes a row that nothing refers to any more, after the next grace period.
-    pub fn retire_row(&mut self, table: TableId, index: u32) {
-        self.retired_rows.insert((table, index));
+    /// Zeroes a next hop that nothing will lead to, when no reader can be looking at it.
+    pub fn retire_row(&mut self, index: u32) {
+        self.leaving.nexthops.insert(index);
     }
 
-    /// Makes sure that a row is not one that a reader may still be looking at.
-    pub fn reuse_row(&mut self, table: TableId, index: u32) {
-        if self.retired_rows.contains(&(table, index)) {
+    /// Makes sure that a next hop is not one that a reader may still be looking at.
+    pub fn reuse_row(&mut self, index: u32) {
+        if self.leaving.nexthops.contains(&index) {
+            self.give_way();
+        }
+        if self.retired.nexthops.contains(&index) {
             self.settle();
         }
     }
 
-    /// Whether waiting for readers may yield what was asked for. A plan that does not fit at all
-    /// would wait once per change, so after some waits only much room is worth another.
-    pub fn may_reclaim(&self, full: Full) -> bool {
-        let retired = self.retired_cells[full.table as usize];
+    /// Waits for readers if that may yield what was asked for; says whether to try again. A plan that
+    /// does not fit at all would wait once per change, so after some waits only much room is worth
+    /// another.
+    ///
+    /// What the version in force leads to is given up last: then the plan is in force piece by piece.
+    pub fn reclaim(&mut self, full: Full) -> bool {
+        let at = full.table as usize;
+        let (retired, leaving) = (self.retired.cells[at], self.leaving.cells[at]);
         let much = self.memory.cells(full.table) / cells_per_unit(full.table) / 64;
-        retired >= full.wanted && (self.waits < FREE_WAITS || retired >= much)
+        let all = retired + leaving;
+        if all < full.wanted || self.waits >= FREE_WAITS && all < much {
+            return false;
+        }
+        if retired < full.wanted.max(much) && leaving > 0 {
+            self.give_way();
+        }
+        self.settle();
+        true
     }
 
-    /// Whether there is anything to wait for.
-    pub fn has_retired(&self) -> bool {
-        !self.retired.is_empty()
+    /// Frees whatever waits can free; says whether that was anything.
+    pub fn reclaim_all(&mut self) -> bool {
+        if !self.leaving.is_empty() {
+            self.give_way();
+        }
+        let any = !self.retired.is_empty();
+        self.settle();
+        any
+    }
+
+    /// Puts the draft as it is in force, so that nothing leads to what it has replaced.
+    fn give_way(&mut self) {
+        self.split = true;
+        self.flip();
+        self.open();
     }
 
     /// Waits for readers when much room is retired.
     pub fn tidy(&mut self) {
         let much = |table: &TableId| {
-            let retired = self.retired_cells[*table as usize];
+            let retired = self.retired.cells[*table as usize];
             retired > self.memory.cells(*table) / cells_per_unit(*table) / 8
         };
-        if self.retired.len() > 1 << 16 || TableId::ALL.iter().any(much) {
+        if self.retired.ranges.len() > 1 << 16 || TableId::ALL.iter().any(much) {
             self.settle();
         }
     }
 
+    /// Between plans: frees everything that plans have replaced so far.
+    pub fn free_all(&mut self) {
+        self.open();
+        self.settle();
+    }
+
     /// Waits for all readers, then frees everything that is retired.
-    pub fn settle(&mut self) {
-        if self.retired.is_empty() && self.retired_rows.is_empty() {
+    fn settle(&mut self) {
+        if self.retired.is_empty() {
             return;
         }
         self.grace.wait();
         self.waits += 1;
-        self.retired_cells = [0; TableId::ALL.len()];
-        for Range { table, first, len } in self.retired.drain(..) {
+        let retired = std::mem::take(&mut self.retired);
+        for Range { table, first, len } in retired.ranges {
             if let Some(room) = &mut self.room[table as usize] {
                 room.give(first, len);
             }
         }
-        for (table, index) in std::mem::take(&mut self.retired_rows) {
-            match table {
-                TableId::NextHops => self.memory.set_row(table, index, &NextHopRow::new_zeroed()),
-                _ => self.memory.set_u64(table, index, 0),
-            };
+        for index in retired.nexthops {
+            self.draft().set_row(TableId::NextHops, index, &NextHopRow::new_zeroed());
         }
     }
 
-    /// Writes a row at once and keeps count of rows that are not zero.
+    /// Writes a row of the draft and keeps count of rows that are not zero.
     pub fn set_row<T: Row>(&mut self, table: TableId, index: u32, row: &T) -> Result<(), Full> {
-        let old: T = self.memory.row(table, index).ok_or(Full::beyond(table))?;
-        self.memory.set_row(table, index, row);
+        let old: T = self.draft().row(table, index).ok_or(Full::beyond(table))?;
+        self.write_row(table, index, row);
         self.count(table, in_use(&old), in_use(row));
         Ok(())
     }
@@ -234,7 +393,7 @@ impl Tables {
     pub fn occupancy(&self, table: TableId) -> Occupancy {
         let (capacity, at) = (self.memory.cells(table), table as usize);
         let taken = self.room[at].as_ref().map_or(self.counts[at], Extents::used);
-        let used = taken - self.retired_cells[at];
+        let used = taken - self.retired.cells[at] - self.leaving.cells[at];
         let used = used * cells_per_unit(table);
         let bytes = self.memory.words(table).len() as u64 * 8;
         Occupancy { table, used: used + fixed(table).min(capacity), capacity, bytes }

@@ -19,8 +19,6 @@ use thalweg_wire::Prefix6;
 /// Slots of a node.
 const SLOTS: usize = 1 << STRIDE;
 /// 64-bit words of a row, and the word that holds both positions.
-const ROW_WORDS: u32 = 4;
-const POSITIONS: u32 = 2;
 /// The most bits that a skip node compares: whole strides below 64.
 const MAX_SKIP: u32 = 63 / STRIDE * STRIDE;
 /// Stands for a subtree among runs; no group has this number.
@@ -115,7 +113,7 @@ impl<'a> Tree<'a> {
 
     /// The row of a node in force.
     pub fn node(&self, at: u32) -> Result<Node6, Full> {
-        self.tables.memory().row(TableId::Fib6Nodes, at).ok_or(Full::beyond(TableId::Fib6Nodes))
+        self.tables.draft().row(TableId::Fib6Nodes, at).ok_or(Full::beyond(TableId::Fib6Nodes))
     }
 
     /// Takes in changed prefixes, sorted, all within `region`, below which `old` is in force.
@@ -298,9 +296,6 @@ impl<'a> Tree<'a> {
             self.tables.replace(TableId::Fib6Nodes, row.first_child, 1);
             return Ok(Slot::Node(joined));
         }
-        if self.in_place(row.first_child, &child)? {
-            return Ok(Slot::Node(row));
-        }
         self.tables.replace(TableId::Fib6Nodes, row.first_child, 1);
         let first_child = self.write(&[child])?;
         Ok(Slot::Node(Node6 { first_child, ..row }))
@@ -434,14 +429,15 @@ impl<'a> Tree<'a> {
         Ok(Slot::Leaf(leaf))
     }
 
-    /// The position of a node's leaves: in place when the shape is the `same`.
+    /// The position of a node's leaves: the old one when the `same` slots have the same leaves.
     fn set_leaves(&mut self, was: &Node6, same: bool, leaves: &[u16]) -> Result<u32, Full> {
-        if same {
-            for (at, leaf) in (was.first_leaf..).zip(leaves) {
-                if self.tables.memory().u16(TableId::Fib6Leaves, at) != Some(*leaf) {
-                    self.tables.store(TableId::Fib6Leaves, at, u64::from(*leaf));
-                }
-            }
+        let draft = self.tables.draft();
+        let mut old = was.first_leaf..;
+        if same
+            && leaves.iter().all(|leaf| {
+                old.next().and_then(|at| draft.u16(TableId::Fib6Leaves, at)) == Some(*leaf)
+            })
+        {
             return Ok(was.first_leaf);
         }
         self.tables.replace(TableId::Fib6Leaves, was.first_leaf, was.runs.count_ones());
@@ -450,13 +446,12 @@ impl<'a> Tree<'a> {
         }
         let first = self.tables.take(TableId::Fib6Leaves, leaves.len() as u32)?;
         for (at, leaf) in (first..).zip(leaves) {
-            self.tables.memory().set_u16(TableId::Fib6Leaves, at, *leaf);
+            self.tables.write_u16(TableId::Fib6Leaves, at, *leaf);
         }
         Ok(first)
     }
 
-    /// The position of a node's children: in place when the same slots have one and of their rows
-    /// only the positions differ.
+    /// The position of a node's children: the old one when the same slots have the same ones.
     fn set_children(
         &mut self,
         was: &Node6,
@@ -475,35 +470,21 @@ impl<'a> Tree<'a> {
                 (Slot::Keep, Some(row)) => row,
                 _ => continue,
             };
-            fits &= old.is_some_and(|old| same_shape(&old, &rows[len]));
+            fits &= old == Some(rows[len]);
             len += 1;
         }
         if fits {
-            for (at, row) in (was.first_child..).zip(&rows[..len]) {
-                self.in_place(at, row)?;
-            }
             return Ok(was.first_child);
         }
         self.tables.replace(TableId::Fib6Nodes, was.first_child, was.children.count_ones());
         if len == 0 { Ok(0) } else { self.write(&rows[..len]) }
     }
 
-    /// Drafts the change of the row at `at`, in force, into `row` if one store does it; says whether.
-    pub fn in_place(&mut self, at: u32, row: &Node6) -> Result<bool, Full> {
-        let old = self.node(at)?;
-        let fits = same_shape(&old, row);
-        if fits && old != *row {
-            let positions = u64::from(row.first_leaf) << 32 | u64::from(row.first_child);
-            self.tables.store(TableId::Fib6Nodes, at * ROW_WORDS + POSITIONS, positions);
-        }
-        Ok(fits)
-    }
-
     /// Writes new rows in a row; returns the position of the first.
     fn write(&mut self, rows: &[Node6]) -> Result<u32, Full> {
         let first = self.tables.take(TableId::Fib6Nodes, rows.len() as u32)?;
         for (at, row) in (first..).zip(rows) {
-            self.tables.memory().set_row(TableId::Fib6Nodes, at, row);
+            self.tables.write_row(TableId::Fib6Nodes, at, row);
         }
         Ok(first)
     }
@@ -521,7 +502,7 @@ impl<'a> Tree<'a> {
     fn leaf(&self, row: &Node6, slot: usize) -> u16 {
         let rank = (row.runs & u64::MAX >> (SLOTS - 1 - slot)).count_ones();
         let at = row.first_leaf + rank.saturating_sub(1);
-        self.tables.memory().u16(TableId::Fib6Leaves, at).unwrap_or(0)
+        self.tables.draft().u16(TableId::Fib6Leaves, at).unwrap_or(0)
     }
 
     /// Gives up a node in force, with everything below it.
@@ -553,11 +534,6 @@ impl<'a> Tree<'a> {
             self.tables.replace(TableId::Fib6Leaves, row.first_leaf, runs);
         }
     }
-}
-
-/// Whether rows differ in positions at most.
-fn same_shape(one: &Node6, two: &Node6) -> bool {
-    (one.children, one.runs, one.skip) == (two.children, two.runs, two.skip)
 }
 
 /// The slot of a node over `region` (of more than one stride) that an address falls into.

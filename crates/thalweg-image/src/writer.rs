@@ -9,7 +9,9 @@ use crate::plane::{Applied, Failure, Grace, Occupancy, Plane, PlaneError};
 use crate::routes::{Misfit, Routes};
 use crate::tables::{Full, Tables};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use thalweg_abi::{GroupId, IlmWord, LinkRow, SettingsRow, TableId, VrfId, link::VLANS_PER_PAGE};
+use thalweg_abi::{
+    GroupId, IlmWord, LinkRow, SettingsRow, TableId, VrfId, link, link::VLANS_PER_PAGE,
+};
 use thalweg_wire::{Prefix4, Prefix6};
 
 /// Keeps the tables in [`Memory`] by plans; readers may use them at any moment.
@@ -65,14 +67,27 @@ impl Writer {
 
     /// Waits for all readers and frees everything that plans have replaced so far.
     pub fn settle(&mut self) {
-        self.tables.settle();
+        self.tables.free_all();
+    }
+
+    /// Says whether a link (by interface index) or a session can be used: in force at once, in the
+    /// middle of whatever plan. Next hops that watch it change over to their backups or back. False
+    /// when there is no such state.
+    pub fn set_state(&mut self, state: u32, up: bool) -> bool {
+        self.tables.set_state(state, up).is_ok()
+    }
+
+    /// A link's row, and its state at once.
+    fn set_link(&mut self, index: u32, row: &LinkRow) -> Result<(), Full> {
+        self.tables.set_row(TableId::Links, index, row)?;
+        self.tables.set_state(index, row.flags & link::flag::UP != 0)
     }
 
     fn set_label(&mut self, label: u32, word: IlmWord) -> Result<(), Full> {
         if word.is_forward() && !self.groups.usable(GroupId(word.group())) {
             return Err(Full::beyond(TableId::Groups));
         }
-        let old = self.memory().u64(TableId::Lfib, label);
+        let old = self.tables.draft().u64(TableId::Lfib, label);
         let old = IlmWord(old.ok_or(Full::beyond(TableId::Lfib))?);
         self.tables.set_row(TableId::Lfib, label, &word.0)?;
         for (word, more) in [(word, true), (old, false)] {
@@ -88,8 +103,8 @@ impl Writer {
         let vid = u32::from(vid);
         let cell = page.checked_mul(VLANS_PER_PAGE).and_then(|first| first.checked_add(vid));
         let cell = cell.filter(|_| vid < VLANS_PER_PAGE).ok_or(beyond)?;
-        let old = self.memory().u32(TableId::Vlans, cell).ok_or(beyond)?;
-        self.memory().set_u32(TableId::Vlans, cell, link);
+        let old = self.tables.draft().u32(TableId::Vlans, cell).ok_or(beyond)?;
+        self.tables.write_u32(TableId::Vlans, cell, link);
         self.tables.count(TableId::Vlans, old != 0, link != 0);
         Ok(())
     }
@@ -107,12 +122,8 @@ impl Writer {
     /// Applies one change that is neither a route nor a removal.
     fn set(&mut self, change: &Change) -> Result<(), Full> {
         match change {
-            Change::Settings(row) => {
-                let generation = self.settings().map_or(0, |old| old.generation);
-                let row = SettingsRow { generation, ..*row };
-                self.tables.set_row(TableId::Settings, 0, &row)
-            }
-            Change::Link(index, row) => self.tables.set_row::<LinkRow>(TableId::Links, *index, row),
+            Change::Settings(row) => self.tables.set_row::<SettingsRow>(TableId::Settings, 0, row),
+            Change::Link(index, row) => self.set_link(*index, row),
             Change::Vlan { page, vid, link } => self.set_vlan(*page, *vid, *link),
             Change::NextHop(id, row) => self.groups.set_nexthop(&mut self.tables, *id, row),
             Change::Group(id, members) => self.groups.set_group(&mut self.tables, *id, members),
@@ -129,20 +140,6 @@ impl Writer {
     fn failure(&self, change: Change, full: Full) -> Failure {
         let Occupancy { table, used, capacity, .. } = self.tables.occupancy(full.table);
         Failure { change, table, used, capacity }
-    }
-
-    fn settings(&self) -> Option<SettingsRow> {
-        self.memory().row(TableId::Settings, 0)
-    }
-
-    /// Says that the image with this number is in force.
-    fn set_generation(&mut self, generation: u64) {
-        if let Some(old) = self.settings()
-            && old.generation != generation
-        {
-            let row = SettingsRow { generation, ..old };
-            let _ = self.tables.set_row(TableId::Settings, 0, &row);
-        }
     }
 }
 
@@ -186,9 +183,9 @@ impl Plane for Writer {
             let full = Full::beyond(TableId::NextHops);
             failures.push(self.failure(Change::FreeNextHop(id), full));
         }
-        self.set_generation(plan.generation);
+        let whole = self.tables.commit(plan.generation);
         self.tables.tidy();
-        Ok(Applied { failures })
+        Ok(Applied { failures, whole })
     }
 
     fn occupancy(&self) -> Vec<Occupancy> {

@@ -85,6 +85,8 @@ pub enum IcmpSource {
 pub struct Limits {
     /// Largest interface index plus one.
     pub links: u32,
+    /// Sessions that next hops may watch.
+    pub sessions: u32,
     /// Routing instances.
     pub vrfs: u32,
     /// IPv4 prefixes over all VRFs (sizes leaves and blocks).
@@ -105,6 +107,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             links: 4_096,
+            sessions: 1_024,
             vrfs: 64,
             ipv4_routes: 1_500_000,
             ipv6_routes: 400_000,

@@ -6,8 +6,8 @@ use std::time::Instant;
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class, MeterRow};
 use thalweg_abi::{IlmWord, LinkRow, NextHopRow, Node6, Row, SettingsRow, TableId, VrfRow};
-use thalweg_core::Cells;
-use thalweg_image::Memory;
+use thalweg_core::{Cells, Tables};
+use thalweg_image::{Memory, View};
 
 /// Tables in memory, and token buckets of their own.
 pub struct MemoryCells {
@@ -35,6 +35,24 @@ impl MemoryCells {
     }
 }
 
+impl Tables for MemoryCells {
+    type Cells<'a> = CellsAt<'a>;
+
+    fn epoch(&self) -> u32 {
+        self.memory.epoch() as u32
+    }
+
+    fn at(&self, epoch: u32) -> CellsAt<'_> {
+        CellsAt { tables: self, view: self.memory.at(epoch.into()) }
+    }
+}
+
+/// One version of the tables.
+pub struct CellsAt<'a> {
+    tables: &'a MemoryCells,
+    view: View<'a>,
+}
+
 /// A row that was copied out.
 pub struct Copied<T>(T);
 
@@ -46,86 +64,98 @@ impl<T> Deref for Copied<T> {
     }
 }
 
-impl Cells for MemoryCells {
+impl Cells for CellsAt<'_> {
     type Ref<T: Row> = Copied<T>;
 
+    fn epoch(&self) -> u32 {
+        self.view.epoch() as u32
+    }
+
+    fn holds(&self) -> bool {
+        self.tables.memory.holds(self.view.epoch())
+    }
+
+    fn is_up(&self, state: u32) -> bool {
+        self.view.u64(TableId::States, state).is_some_and(|word| word != 0)
+    }
+
     fn settings(&self) -> Option<Copied<SettingsRow>> {
-        self.memory.row(TableId::Settings, 0).map(Copied)
+        self.view.row(TableId::Settings, 0).map(Copied)
     }
 
     fn link(&self, index: u32) -> Option<Copied<LinkRow>> {
-        self.memory.row(TableId::Links, index).map(Copied)
+        self.view.row(TableId::Links, index).map(Copied)
     }
 
     fn vrf(&self, index: u32) -> Option<Copied<VrfRow>> {
-        self.memory.row(TableId::Vrfs, index).map(Copied)
+        self.view.row(TableId::Vrfs, index).map(Copied)
     }
 
     fn fib6_node(&self, index: u32) -> Option<Copied<Node6>> {
-        self.memory.row(TableId::Fib6Nodes, index).map(Copied)
+        self.view.row(TableId::Fib6Nodes, index).map(Copied)
     }
 
     fn nexthop(&self, index: u32) -> Option<Copied<NextHopRow>> {
-        self.memory.row(TableId::NextHops, index).map(Copied)
+        self.view.row(TableId::NextHops, index).map(Copied)
     }
 
     fn vlan(&self, index: u32) -> u32 {
-        self.memory.u32(TableId::Vlans, index).unwrap_or(0)
+        self.view.u32(TableId::Vlans, index).unwrap_or(0)
     }
 
     fn fib4_page(&self, index: u32) -> u32 {
-        self.memory.u32(TableId::Fib4Pages, index).unwrap_or(0)
+        self.view.u32(TableId::Fib4Pages, index).unwrap_or(0)
     }
 
     fn fib4_root(&self, index: u32) -> u64 {
-        self.memory.u64(TableId::Fib4Root, index).unwrap_or(0)
+        self.view.u64(TableId::Fib4Root, index).unwrap_or(0)
     }
 
     fn fib4_leaf(&self, index: u32) -> u16 {
-        self.memory.u16(TableId::Fib4Leaves, index).unwrap_or(0)
+        self.view.u16(TableId::Fib4Leaves, index).unwrap_or(0)
     }
 
     fn fib4_long(&self, index: u32) -> u16 {
-        self.memory.u16(TableId::Fib4Long, index).unwrap_or(0)
+        self.view.u16(TableId::Fib4Long, index).unwrap_or(0)
     }
 
     fn fib6_dir(&self, index: u32) -> u32 {
-        self.memory.u32(TableId::Fib6Dir, index).unwrap_or(0)
+        self.view.u32(TableId::Fib6Dir, index).unwrap_or(0)
     }
 
     fn fib6_page(&self, index: u32) -> u32 {
-        self.memory.u32(TableId::Fib6Pages, index).unwrap_or(0)
+        self.view.u32(TableId::Fib6Pages, index).unwrap_or(0)
     }
 
     fn fib6_leaf(&self, index: u32) -> u16 {
-        self.memory.u16(TableId::Fib6Leaves, index).unwrap_or(0)
+        self.view.u16(TableId::Fib6Leaves, index).unwrap_or(0)
     }
 
     fn lfib(&self, label: u32) -> IlmWord {
-        IlmWord(self.memory.u64(TableId::Lfib, label).unwrap_or(0))
+        IlmWord(self.view.u64(TableId::Lfib, label).unwrap_or(0))
     }
 
     fn group(&self, index: u32) -> GroupWord {
-        GroupWord(self.memory.u64(TableId::Groups, index).unwrap_or(0))
+        GroupWord(self.view.u64(TableId::Groups, index).unwrap_or(0))
     }
 
     fn group_links(&self, index: u32) -> LinksWord {
-        LinksWord(self.memory.u64(TableId::GroupLinks, index).unwrap_or(0))
+        LinksWord(self.view.u64(TableId::GroupLinks, index).unwrap_or(0))
     }
 
     fn bucket(&self, index: u32) -> u32 {
-        self.memory.u32(TableId::Buckets, index).unwrap_or(0)
+        self.view.u32(TableId::Buckets, index).unwrap_or(0)
     }
 
     fn own(&self, index: u32) -> u64 {
-        self.memory.u64(TableId::Own, index).unwrap_or(0)
+        self.view.u64(TableId::Own, index).unwrap_or(0)
     }
 
     fn admit(&self, link: u32, class: Class) -> bool {
-        let Some(meters) = &self.meters else { return true };
+        let Some(meters) = &self.tables.meters else { return true };
         let settings = self.settings().map(|row| *row).unwrap_or_default();
         let cost = if class == Class::Punt { settings.punt_cost } else { settings.answer_cost };
-        let now = self.start.elapsed().as_nanos() as u64 + 1;
+        let now = self.tables.start.elapsed().as_nanos() as u64 + 1;
         let mut meters = meters.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match meters.get_mut((link * CLASSES + class as u32) as usize) {
             Some(row) => thalweg_core::meter::take(row, now, cost, settings.burst),

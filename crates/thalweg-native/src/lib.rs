@@ -5,10 +5,10 @@
 mod cells;
 mod frame;
 
-pub use cells::MemoryCells;
+pub use cells::{CellsAt, MemoryCells};
 pub use frame::VecFrame;
 
-use thalweg_core::{Arrival, Decision, Direct, Packet, Verdict};
+use thalweg_core::{Arrival, Decision, Direct, Packet, Tables, Verdict};
 
 /// One packet's journey through the core, step by step.
 #[derive(Clone, Debug)]
@@ -25,13 +25,15 @@ pub struct Journey {
     pub frame: Vec<u8>,
 }
 
-/// Takes one frame through the core and keeps every step.
-pub fn journey(cells: &MemoryCells, frame: &[u8], arrival: Arrival) -> Journey {
+/// Takes one frame that arrives at an interface through the core and keeps every step.
+pub fn journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
+    let arrival = Arrival { device, epoch: tables.epoch() };
+    let cells = tables.at(arrival.epoch);
     let mut work = VecFrame::new(frame);
     let mut packet = Packet::new(arrival, 0);
-    let parsed = thalweg_core::parse(&work, cells, &mut packet);
-    let decision = parsed.is_continue().then(|| thalweg_core::decide(&packet, cells));
-    let outcome = thalweg_core::process(&mut Direct { frame: &mut work, cells }, arrival);
+    let parsed = thalweg_core::parse(&work, &cells, &mut packet);
+    let decision = parsed.is_continue().then(|| thalweg_core::decide(&packet, &cells));
+    let outcome = thalweg_core::process(&mut Direct { frame: &mut work, tables }, arrival);
     Journey {
         packet,
         decision,

@@ -2,7 +2,7 @@
 
 use thalweg_abi::link::flag;
 use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, SettingsRow, VrfId, nexthop};
-use thalweg_core::{Arrival, Direct, Outcome, pipeline, process};
+use thalweg_core::{Arrival, Direct, Outcome, Tables, pipeline, process};
 use thalweg_image::change::GroupMembers;
 use thalweg_image::sample::SplitMix;
 use thalweg_image::{Capacity, Change, Limits, Memory, NoReaders, Plan, Plane, Writer};
@@ -16,6 +16,7 @@ fn row(id: u32, labels: &[u32], tags: u8, link: u32) -> Change {
         labels: labels.len() as u8,
         tags,
         link,
+        watch: link,
         device: link,
         mtu: 1500,
         addresses: [2, 0, 0, 0, 0, 0xfe, 2, 0, 0, 0, 0, 2],
@@ -74,6 +75,7 @@ fn cells() -> MemoryCells {
         nexthops: 64,
         groups: 64,
         vlan_links: 1,
+        sessions: 16,
     };
     let memory = Memory::heap(&Capacity::for_limits(&limits));
     let mut writer = Writer::new(memory.clone(), Box::new(NoReaders));
@@ -176,12 +178,12 @@ fn run(take: impl Fn(&mut VecFrame) -> Outcome, frame: &[u8]) -> (String, u32, V
 fn fast_path_and_pipeline_agree() {
     let cells = cells();
     let mut random = SplitMix(7);
-    let arrival = Arrival { device: 1 };
+    let arrival = Arrival { device: 1, epoch: cells.epoch() };
     let (mut routed, mut switched) = (0, 0);
     for _ in 0..200_000 {
         let bytes = frame(&mut random);
-        let both = run(|frame| process(&mut Direct { frame, cells: &cells }, arrival), &bytes);
-        let full = run(|frame| pipeline(&mut Direct { frame, cells: &cells }, arrival), &bytes);
+        let both = run(|frame| process(&mut Direct { frame, tables: &cells }, arrival), &bytes);
+        let full = run(|frame| pipeline(&mut Direct { frame, tables: &cells }, arrival), &bytes);
         assert_eq!(both, full, "frame {bytes:02x?}");
         routed += u32::from(both.0 == "forward route");
         switched += u32::from(both.0 == "forward label");
@@ -197,8 +199,8 @@ fn answers_do_not_depend_on_tailroom() {
     for _ in 0..100_000 {
         let bytes = frame(&mut random);
         let take = |mut frame: VecFrame| {
-            let arrival = Arrival { device: 1 };
-            let outcome = process(&mut Direct { frame: &mut frame, cells: &cells }, arrival);
+            let arrival = Arrival { device: 1, epoch: cells.epoch() };
+            let outcome = process(&mut Direct { frame: &mut frame, tables: &cells }, arrival);
             (outcome.verdict.to_string(), frame.into_bytes())
         };
         let (verdict, roomy) = take(VecFrame::new(&bytes));

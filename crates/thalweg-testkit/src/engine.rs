@@ -4,7 +4,7 @@ use crate::world::World;
 use std::fmt;
 use thalweg_abi::Verdict;
 use thalweg_compile::Compiler;
-use thalweg_core::Arrival;
+use thalweg_core::{Arrival, Tables};
 use thalweg_image::{Capacity, Limits, Memory, NoReaders, Plan, Plane, Writer};
 use thalweg_model::intent;
 use thalweg_native::{Journey, MemoryCells, journey};
@@ -69,6 +69,7 @@ pub trait Engine {
 pub fn limits(limits: &intent::Limits) -> Limits {
     Limits {
         links: limits.links,
+        sessions: limits.sessions,
         vrfs: limits.vrfs,
         ipv4_routes: limits.ipv4_routes,
         ipv6_routes: limits.ipv6_routes,
@@ -113,7 +114,7 @@ impl Native {
 
     /// A frame's way with every step, for people.
     pub fn explain(&self, frame: &[u8], arrival: u32) -> Journey {
-        journey(&self.cells, frame, Arrival { device: arrival })
+        journey(&self.cells, frame, arrival)
     }
 
     /// The tables.
@@ -154,8 +155,9 @@ impl Engine for Native {
 
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {
         let mut work = thalweg_native::VecFrame::new(frame);
-        let mut direct = thalweg_core::Direct { frame: &mut work, cells: &self.cells };
-        let outcome = thalweg_core::process(&mut direct, Arrival { device: arrival });
+        let arrival = Arrival { device: arrival, epoch: self.cells.epoch() };
+        let mut direct = thalweg_core::Direct { frame: &mut work, tables: &self.cells };
+        let outcome = thalweg_core::process(&mut direct, arrival);
         let (verdict, device) = (outcome.verdict, Some(outcome.device));
         Ok(Fate { verdict, device, frame: work.into_bytes() })
     }

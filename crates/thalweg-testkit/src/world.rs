@@ -41,6 +41,7 @@ impl World {
             nexthops: 4_096,
             groups: 4_096,
             vlan_links: 8,
+            sessions: 16,
         };
         // Limits of rate are a subject of their own; elsewhere they would only disturb.
         intent.router.icmp_rate = 1_000_000;

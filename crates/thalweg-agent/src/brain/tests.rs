@@ -90,7 +90,7 @@ fn running() -> Brain {
 }
 
 fn applied(failures: Vec<Failure>) -> Event {
-    let result = Ok(Applied { failures });
+    let result = Ok(Applied { failures, whole: true });
     Event::Applied { generation: 1, changes: 3, result, took: Duration::from_micros(9) }
 }
 

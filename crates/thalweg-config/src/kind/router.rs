@@ -16,6 +16,7 @@ pub(crate) const SOURCES: &[(&str, IcmpSource)] =
 /// Fields of `limits` with their ranges.
 pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
     ("links", 2, 1 << 20),
+    ("sessions", 0, 65_536),
     ("vrfs", 1, 65_535),
     ("ipv4Routes", 1, 16_000_000),
     ("ipv6Routes", 1, 16_000_000),
@@ -29,6 +30,7 @@ pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
 pub(crate) fn limit<'l>(limits: &'l mut Limits, name: &str) -> Option<&'l mut u32> {
     Some(match name {
         "links" => &mut limits.links,
+        "sessions" => &mut limits.sessions,
         "vrfs" => &mut limits.vrfs,
         "ipv4Routes" => &mut limits.ipv4_routes,
         "ipv6Routes" => &mut limits.ipv6_routes,

@@ -30,10 +30,8 @@ const TOS: u8 = 0xc0;
 fn turn(packet: &mut Packet, sender: [u64; 2]) {
     packet.flags = u64::from(flag::OWN | flag::DONT_FRAGMENT);
     packet.ip = u64::from(LINK_HEADER + packet.depth() * 4);
-    packet.ttl = u64::from(TTL);
-    packet.class = u64::from(TOS);
-    packet.protocol =
-        u64::from(if packet.family() == 4 { protocol::ICMP } else { protocol::ICMPV6 });
+    let icmp = if packet.family() == 4 { protocol::ICMP } else { protocol::ICMPV6 };
+    packet.set_header(TTL, TOS, icmp);
     packet.ports = 0;
     packet.destination = packet.source;
     packet.source = sender;

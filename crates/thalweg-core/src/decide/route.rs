@@ -6,7 +6,7 @@ use crate::cells::Cells;
 use crate::packet::{Packet, flag};
 use crate::{fib, hash};
 use core::ops::ControlFlow;
-use thalweg_abi::link::flag::{DIRECTED_BROADCAST, UP};
+use thalweg_abi::link::flag::DIRECTED_BROADCAST;
 use thalweg_abi::{NextHopRow, Reason, Verdict, nexthop};
 
 /// Finds the group for the destination of an IP packet in `decision.vrf`.
@@ -80,7 +80,7 @@ fn member<C: Cells>(group: u32, packet: &Packet, cells: &C) -> u32 {
     cells.bucket(word.first().wrapping_add(hash::flow(packet, seed) & word.mask()))
 }
 
-/// A next hop whose link is down is replaced by its backup.
+/// A next hop whose link or session is down is replaced by its backup.
 #[inline(always)]
 fn usable<C: Cells>(
     decision: &mut Decision,
@@ -89,15 +89,14 @@ fn usable<C: Cells>(
     row: C::Ref<NextHopRow>,
 ) -> ControlFlow<Verdict> {
     const DOWN: ControlFlow<Verdict> = ControlFlow::Break(Verdict::drop(Reason::LinkDown));
-    let up = |index| cells.link(index).is_some_and(|row| row.flags & UP != 0);
     let mut row = row;
-    if !up(row.link) {
+    if !cells.is_up(row.watch) {
         decision.nexthop = u64::from(row.backup);
         row = match cells.nexthop(row.backup) {
             Some(backup) => backup,
             None => return DOWN,
         };
-        if row.kind != nexthop::kind::ADJACENT || !up(row.link) {
+        if row.kind != nexthop::kind::ADJACENT || !cells.is_up(row.watch) {
             return DOWN;
         }
     }

@@ -65,9 +65,7 @@ fn fixed<F: Frame>(frame: &F, packet: &mut Packet) -> ControlFlow<Verdict, u32> 
     packet.family = 4;
     packet.len = u64::from(len);
     packet.l4 = u64::from(at + header_len);
-    packet.ttl = u64::from(ip.ttl);
-    packet.class = u64::from(ip.tos);
-    packet.protocol = u64::from(ip.protocol);
+    packet.set_header(ip.ttl, ip.tos, ip.protocol);
     packet.source = [0, u64::from(ip.source.get())];
     packet.destination = [0, u64::from(ip.destination.get())];
     packet.flags |= u64::from(flags(fragment));

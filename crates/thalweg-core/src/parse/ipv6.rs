@@ -24,7 +24,7 @@ pub fn parse<F: Frame, C: Cells>(
     let mut l4 = packet.ip() + Ipv6::LEN as u32;
     if is_extension(packet.protocol()) {
         let walked = extensions(frame, cells, l4, packet.protocol());
-        packet.protocol = u64::from(walked as u8);
+        packet.set_header(packet.ttl(), packet.class(), walked as u8);
         packet.flags |= u64::from((walked >> 8) as u8 & (flag::FRAGMENT | flag::LATER_FRAGMENT));
         l4 = walked >> 16;
         if walked >> 8 & ALERT != 0 {
@@ -65,9 +65,7 @@ fn fixed<F: Frame>(frame: &F, packet: &mut Packet) -> ControlFlow<Verdict> {
     }
     packet.family = 6;
     packet.len = u64::from(len);
-    packet.ttl = u64::from(ip.hop_limit);
-    packet.class = u64::from(ip.class());
-    packet.protocol = u64::from(ip.next_header);
+    packet.set_header(ip.hop_limit, ip.class(), ip.next_header);
     packet.source = [ip.source[0].get(), ip.source[1].get()];
     packet.destination = [ip.destination[0].get(), ip.destination[1].get()];
     ControlFlow::Continue(())

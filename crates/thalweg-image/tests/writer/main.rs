@@ -19,13 +19,14 @@ pub const LIMITS: Limits = Limits {
     nexthops: 64,
     groups: 600,
     vlan_links: 1,
+    sessions: 16,
 };
 
 /// Tables for [`LIMITS`] with some of them of another size.
 pub fn capacity(cells: &[(TableId, u32)]) -> Capacity {
     let usual = Capacity::for_limits(&LIMITS);
     Capacity::new(|table| match cells.iter().find(|(other, _)| *other == table) {
-        Some((_, cells)) => cells.div_ceil(table.cells_per_row() as u32),
+        Some((_, cells)) => (cells * table.versions()).div_ceil(table.cells_per_row() as u32),
         None => usual.rows(table),
     })
 }

@@ -50,7 +50,7 @@ macro_rules! route {
                 }
             }
             fn lookup(memory: &Memory, vrf: VrfId, address: $address) -> GroupId {
-                lookup::$lookup(memory, vrf, address)
+                lookup::$lookup(memory.in_force(), vrf, address)
             }
             fn longest(writer: &Writer, vrf: VrfId, address: $address) -> Option<(Self, GroupId)> {
                 writer.$longest(vrf, address)

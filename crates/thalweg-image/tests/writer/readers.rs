@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 use thalweg_abi::{GroupId, TableId, VrfId};
 use thalweg_image::sample::SplitMix;
-use thalweg_image::{Capacity, Change, Grace, Memory, Writer, lookup};
+use thalweg_image::{Capacity, Change, Grace, Memory, View, Writer, lookup};
 use thalweg_wire::{Prefix4, Prefix6};
 
 const READERS: usize = 3;
@@ -84,7 +84,8 @@ fn read4(memory: &Memory, epochs: &Epochs, reader: usize, random: &mut SplitMix,
     let vrf = random.below(VRFS.into()) as u16;
     let prefix = all[random.below(all.len() as u64) as usize];
     let at = prefix.bits() + random.below(u64::from(prefix.last() - prefix.bits()) + 1) as u32;
-    let found = epochs.read(reader, || lookup::route4(memory, VrfId(vrf), at.into()));
+    let route = |view: View<'_>| lookup::route4(view, VrfId(vrf), at.into());
+    let found = epochs.read(reader, || memory.read(route));
     let covering = (0..all.len()).filter(|index| all[*index].contains(at.into()));
     let right = answers(vrf, covering);
     assert!(right.contains(&found), "{} in {vrf}: {found:?}, not {right:?}", Ipv4Addr::from(at));
@@ -95,7 +96,8 @@ fn read6(memory: &Memory, epochs: &Epochs, reader: usize, random: &mut SplitMix,
     let prefix = all[random.below(all.len() as u64) as usize];
     let low = u128::from(random.next()) << 64 | u128::from(random.next());
     let at = prefix.bits() + (low & (prefix.last() - prefix.bits()));
-    let found = epochs.read(reader, || lookup::route6(memory, VrfId(vrf), at.into()));
+    let route = |view: View<'_>| lookup::route6(view, VrfId(vrf), at.into());
+    let found = epochs.read(reader, || memory.read(route));
     let covering = (0..all.len()).filter(|index| all[*index].contains(at.into()));
     let right = answers(vrf, covering);
     assert!(right.contains(&found), "{} in {vrf}: {found:?}, not {right:?}", Ipv6Addr::from(at));

@@ -25,7 +25,7 @@ fn group(id: u16, buckets: &[u32], links: &[u32]) -> Change {
 }
 
 fn word(writer: &Writer, id: u16) -> GroupWord {
-    GroupWord(writer.memory().u64(TableId::Groups, id.into()).expect("a group"))
+    GroupWord(writer.memory().in_force().u64(TableId::Groups, id.into()).expect("a group"))
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_group_of_one_needs_no_buckets_and_others_have_theirs_in_a_row() {
     assert_eq!(word(&writer, 5), GroupWord::single(2));
     let six = word(&writer, 6);
     assert_eq!(six.mask(), 3);
-    let memory = writer.memory();
+    let memory = writer.memory().in_force();
     let buckets = (0..4).map(|at| memory.u32(TableId::Buckets, six.first() + at));
     assert!(buckets.eq([1, 2, 1, 2].map(Some)));
     assert_eq!(memory.u64(TableId::GroupLinks, 5), Some(3));
@@ -58,7 +58,7 @@ fn links_of_a_group_fit_a_word_or_are_any() {
     for (links, word) in links {
         let plan = vec![nexthop(1, 0), group(1, &[1], links)];
         assert!(apply(&mut writer, plan).failures.is_empty());
-        assert_eq!(writer.memory().u64(TableId::GroupLinks, 1), Some(word), "{links:?}");
+        assert_eq!(writer.memory().in_force().u64(TableId::GroupLinks, 1), Some(word), "{links:?}");
     }
 }
 
@@ -74,10 +74,16 @@ fn what_is_freed_is_zero_after_a_grace_period_and_leaves_no_trace() {
         Change::FreeNextHop(NextHopId(1)),
         Change::FreeNextHop(NextHopId(2)),
     ];
+    let before = writer.memory().epoch();
     assert!(apply(&mut writer, plan).failures.is_empty());
-    assert!(word(&writer, 1).exists(), "a reader may still be looking");
+    let memory = writer.memory().clone();
+    let row = || memory.in_force().row(TableId::NextHops, 1);
+    let old = GroupWord(memory.at(before).u64(TableId::Groups, 1).unwrap_or(0));
+    assert!(!word(&writer, 1).exists() && old.exists() && memory.holds(before));
+    assert_ne!(row(), Some(NextHopRow::default()), "a reader may still be looking");
     writer.settle();
-    assert!(!word(&writer, 1).exists());
+    assert!(!memory.holds(before));
+    assert_eq!(row(), Some(NextHopRow::default()));
     assert_eq!(used(&writer), start);
 }
 
@@ -170,9 +176,9 @@ fn labels_links_and_settings_stand_where_readers_look() {
     ];
     let plan = Plan { generation: 42, changes };
     assert!(writer.apply(&plan).expect("a writer always works").failures.is_empty());
-    let memory = writer.memory();
+    let memory = writer.memory().in_force();
     let settings: SettingsRow = memory.row(TableId::Settings, 0).expect("settings");
-    assert_eq!((settings.seed, settings.generation), (7, 42));
+    assert_eq!((settings.seed, writer.memory().generation()), (7, 42));
     let link: LinkRow = memory.row(TableId::Links, 3).expect("a link");
     assert_eq!((link.flags, link.mtu), (1, 1500));
     assert_eq!(memory.u32(TableId::Vlans, 4096 + 100), Some(9));
@@ -180,8 +186,9 @@ fn labels_links_and_settings_stand_where_readers_look() {
     assert_eq!(memory.u64(TableId::Own, 63), Some(5));
     let plan = Plan { generation: 43, changes: Vec::new() };
     assert!(writer.apply(&plan).is_ok());
-    let settings: SettingsRow = writer.memory().row(TableId::Settings, 0).expect("settings");
-    assert_eq!((settings.seed, settings.generation), (7, 43));
+    let settings: SettingsRow =
+        writer.memory().in_force().row(TableId::Settings, 0).expect("settings");
+    assert_eq!((settings.seed, writer.memory().generation()), (7, 43));
 }
 
 #[test]

@@ -182,7 +182,15 @@ fn adjacency(index: u32, own: [u8; 6], host: [u8; 6]) -> NextHopRow {
     addresses[..6].copy_from_slice(&host);
     addresses[6..].copy_from_slice(&own);
     let kind = nexthop::kind::ADJACENT;
-    NextHopRow { kind, link: index, device: index, mtu: 1500, addresses, ..NextHopRow::default() }
+    NextHopRow {
+        kind,
+        link: index,
+        watch: index,
+        device: index,
+        mtu: 1500,
+        addresses,
+        ..NextHopRow::default()
+    }
 }
 
 /// The modes of statuses.
@@ -201,6 +209,7 @@ fn capacity() -> Capacity {
         nexthops: 100,
         groups: 100,
         vlan_links: 0,
+        sessions: 16,
     })
 }
 
