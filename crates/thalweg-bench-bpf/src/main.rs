@@ -4,6 +4,7 @@
 //! sources of the real programs.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 #[path = "../../thalweg-bpf/src/cells.rs"]
 mod cells;

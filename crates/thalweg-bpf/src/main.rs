@@ -4,6 +4,7 @@
 //! turn it into the hook's return code.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod cells;
 mod frame;

@@ -156,6 +156,7 @@ fn steps<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Contr
     if decision.group() == 0 {
         admit::step(decision, packet, cells)?;
         route::step(decision, packet, cells)?;
+        join(decision, cells);
     }
     route::next_hop(decision, packet, cells)
 }
