@@ -137,7 +137,7 @@ macro_rules! kernel_programs {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $function(context: *mut xdp_md, row: u32, sum: u64) -> u64 {
-            $chunk(row, sum, $dependent, |address| $look(context, address))
+            $chunk(row, sum, $dependent, |_, address| $look(context, address))
         }
 
         /// The kernel's FIB on one run of the trace.
