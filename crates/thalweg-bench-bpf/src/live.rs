@@ -29,6 +29,34 @@ pub fn generate6(context: XdpContext) -> u32 {
     generate(context, Shape::Ipv6)
 }
 
+/// Sends frames with one label out of the link of the template.
+#[xdp]
+pub fn generate_mpls(context: XdpContext) -> u32 {
+    generate(context, Shape::Mpls)
+}
+
+/// Counts by the last octet of the neighbor that a frame was sent to: 0xa0 as route, 0xb0 as label, any
+/// other as broken. What a kernel says by itself is not counted.
+#[xdp]
+pub fn sorting_sink(context: XdpContext) -> u32 {
+    let (start, end) = (context.data(), context.data_end());
+    if start + 14 > end {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: the comparison above.
+    let (kind, octet) = unsafe { (*(start as *const u16), *((start + 5) as *const u8)) };
+    if kind != u16::from_ne_bytes([2, 1]) {
+        return xdp_action::XDP_DROP;
+    }
+    let reason = match octet {
+        0xa0 => Reason::Route,
+        0xb0 => Reason::Label,
+        _ => Reason::Broken,
+    };
+    maps::count(Verdict::deliver(reason), (end - start) as u32);
+    xdp_action::XDP_DROP
+}
+
 /// Counts what arrives and drops it.
 #[xdp]
 pub fn sink(context: XdpContext) -> u32 {

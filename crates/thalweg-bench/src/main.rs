@@ -4,6 +4,8 @@
 //! be reached. What a machine cannot measure is reported as skipped, with the reason.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod flips;
 mod forward;
 mod image;
 mod load;

@@ -77,7 +77,7 @@ impl Template {
     }
 
     /// The same, sent out of a link.
-    fn through(self, link: u32) -> Self {
+    pub fn through(self, link: u32) -> Self {
         Self { link: link.into(), ..self }
     }
 
@@ -278,7 +278,7 @@ fn tables(full: &Full, links: [u32; 2]) -> Measured<Object> {
 
 /// Gives a link's receiving end a kernel thread of its own, on the last processor: a softirq would
 /// run wherever the generator does.
-fn own_thread(link: &str) -> Measured<()> {
+pub fn own_thread(link: &str) -> Measured<()> {
     let script = format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{link}/threaded");
     run("unshare", &["--mount", "sh", "-c", &script])?;
     let thread = newest(&format!("napi/{link}-"))?;
