@@ -66,6 +66,10 @@ impl DataPlane for EbpfPlane {
         self.0.counts().map_err(|error| PlaneError { message: error.to_string() })
     }
 
+    fn set_state(&mut self, state: u32, up: bool) -> bool {
+        self.0.set_state(state, up)
+    }
+
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
         let statuses = self.0.attach(wishes.iter().map(wanted).collect());
         wishes.iter().map(|wish| state(wish, &statuses)).collect()

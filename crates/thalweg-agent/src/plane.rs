@@ -24,6 +24,11 @@ pub trait DataPlane: Plane + Send {
     /// What the kernel says when they cannot be read.
     fn counts(&self) -> Result<Counts, PlaneError>;
 
+    /// Says whether a link (by interface index) or a session can be used, at once and outside of all
+    /// plans: next hops that watch it change over to their backups or back. False when the plane has
+    /// no such state.
+    fn set_state(&mut self, state: u32, up: bool) -> bool;
+
     /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
     /// back what is not wished any more. Returns how each wish stands, in order.
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
@@ -112,6 +117,10 @@ impl DataPlane for MemoryPlane {
 
     fn counts(&self) -> Result<Counts, PlaneError> {
         Ok(Counts::new())
+    }
+
+    fn set_state(&mut self, state: u32, up: bool) -> bool {
+        self.writer.set_state(state, up)
     }
 
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {

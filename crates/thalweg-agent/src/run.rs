@@ -6,13 +6,13 @@ use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
 use crate::{ebpf, log, sysctl};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use thalweg_api::view::Phase;
 use thalweg_api::{Answer, Call};
 use thalweg_config::{Loaded, Watch};
 use thalweg_image::PlaneError;
-use thalweg_model::{HostState, Problem};
+use thalweg_model::{HostState, Problem, Update};
 use thalweg_netlink::{Resolver, Source};
 use thalweg_xdp::FeatureWatch;
 use tokio::io::unix::AsyncFd;
@@ -167,10 +167,23 @@ impl Shell {
                     };
                     self.happened(event).await?;
                 }
-                event = next(&mut self.source) => self.happened(of_host(event?)).await?,
+                event = next(&mut self.source) => {
+                    let event = of_host(event?);
+                    self.react(&event);
+                    self.happened(event).await?;
+                }
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => self.answer(asked),
             }
+        }
+    }
+
+    /// What cannot wait for a plan: links that went down, so that packets take their backups at once,
+    /// whatever the plan has to compute. Links that came up are the plan's.
+    fn react(&mut self, event: &Event) {
+        let (Event::Host(updates), Some(plane)) = (event, &mut self.plane) else { return };
+        for link in gone_down(updates) {
+            plane.set_state(link, false);
         }
     }
 
@@ -303,6 +316,19 @@ fn follow_files(settings: &Settings) -> Result<(Watch, mpsc::UnboundedReceiver<F
         let _ = sender.send(Ok(Box::new(thalweg_config::load(&path))));
     })?;
     Ok((watch, files))
+}
+
+/// Links that are down, or gone, after these updates.
+fn gone_down(updates: &[Update]) -> impl Iterator<Item = u32> {
+    let mut last = BTreeMap::new();
+    for update in updates {
+        match update {
+            Update::Link(link) => last.insert(link.index, link.up),
+            Update::LinkGone(link) => last.insert(*link, false),
+            _ => None,
+        };
+    }
+    last.into_iter().filter(|(_, up)| !up).map(|(link, _)| link)
 }
 
 fn of_host(event: thalweg_netlink::Event) -> Event {

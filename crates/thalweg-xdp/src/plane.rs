@@ -140,6 +140,12 @@ impl XdpPlane {
         self.loaded.counts()
     }
 
+    /// Says whether a link (by interface index) or a session can be used, at once and outside of all
+    /// plans. False when there is no such state.
+    pub fn set_state(&mut self, state: u32, up: bool) -> bool {
+        self.writer.set_state(state, up)
+    }
+
     /// The writer of the tables: what is in force.
     pub fn writer(&self) -> &Writer {
         &self.writer
