@@ -8,6 +8,8 @@ pub enum TableId {
     Control,
     /// `u64` by state number: not zero while the link or session it stands for is up.
     States,
+    /// `u64` by interface index: not zero while tc stands behind XDP on that device.
+    Behind,
     /// [`crate::SettingsRow`], one row.
     Settings,
     /// [`crate::LinkRow`] by interface index.
@@ -51,9 +53,10 @@ pub const OWN_WORDS: u32 = 64;
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Control,
         Self::States,
+        Self::Behind,
         Self::Settings,
         Self::Links,
         Self::Vlans,
@@ -79,6 +82,7 @@ impl TableId {
         match self {
             Self::Control => "control",
             Self::States => "states",
+            Self::Behind => "behind",
             Self::Settings => "settings",
             Self::Links => "links",
             Self::Vlans => "vlans",
@@ -103,7 +107,7 @@ impl TableId {
     /// How a table changes while programs read it.
     pub const fn change(self) -> Change {
         match self {
-            Self::Control | Self::States => Change::Live,
+            Self::Control | Self::States | Self::Behind => Change::Live,
             Self::Fib4Leaves
             | Self::Fib4Long
             | Self::Fib6Nodes
@@ -154,6 +158,7 @@ impl TableId {
             Self::Fib6Nodes => size_of::<crate::Node6>(),
             Self::NextHops => size_of::<crate::NextHopRow>(),
             Self::States
+            | Self::Behind
             | Self::Fib4Root
             | Self::Lfib
             | Self::Groups

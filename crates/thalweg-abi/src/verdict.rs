@@ -158,6 +158,8 @@ reasons! {
     UnknownVlan = 41 "unknown-vlan";
     /// The tables changed several times while the packet was decided, each time it was tried.
     Overtaken = 42 "overtaken";
+    /// XDP leaves the frame to tc: only its socket buffer tells whether it will be segmented.
+    HandedOver = 43 "handed-over";
 }
 
 /// How many numbers a reason may take in a counter index.
@@ -245,6 +247,13 @@ impl Verdict {
     #[inline(always)]
     pub const fn is(self, kind: Kind) -> bool {
         self.bits() >> 8 == kind as u32
+    }
+
+    /// Whether the packet would go on if it were smaller.
+    #[inline(always)]
+    pub const fn is_about_size(self) -> bool {
+        let reason = self.bits() & 0xff;
+        reason == Reason::TooBig as u32 || reason == Reason::NeedsFragmentation as u32
     }
 
     /// The same reason under another kind.

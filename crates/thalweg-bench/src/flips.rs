@@ -24,6 +24,10 @@ use thalweg_xdp::{Mode, Options, WantedHook, Wish, XdpPlane};
 
 /// Labels that are bound.
 const LABELS: std::ops::Range<u32> = 100..104;
+/// Largest packet of the link to the sink.
+const MTU: u32 = 200;
+/// Super-frames that are sent in one go.
+const SEGMENTED: u32 = 1 << 17;
 /// Frames that are sent in one go.
 const BURST: u32 = 1 << 22;
 /// Time between two plans.
@@ -68,6 +72,9 @@ pub enum Traffic {
     Ipv4,
     /// One label, which names the VRF of the IPv4 packet behind it.
     Label,
+    /// Packets that the kernel will cut into segments: larger than the MTU where XDP sees them, so that
+    /// it hands them over to tc, with the epoch that it has read.
+    Segments,
 }
 
 /// A router between a generator and a sink, and a BPF file system.
@@ -102,8 +109,12 @@ impl Lab {
             Ok([index("r0")?, index("r1")?])
         })?;
         let feed = outside.inside(|| {
-            ip("link set g0 up\n")?;
-            run("ethtool", &["-K", "g0", "tx", "off"])?;
+            let [a, b, c, d, e, f] = image::ROUTER[0];
+            ip(&format!(
+                "link set g0 up\naddr add 9.9.9.9/24 dev g0\nroute add 10.1.0.0/16 via 9.9.9.1\n\
+                 neigh add 9.9.9.1 lladdr {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} dev g0 \
+                 nud permanent\n"
+            ))?;
             index("g0")
         })?;
         let mut sink = Object::helpers(&["sorting_sink"], &[], None)?;
@@ -141,6 +152,11 @@ impl Lab {
         while result.is_ok() && tally.frames() < frames {
             result = self.race(&mut plane, traffic).map(|round| tally.add(round));
         }
+        let counts = plane.counts()?;
+        let handed = Verdict::pass(Reason::HandedOver);
+        if traffic == Traffic::Segments && !counts.iter().any(|(verdict, _)| *verdict == handed) {
+            return Err(format!("XDP has handed nothing over: {counts:?}").into());
+        }
         drop(plane);
         self.router.inside(|| Ok(thalweg_xdp::detach(Path::new(&pins))?))?;
         result.map(|()| tally)
@@ -149,6 +165,11 @@ impl Lab {
     /// Traffic and plans at once; what the sink has counted since before.
     fn race(&mut self, plane: &mut XdpPlane, traffic: Traffic) -> Measured<Tally> {
         let (template, program) = match traffic {
+            Traffic::Segments => {
+                return self.race_with(plane, |outside, _, _| {
+                    outside.inside(|| Ok(segments(SEGMENTED)?)).map_err(|error| error.to_string())
+                });
+            }
             Traffic::Ipv4 => {
                 let addresses: Vec<u32> = (0..1 << 12).map(|at| 0x0a01_0000 | at * 13).collect();
                 self.generator.trace4(&addresses)?;
@@ -161,15 +182,24 @@ impl Lab {
             }
         };
         self.generator.template(&template.flows(1 << 12).through(self.feed))?;
+        self.race_with(plane, |outside, generator, feed| {
+            let work = || generator.run_live(program, &[0; 64], feed, BURST);
+            outside.inside(work).map_err(|error| error.to_string())
+        })
+    }
+
+    /// The same with any source of traffic, which runs in a thread of its own.
+    fn race_with(
+        &mut self,
+        plane: &mut XdpPlane,
+        source: impl FnOnce(&Namespace, &mut Object, u32) -> Result<(), String> + Send,
+    ) -> Measured<Tally> {
         let turns = [self.configuration(2, 3), self.configuration(1, 4)];
         let before = self.counted()?;
         let start = Instant::now();
         let Self { outside, generator, feed, .. } = self;
         let plans = std::thread::scope(|scope| -> Measured<u64> {
-            let source = scope.spawn(|| -> Result<(), String> {
-                let work = || generator.run_live(program, &[0; 64], *feed, BURST);
-                outside.inside(work).map_err(|error| error.to_string())
-            });
+            let source = scope.spawn(|| source(outside, generator, *feed));
             let mut plans = 0;
             while !source.is_finished() {
                 let due = start + PACE * plans as u32;
@@ -212,7 +242,7 @@ impl Lab {
                 link: out,
                 watch: out,
                 device: out,
-                mtu: 1500,
+                mtu: MTU,
                 addresses: [2, 1, 0, 0, 0, octet, g, h, i, j, k, l],
                 ..NextHopRow::default()
             };
@@ -254,6 +284,20 @@ impl Drop for Lab {
         let _ = run("umount", &["-l", &self.bpffs.to_string_lossy()]);
         let _ = std::fs::remove_dir(&self.bpffs);
     }
+}
+
+/// Sends UDP that the kernel is to cut into segments of 100 octets on its way out.
+fn segments(frames: u32) -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind("9.9.9.9:0")?;
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::UdpGsoSegment, &100)?;
+    for at in 0..frames {
+        let to = std::net::Ipv4Addr::from(0x0a01_0000 | at * 13 & 0xffff);
+        match socket.send_to(&[0; 400], (to, 53)) {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn row(index: u32, mac: [u8; 6], more: u32) -> LinkRow {
@@ -306,6 +350,7 @@ mod tests {
             (Wish::Native, Traffic::Ipv4, frames() / 2),
             (Wish::Native, Traffic::Label, frames() / 2),
             (Wish::Tc, Traffic::Ipv4, frames()),
+            (Wish::Generic, Traffic::Segments, frames() / 20),
         ];
         for (wish, traffic, frames) in runs {
             let tally = lab.run(wish, traffic, frames).expect("a run");

@@ -8,6 +8,7 @@
 
 mod cells;
 mod frame;
+mod handover;
 mod maps;
 mod stages;
 
@@ -16,7 +17,7 @@ use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
-use thalweg_core::{Arrival, Kind, Outcome, Reason, Verdict, process};
+use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Reason, Verdict, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
 #[xdp]
@@ -30,17 +31,31 @@ pub fn thalweg_xdp(context: XdpContext) -> u32 {
     match outcome.verdict.kind() {
         Kind::Forward | Kind::Answer => redirect(&outcome) as u32,
         Kind::Drop => xdp_action::XDP_DROP,
-        _ => xdp_action::XDP_PASS,
+        _ => {
+            if outcome.verdict == Verdict::pass(Reason::HandedOver) {
+                handover::give(&context, epoch);
+            }
+            xdp_action::XDP_PASS
+        }
     }
 }
 
-/// The same for links where XDP is not wanted or cannot be had: on socket buffers.
+/// The same for links where XDP is not wanted or cannot be had, and for frames that XDP hands over:
+/// on socket buffers.
 #[classifier]
 #[inline(always)]
 pub fn thalweg_tc(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let device = unsafe { (*context.skb.skb).ifindex };
-    let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
+    let given = handover::take(&context);
+    // What XDP has decided is decided.
+    if given.is_none() && maps::is_behind(device) {
+        return TC_ACT_UNSPEC;
+    }
+    let epoch = match given {
+        Some(epoch) if cells::MapCells::at(epoch.get()).holds() => epoch.get(),
+        _ => cells::MapCells::epoch_now(),
+    };
     let octets = context.len();
     // The kernel has taken the outer tag out of the frame: only the hook of the sub-interface may
     // decide what is left.
@@ -50,7 +65,7 @@ pub fn thalweg_tc(context: TcContext) -> i32 {
         Outcome::stop(Verdict::pass(Reason::UnknownVlan))
     } else {
         frame::linearize(&context);
-        process(&mut TcStages(context.skb.skb), arrival)
+        process(&mut TcStages(context.skb.skb), Arrival { device, epoch })
     };
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {

@@ -23,6 +23,7 @@ macro_rules! tables {
 tables! {
     CONTROL = "control": ControlRow;
     STATES = "states": u64;
+    BEHIND = "behind": u64;
     SETTINGS = "settings": SettingsRow;
     LINKS = "links": LinkRow;
     VLANS = "vlans": Row32;
@@ -41,6 +42,12 @@ tables! {
     BUCKETS = "buckets": Row32;
     NEXTHOPS = "nexthops": NextHopRow;
     OWN = "own": u64;
+}
+
+/// Whether tc stands behind XDP on a device.
+#[inline(always)]
+pub fn is_behind(device: u32) -> bool {
+    BEHIND.get(device).is_some_and(|word| *word != 0)
 }
 
 /// Frames and octets by verdict, per processor.

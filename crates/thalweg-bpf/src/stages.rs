@@ -40,7 +40,7 @@ extern "C" fn stage_way_back(packet: *const Packet) -> u32 {
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -84,6 +84,11 @@ macro_rules! stages {
             #[inline(always)]
             fn admit(&mut self, link: u32) -> bool {
                 MapCells::at(MapCells::epoch_now()).admit(link, thalweg_abi::meter::Class::Punt)
+            }
+
+            #[inline(always)]
+            fn can_hand_over(&self, device: u32) -> bool {
+                $ahead && crate::maps::is_behind(device)
             }
 
             #[inline(always)]
@@ -163,6 +168,7 @@ stages!(
     XdpStages,
     xdp_md,
     |context| XdpFrame::new(XdpContext::new(context)),
+    true,
     xdp_parse,
     xdp_forward,
     xdp_unlabel,
@@ -172,6 +178,7 @@ stages!(
     TcStages,
     __sk_buff,
     |context| TcFrame::new(TcContext::new(context)),
+    false,
     tc_parse,
     tc_forward,
     tc_unlabel,

@@ -62,6 +62,9 @@ pub trait Stages {
     fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict;
     /// Whether one more frame may be punted from a link; [`Cells::admit`].
     fn admit(&mut self, link: u32) -> bool;
+    /// Whether a program behind this one sees the socket buffer of frames from a device, and with it
+    /// what will become of a large one.
+    fn can_hand_over(&self, device: u32) -> bool;
     /// Zero that is not known as a constant; [`Cells::blur`].
     fn zero(&self) -> u64;
     /// The epoch in force now; [`Tables::epoch`].
@@ -109,6 +112,10 @@ impl<F: Frame, T: Tables> Stages for Direct<'_, F, T> {
 
     fn admit(&mut self, link: u32) -> bool {
         self.tables.at(self.tables.epoch()).admit(link, Class::Punt)
+    }
+
+    fn can_hand_over(&self, _device: u32) -> bool {
+        false
     }
 
     fn zero(&self) -> u64 {
@@ -160,7 +167,7 @@ fn attempt<S: Stages>(stages: &mut S, arrival: Arrival) -> Option<Outcome> {
     let verdict = match stages.parse(&mut packet) {
         Some(_) if !stages.holds(arrival.epoch) => return None,
         Some(verdict) => verdict,
-        None => match dispatch(stages, &mut packet)? {
+        None => match dispatch(stages, &mut packet, arrival.device)? {
             outcome if outcome.device != 0 => return Some(outcome),
             outcome => outcome.verdict,
         },
@@ -180,10 +187,14 @@ fn limited<S: Stages>(stages: &mut S, verdict: Verdict, link: u32) -> Outcome {
 /// Decides a packet and carries the decision out. None, and the frame is untouched, if the version of
 /// the tables did not hold until the decision was made.
 #[inline(always)]
-fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet) -> Option<Outcome> {
+fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet, device: u32) -> Option<Outcome> {
     let mut decision = Decision::new(packet);
     stages.decide(packet, &mut decision);
     let verdict = decision.verdict;
+    // A frame that is too large may be one that the kernel segments before it leaves.
+    if verdict.is_about_size() && stages.can_hand_over(device) {
+        return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
+    }
     let owed = verdict.is(Kind::Answer);
     let unresolved = owed && packet.depth() == 0 && stages.is_unresolved(packet);
     if !stages.holds(packet.epoch()) {

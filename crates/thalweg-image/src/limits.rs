@@ -49,7 +49,7 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
     match table {
         TableId::Control | TableId::Settings => 1,
         TableId::States => u64::from(limits.links) + u64::from(limits.sessions),
-        TableId::Links => limits.links.into(),
+        TableId::Links | TableId::Behind => limits.links.into(),
         TableId::Vlans => (u64::from(limits.vlan_links) + 1) * u64::from(VLANS_PER_PAGE),
         TableId::Vrfs => vrfs,
         TableId::Fib4Pages => vrfs * 256,

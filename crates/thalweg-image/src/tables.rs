@@ -220,14 +220,14 @@ impl Tables {
         }
     }
 
-    /// Says whether a link or session can be used: at once, whatever plan is under way.
-    pub fn set_state(&mut self, state: u32, up: bool) -> Result<(), Full> {
-        let states = self.memory.words(TableId::States);
-        let Some(cell) = states.get(state as usize) else {
-            return Err(Full::beyond(TableId::States));
+    /// Sets a cell that is in force at once, whatever plan is under way.
+    pub fn set_live(&mut self, table: TableId, index: u32, value: bool) -> Result<(), Full> {
+        debug_assert!(table.change() == Change::Live, "{table:?}");
+        let Some(cell) = self.memory.words(table).get(index as usize) else {
+            return Err(Full::beyond(table));
         };
-        let before = cell.swap(u64::from(up), Ordering::SeqCst) != 0;
-        self.count(TableId::States, before, up);
+        let before = cell.swap(u64::from(value), Ordering::SeqCst) != 0;
+        self.count(table, before, value);
         Ok(())
     }
 

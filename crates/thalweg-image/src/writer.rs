@@ -74,13 +74,19 @@ impl Writer {
     /// middle of whatever plan. Next hops that watch it change over to their backups or back. False
     /// when there is no such state.
     pub fn set_state(&mut self, state: u32, up: bool) -> bool {
-        self.tables.set_state(state, up).is_ok()
+        self.tables.set_live(TableId::States, state, up).is_ok()
+    }
+
+    /// Says whether tc stands behind XDP on a device: in force at once. False when the device has no
+    /// cell.
+    pub fn set_behind(&mut self, device: u32, behind: bool) -> bool {
+        self.tables.set_live(TableId::Behind, device, behind).is_ok()
     }
 
     /// A link's row, and its state at once.
     fn set_link(&mut self, index: u32, row: &LinkRow) -> Result<(), Full> {
         self.tables.set_row(TableId::Links, index, row)?;
-        self.tables.set_state(index, row.flags & link::flag::UP != 0)
+        self.tables.set_live(TableId::States, index, row.flags & link::flag::UP != 0)
     }
 
     fn set_label(&mut self, label: u32, word: IlmWord) -> Result<(), Full> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[&str] = &[
     "crates/thalweg-bpf/src/cells.rs",
     "crates/thalweg-bpf/src/frame.rs",
+    "crates/thalweg-bpf/src/handover.rs",
     "crates/thalweg-bpf/src/main.rs",
     "crates/thalweg-bpf/src/maps.rs",
     "crates/thalweg-bpf/src/stages.rs",

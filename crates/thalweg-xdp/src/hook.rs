@@ -82,6 +82,8 @@ pub struct HookStatus {
     pub name: String,
     /// Where the program stands.
     pub mode: Mode,
+    /// The tc hook where it stands as well, behind XDP, for what needs a socket buffer.
+    pub behind: Option<Mode>,
     /// Why there: each step of the ladder, with the kernel's words and the way out.
     pub reason: String,
 }

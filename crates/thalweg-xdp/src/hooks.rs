@@ -126,9 +126,13 @@ impl Hooks {
             }
             match self.take(round, device, *mode, &before) {
                 Ok(()) => {
-                    self.keep_only(round, index, *mode);
+                    let behind = mode.is_xdp().then(|| self.stand_behind(round, device)).flatten();
+                    self.keep_only(round, index, [Some(*mode), behind]);
                     steps.push(accepted(device, *mode, wish, blocker));
-                    return status(device, *mode, steps);
+                    steps.extend(
+                        behind.map(|behind| format!("{behind} behind it for large frames")),
+                    );
+                    return HookStatus { behind, ..status(device, *mode, steps) };
                 }
                 Err(words) => steps.push(format!("{mode} refused: {words}")),
             }
@@ -169,6 +173,17 @@ impl Hooks {
             Some(from) => self.switch(round, device, *from, mode),
             None => self.attach(round, device, mode),
         }
+    }
+
+    /// Brings the program to a tc hook behind XDP, for frames whose fate only their socket buffer
+    /// tells; none where no tc hook takes it.
+    fn stand_behind(&self, round: &Round, device: &Device) -> Option<Mode> {
+        [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| {
+            match self.program_at(round, device.index, *mode).is_some() {
+                true => self.update(round, device.index, *mode).is_ok(),
+                false => self.attach(round, device, *mode).is_ok(),
+            }
+        })
     }
 
     /// Exchanges one XDP hook for the other, which the kernel does not have on a device at once:
@@ -253,11 +268,13 @@ impl Hooks {
         round.tc.set(device, self.tc.fd.as_fd(), false)
     }
 
-    /// Takes our programs off every hook of a device but one. A qdisc that we made stays until the
+    /// Takes our programs off every hook of a device but these. A qdisc that we made stays until the
     /// link is left: adding and removing one stops the device's queues and loses packets.
-    fn keep_only(&self, round: &Round, device: u32, keep: Mode) {
-        for mode in self.current(round, device).into_iter().filter(|mode| *mode != keep) {
-            self.remove(round, device, mode);
+    fn keep_only(&self, round: &Round, device: u32, keep: [Option<Mode>; 2]) {
+        for mode in self.current(round, device) {
+            if !keep.contains(&Some(mode)) {
+                self.remove(round, device, mode);
+            }
         }
     }
 
@@ -338,10 +355,10 @@ fn accepted(device: &Device, mode: Mode, wish: Wish, blocker: Option<&Device>) -
 
 fn status(device: &Device, mode: Mode, steps: Vec<String>) -> HookStatus {
     let (ifindex, name) = (device.index, device.name.clone());
-    HookStatus { ifindex, name, mode, reason: steps.join("; ") }
+    HookStatus { ifindex, name, mode, behind: None, reason: steps.join("; ") }
 }
 
 fn absent(wanted: &WantedHook, reason: String) -> HookStatus {
     let (ifindex, name) = (wanted.ifindex, wanted.name.clone());
-    HookStatus { ifindex, name, mode: Mode::None, reason }
+    HookStatus { ifindex, name, mode: Mode::None, behind: None, reason }
 }

@@ -117,8 +117,22 @@ impl XdpPlane {
     /// Looks again at the links wanted last: call it when [`crate::FeatureWatch`] hears something
     /// or links change.
     pub fn reconcile(&mut self) -> Vec<HookStatus> {
+        let before: Vec<u32> = self.behind().collect();
+        // While hooks move, each program decides what it sees: the same, at worst counted twice.
+        for device in before {
+            self.writer.set_behind(device, false);
+        }
         self.statuses = self.hooks.reconcile(&self.wanted);
+        for device in self.behind().collect::<Vec<_>>() {
+            self.writer.set_behind(device, true);
+        }
         self.statuses.clone()
+    }
+
+    /// Devices where tc stands behind XDP.
+    fn behind(&self) -> impl Iterator<Item = u32> {
+        let there = self.statuses.iter().filter(|status| status.behind.is_some());
+        there.map(|status| status.ifindex)
     }
 
     /// What came of the last [`Self::attach`] or [`Self::reconcile`].
