@@ -171,7 +171,7 @@ impl Lab {
                 });
             }
             Traffic::Ipv4 => {
-                let addresses: Vec<u32> = (0..1 << 12).map(|at| 0x0a01_0000 | at * 13).collect();
+                let addresses: Vec<u32> = (0..1 << 12).map(|at| 0x0a01_0000 + at * 13).collect();
                 self.generator.trace4(&addresses)?;
                 (Template::ipv4(64), "generate4")
             }
@@ -291,7 +291,7 @@ fn segments(frames: u32) -> std::io::Result<()> {
     let socket = std::net::UdpSocket::bind("9.9.9.9:0")?;
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::UdpGsoSegment, &100)?;
     for at in 0..frames {
-        let to = std::net::Ipv4Addr::from(0x0a01_0000 | at * 13 & 0xffff);
+        let to = std::net::Ipv4Addr::from(0x0a01_0000 + (at * 13) % 0x1_0000);
         match socket.send_to(&[0; 400], (to, 53)) {
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error),
             _ => {}
