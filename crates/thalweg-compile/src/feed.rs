@@ -38,7 +38,8 @@ impl Compiler {
         let Some(rib) = self.ribs.of_table(key.table) else { return };
         let source = if key.table == LOCAL { Source::KernelLocal } else { Source::Kernel };
         let net = NetKey::new(rib, key.prefix);
-        let old = self.rib.find(net).and_then(|node| {
+        let node = self.rib.find(net);
+        let old = node.and_then(|node| {
             let mut offers = self.rib.candidates(node);
             offers.find(|(_, o)| {
                 o.source == source && o.metric == key.metric && o.instance == key.instance
@@ -59,7 +60,7 @@ impl Compiler {
             self.release_body(gone);
         }
         match body {
-            Some(body) if used => self.offer_kernel(net, &key, source, body),
+            Some(body) if used => self.offer_kernel((net, node), &key, source, body),
             Some(body) => {
                 self.unused.insert(key, body);
             }
@@ -67,7 +68,14 @@ impl Compiler {
         }
     }
 
-    fn offer_kernel(&mut self, net: NetKey, key: &RouteKey, source: Source, number: u32) {
+    /// Offers a kernel route for a prefix and its node, if it has one.
+    fn offer_kernel(
+        &mut self,
+        (net, node): (NetKey, Option<u32>),
+        key: &RouteKey,
+        source: Source,
+        number: u32,
+    ) {
         let Some(body) = self.bodies.get(number) else { return };
         let class = kernel::class(&body.route);
         let target = match body.target {
@@ -85,7 +93,8 @@ impl Compiler {
             }
         };
         let (metric, instance) = (key.metric, key.instance);
-        self.rib.add(net, Offer { class, metric, source, instance, data: number, target });
+        let offer = Offer { class, metric, source, instance, data: number, target };
+        self.rib.add_found(net, node, offer);
     }
 
     fn release_body(&mut self, body: Option<u32>) {

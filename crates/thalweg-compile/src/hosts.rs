@@ -22,6 +22,16 @@ impl Compiler {
         self.pending.neighbors.extend(hit.map(|(key, link)| (*link, key.address())));
     }
 
+    /// The same for many prefixes: where there are more of them than neighbors to look at, all are.
+    pub(crate) fn mark_neighbors_of(&mut self, nodes: &[u32]) {
+        if nodes.len() <= self.watched.len() {
+            return nodes.iter().for_each(|node| self.mark_neighbors(*node));
+        }
+        self.pending
+            .neighbors
+            .extend(self.watched.iter().map(|(key, link)| (*link, key.address())));
+    }
+
     /// Gives resolved neighbors on connected prefixes their host routes.
     pub(crate) fn host_routes(&mut self, draft: &mut Draft) {
         for (link, address) in std::mem::take(&mut self.pending.neighbors) {

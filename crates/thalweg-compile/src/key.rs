@@ -1,5 +1,6 @@
 //! Prefixes and addresses of both families as one compact, ordered key.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_model::Prefix;
 
@@ -7,7 +8,7 @@ use thalweg_model::Prefix;
 pub type RibId = u16;
 
 /// A prefix in a RIB: 24 octets for either family, address bits left-aligned.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct NetKey {
     /// The RIB.
     pub rib: RibId,
@@ -17,6 +18,14 @@ pub struct NetKey {
     low: u64,
     /// Length in bits.
     pub len: u8,
+}
+
+impl Hash for NetKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let rest = u64::from(self.rib) << 16 | u64::from(self.v6) << 8 | u64::from(self.len);
+        state.write_u64(self.high);
+        state.write_u64(self.low ^ rest << 32);
+    }
 }
 
 impl NetKey {

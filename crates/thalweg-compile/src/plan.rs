@@ -52,8 +52,8 @@ impl Compiler {
         draft.nodes.append(&mut self.rib.take_dirty());
         for at in 0..draft.nodes.len() {
             self.select(draft.nodes[at], &mut draft);
-            self.mark_neighbors(draft.nodes[at]);
         }
+        self.mark_neighbors_of(&draft.nodes);
         self.host_routes(&mut draft);
         self.label_words(&mut draft);
         self.finish(draft)
@@ -93,18 +93,22 @@ impl Compiler {
             };
             let outcome = resolver.resolve(&key);
             let (state, members) = (outcome.state, outcome.members.clone());
+            let is_new = self.targets.is_new(target);
             let Some(before) = self.targets.settle(target, outcome) else { continue };
             if before.members == members && before.state == state {
                 continue;
             }
             if before.state != state {
-                let all = before.state.min(state) == State::Unresolvable;
-                let nodes: Vec<u32> = self.rib.nodes_of(target, !all).collect();
-                nodes.into_iter().for_each(|node| self.rib.mark(node));
+                // Whoever leads to a new target is new as well, and looked at in this plan anyway.
+                if !is_new {
+                    let all = before.state.min(state) == State::Unresolvable;
+                    let nodes: Vec<u32> = self.rib.nodes_of(target, !all).collect();
+                    nodes.into_iter().for_each(|node| self.rib.mark(node));
+                }
                 self.mark_words(target);
             }
             let is_on_link = |m: &crate::target::Member| matches!(m.way, Way::Link(_));
-            if before.members.iter().chain(&members).any(is_on_link) {
+            if !is_new && before.members.iter().chain(&members).any(is_on_link) {
                 let nodes: Vec<u32> = self.rib.nodes_of(target, false).collect();
                 nodes.into_iter().for_each(|node| self.mark_neighbors(node));
             }

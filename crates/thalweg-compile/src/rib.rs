@@ -101,7 +101,8 @@ struct Users {
 #[derive(Debug, Default)]
 pub struct Rib {
     nodes: Slab<Node>,
-    index: HashTable<u32>,
+    /// Nodes by the hash of their key, which stands beside: growing looks at no node.
+    index: HashTable<(u32, u32)>,
     candidates: Slab<Candidate>,
     users: Vec<Users>,
     lengths: Vec<[Box<[u32]>; 2]>,
@@ -111,7 +112,12 @@ pub struct Rib {
 impl Rib {
     /// The node of a prefix.
     pub fn find(&self, key: NetKey) -> Option<u32> {
-        self.index.find(hash::of(&key), |&i| self.key(i) == Some(key)).copied()
+        self.find_hashed(key, hash_of(key))
+    }
+
+    fn find_hashed(&self, key: NetKey, hash: u32) -> Option<u32> {
+        let same = |&(other, node): &(u32, u32)| other == hash && self.key(node) == Some(key);
+        self.index.find(spread(hash), same).map(|(_, node)| *node)
     }
 
     fn key(&self, node: u32) -> Option<NetKey> {
@@ -134,15 +140,17 @@ impl Rib {
     }
 
     fn ensure(&mut self, key: NetKey) -> u32 {
-        if let Some(node) = self.find(key) {
+        let hash = hash_of(key);
+        if let Some(node) = self.find_hashed(key, hash) {
             return node;
         }
+        self.insert(key, hash)
+    }
+
+    fn insert(&mut self, key: NetKey, hash: u32) -> u32 {
         let node =
             self.nodes.insert(Node { key, first: NIL, force: NIL, dirty: false, touched: false });
-        let nodes = &self.nodes;
-        self.index.insert_unique(hash::of(&key), node, |&i| {
-            nodes.get(i).map_or(0, |node| hash::of(&node.key))
-        });
+        self.index.insert_unique(spread(hash), (hash, node), |(hash, _)| spread(*hash));
         *self.length_mut(key) += 1;
         node
     }
@@ -162,7 +170,8 @@ impl Rib {
         else {
             return;
         };
-        if let Ok(entry) = self.index.find_entry(hash::of(&key), |&i| i == node) {
+        if let Ok(entry) = self.index.find_entry(spread(hash_of(key)), |(_, other)| *other == node)
+        {
             entry.remove();
         }
         self.nodes.remove(node);
@@ -193,6 +202,16 @@ impl Rib {
     /// Adds a candidate and marks its node.
     pub fn add(&mut self, key: NetKey, offer: Offer) -> u32 {
         let node = self.ensure(key);
+        self.add_to(node, offer)
+    }
+
+    /// Adds a candidate of a prefix that was looked up before, and marks its node.
+    pub fn add_found(&mut self, key: NetKey, node: Option<u32>, offer: Offer) -> u32 {
+        let node = node.unwrap_or_else(|| self.insert(key, hash_of(key)));
+        self.add_to(node, offer)
+    }
+
+    fn add_to(&mut self, node: u32, offer: Offer) -> u32 {
         let next = self.nodes.get(node).map_or(NIL, |node| node.first);
         let contested = next != NIL;
         let candidate = Candidate { node, offer, next, before: NIL, after: NIL, contested };
@@ -355,4 +374,14 @@ impl Rib {
     pub fn count(&self, rib: RibId, v6: bool) -> u32 {
         self.lengths.get(usize::from(rib)).map_or(0, |both| both[usize::from(v6)].iter().sum())
     }
+}
+
+/// Hash of a key: half of it is enough for as many nodes as numbers can name.
+fn hash_of(key: NetKey) -> u32 {
+    (hash::of(&key) >> 32) as u32
+}
+
+/// The table takes a place from the low bits and a tag from the high ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }

@@ -219,6 +219,8 @@ pub struct Target {
     pub uses: u32,
     /// What it resolves to.
     pub outcome: Outcome,
+    /// Whether it was ever resolved.
+    settled: bool,
     dirty: bool,
 }
 
@@ -246,6 +248,7 @@ impl Targets {
             holders: 0,
             uses: 0,
             outcome: Outcome::default(),
+            settled: false,
             dirty: false,
         };
         let index = self.slab.insert(target);
@@ -320,6 +323,11 @@ impl Targets {
         dirty
     }
 
+    /// Whether a target was never resolved: then no route could use it so far.
+    pub fn is_new(&self, target: u32) -> bool {
+        self.slab.get(target).is_some_and(|target| !target.settled)
+    }
+
     /// Replaces what a target resolves to; returns what it was.
     pub fn settle(&mut self, target: u32, outcome: Outcome) -> Option<Outcome> {
         let cell = self.slab.get_mut(target)?;
@@ -335,6 +343,7 @@ impl Targets {
             true => self.troubled.remove(&target),
             false => self.troubled.insert(target),
         };
+        cell.settled = true;
         Some(std::mem::replace(&mut cell.outcome, outcome))
     }
 
