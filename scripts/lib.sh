@@ -6,6 +6,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${THALWEG_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/thalweg}
 HOST_RUST_MINIMUM=1.88
 BPF_LINKER_VERSION=0.13.0
+CARGO_FUZZ_VERSION=0.13.2
+# Where a cargo-fuzz of our own is kept, as cargo install lays it out.
+CARGO_FUZZ=$CACHE/cargo-fuzz-$CARGO_FUZZ_VERSION
 
 # rustup must not start downloads on its own while we only look.
 export RUSTUP_AUTO_INSTALL=0

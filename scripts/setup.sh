@@ -30,6 +30,7 @@ TEST='
 iputils-ping    ping
 nftables        nft
 ethtool         ethtool
+g++             g++
 '
 BENCH='
 iputils-ping    ping
@@ -42,11 +43,11 @@ usage() {
     exit "${1:-0}"
 }
 
-NEEDS=$BASE WANT_KERNELS=no WANT_LINT=no
+NEEDS=$BASE WANT_KERNELS=no WANT_LINT=no WANT_FUZZ=no
 for flag in "$@"; do
     case $flag in
         --demo)    NEEDS+=$DEMO ;;
-        --test)    NEEDS+=$TEST WANT_LINT=yes ;;
+        --test)    NEEDS+=$TEST WANT_LINT=yes WANT_FUZZ=yes ;;
         --bench)   NEEDS+=$BENCH ;;
         --kernels) WANT_KERNELS=yes ;;
         -h|--help) usage ;;
@@ -57,6 +58,7 @@ done
 # --- progress ------------------------------------------------------------------------------
 
 STEP=0 STEPS=4
+[[ $WANT_FUZZ == no ]] || STEPS=$((STEPS + 1))
 [[ $WANT_KERNELS == no ]] || STEPS=$((STEPS + 1 + ${#KERNEL_LINES[@]}))
 LOG=''
 begin() { STEP=$((STEP + 1)) STARTED=$SECONDS; printf '[%d/%d] %s … ' "$STEP" "$STEPS" "$1"; }
@@ -182,6 +184,30 @@ build_bpf_linker() {
     fi
 }
 
+# --- cargo-fuzz ----------------------------------------------------------------------------
+
+build_cargo_fuzz() {
+    local work=$CACHE/build-cargo-fuzz.$$ status=0
+    mkdir -p "$work"
+    env "CARGO_TARGET_DIR=$work/target" cargo install cargo-fuzz \
+        --version "$CARGO_FUZZ_VERSION" --locked --root "$work/out" || status=$?
+    [[ $status != 0 ]] || { rm -rf "$CARGO_FUZZ"; mv "$work/out" "$CARGO_FUZZ"; }
+    rm -rf "$work"
+    return "$status"
+}
+
+setup_fuzz() {
+    begin "cargo-fuzz $CARGO_FUZZ_VERSION"
+    if [[ -x $CARGO_FUZZ/bin/cargo-fuzz ]]; then
+        found "kept in $CARGO_FUZZ"
+    elif cargo fuzz --version >/dev/null 2>&1; then
+        found "$(cargo fuzz --version)"
+    else
+        quietly 'cargo-fuzz did not build' 'check the network, then run this again' build_cargo_fuzz
+        ended
+    fi
+}
+
 # --- kernels to test on --------------------------------------------------------------------
 
 # fetched WHAT COMMAND…: one try with apt's lists as they are, one with fresh ones.
@@ -271,4 +297,5 @@ else
     ended
 fi
 
+[[ $WANT_FUZZ == no ]] || setup_fuzz
 [[ $WANT_KERNELS == no ]] || setup_kernels

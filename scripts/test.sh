@@ -136,5 +136,8 @@ stage tests tests
 count_tests
 stage kernels scripts/test-kernels.sh
 count_kernels
+# A short search from the inputs that are kept; `make fuzz` searches longer.
+export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-12}
+must fuzzing scripts/fuzz.sh
 must dependencies dependencies
 finish
