@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 use thalweg_api::view::Phase;
-use thalweg_compile::Compiler;
+use thalweg_compile::{Compiler, Export};
 use thalweg_config::Loaded;
 use thalweg_image::{Applied, Plan, PlaneError};
 use thalweg_model::intent::Limits;
@@ -69,6 +69,13 @@ pub enum Effect {
     Apply(Plan),
     /// Make the hooks so and report [`Event::Hooked`].
     Hook(Vec<HookWish>),
+    /// Make the kernel's tables follow; all that is ours and not named goes when this is the `first`.
+    Export {
+        /// Routes.
+        routes: Vec<Export>,
+        /// Whether this is all of them.
+        first: bool,
+    },
     /// Have the kernel resolve a neighbor and keep it resolved.
     Resolve(u32, IpAddr),
     /// Give up a neighbor.
@@ -109,6 +116,8 @@ pub struct Brain {
     pub(crate) overruns: u64,
     pub(crate) last_plan: Option<(usize, Duration)>,
     told: BTreeSet<Problem>,
+    /// Whether the kernel was told of routes.
+    exporting: bool,
     /// Whether the plan under way follows the host, which changes all the time.
     routine: bool,
 }
@@ -131,6 +140,7 @@ impl Brain {
             overruns: 0,
             last_plan: None,
             told: BTreeSet::new(),
+            exporting: false,
             routine: false,
         }
     }
@@ -248,8 +258,13 @@ impl Brain {
         let mut effects = Vec::new();
         let plan = compiler.plan();
         let changed = !plan.changes.is_empty();
+        let routes = compiler.exports(&plan);
         if changed {
             effects.push(Effect::Apply(plan));
+        }
+        let first = !std::mem::replace(&mut self.exporting, true);
+        if first || !routes.is_empty() {
+            effects.push(Effect::Export { routes, first });
         }
         let wishes = wishes(compiler);
         if wishes != self.wishes {

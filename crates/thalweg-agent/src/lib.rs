@@ -17,6 +17,7 @@ pub mod brain;
 pub mod capture;
 mod describe;
 pub mod ebpf;
+mod export;
 pub mod judge;
 mod log;
 pub mod offline;
@@ -43,5 +44,13 @@ use std::path::Path;
 ///
 /// [`PinsError`]: while an agent of the instance runs, without rights.
 pub fn detach(bpffs: &Path, instance: &str) -> Result<Detached, PinsError> {
-    thalweg_xdp::detach(&bpffs.join("thalweg").join(instance))
+    let dir = bpffs.join("thalweg").join(instance);
+    let routes = thalweg_xdp::inside(&dir, thalweg_netlink::withdraw);
+    let mut detached = thalweg_xdp::detach(&dir)?;
+    match routes {
+        Some(Ok(0)) | None => {}
+        Some(Ok(count)) => detached.removed.push(format!("{count} kernel routes of protocol 116")),
+        Some(Err(error)) => detached.left.push(error.to_string()),
+    }
+    Ok(detached)
 }

@@ -2,6 +2,7 @@
 
 use crate::answer::{self, Context};
 use crate::brain::{Brain, Effect, Event, Level};
+use crate::export::Exports;
 use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
@@ -102,6 +103,7 @@ struct Shell {
     host: Option<HostSource>,
     source: Option<Source>,
     resolver: Option<Resolver>,
+    exports: Option<Exports>,
     features: Option<AsyncFd<FeatureWatch>>,
     instance: String,
     started: Instant,
@@ -125,6 +127,7 @@ impl Shell {
             host: Some(parts.host),
             source: None,
             resolver: None,
+            exports: None,
             features: None,
             instance: settings.instance.clone(),
             started: Instant::now(),
@@ -222,6 +225,7 @@ impl Shell {
                     let options = thalweg_netlink::Options::default();
                     self.source = Some(thalweg_netlink::start(options).await?);
                     self.resolver = Some(Resolver::open()?);
+                    self.exports = Some(Exports::start()?);
                     None
                 }
                 Some(HostSource::Fixed(host)) => {
@@ -242,6 +246,12 @@ impl Shell {
             }
             Effect::Hook(wishes) => {
                 self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)))
+            }
+            Effect::Export { routes, first } => {
+                if let Some(exports) = &self.exports {
+                    exports.send(routes, first);
+                }
+                None
             }
             Effect::Resolve(link, address) => {
                 let resolver = self.resolver.as_mut();

@@ -34,10 +34,12 @@ struct Lab {
     agent: Option<Child>,
 }
 
-fn ip(line: &str) -> Result<(), String> {
+fn ip(line: &str) -> Result<String, String> {
     let output = Command::new("ip").args(line.split_whitespace()).output();
     match output {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
         Ok(output) => Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr).trim())),
         Err(error) => Err(format!("`ip` does not run: {error}")),
     }
@@ -205,6 +207,31 @@ impl Lab {
     fn pings_once(&self, to: &str) -> bool {
         ip(&format!("netns exec {}a ping -c 1 -W 1 {to}", self.name)).is_ok()
     }
+}
+
+/// Row 13 of the checklist on real sockets: the kernel fragments what we hand it, by a route that files
+/// alone have.
+#[test]
+fn packets_too_large_for_a_route_of_files_are_fragmented() {
+    let Some(mut lab) = Lab::new("m") else { return };
+    for line in ["r link set eth1 mtu 1000", "b link set dev up mtu 1000"] {
+        ip(&format!("-n {}{line}", lab.name)).unwrap();
+    }
+    if !lab.start() {
+        return;
+    }
+    let ours = || ip(&format!("-n {}r route show proto 116", lab.name)).unwrap();
+    lab.until(|| ours().contains("10.0.2.0/24 via 10.0.1.254 dev eth1"));
+    assert!(lab.pings("10.0.2.7"), "{}", lab.log());
+    let large = format!("netns exec {}a ping -c 3 -i 0.05 -W 1 -s 1400 -M", lab.name);
+    assert!(ip(&format!("{large} dont 10.0.2.7")).is_ok(), "{}", lab.text(&["get", "drops"]));
+    assert!(ip(&format!("{large} do 10.0.2.7")).is_err(), "must not be fragmented");
+    let drops = lab.text(&["get", "drops", "--all"]);
+    assert!(drops.contains("needs-fragmentation") && drops.contains("too-big"), "{drops}");
+    let routes = lab.text(&["get", "routes", "10.0.2.0/24"]);
+    assert_eq!(routes.matches("10.0.2.0/24").count(), 1, "not learned back: {routes}");
+    fs::write(lab.config(), CONFIG.replace("10.0.2.0/24", "10.0.9.0/24")).unwrap();
+    lab.until(|| ours().contains("10.0.9.0/24") && !ours().contains("10.0.2.0/24"));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub struct Compiler {
     /// Host routes of neighbors, and the addresses whose covering route decides about them.
     pub(crate) hosts: BTreeMap<(u32, IpAddr), u32>,
     pub(crate) watched: BTreeSet<(AddrKey, u32)>,
+    /// Prefixes that the kernel was told of.
+    pub(crate) exported: BTreeSet<NetKey>,
     pub(crate) watching: BTreeMap<(u32, IpAddr), AddrKey>,
     pub(crate) own: OwnBits,
     pub(crate) published: Published,
@@ -114,6 +116,7 @@ impl Compiler {
             derived: BTreeMap::new(),
             hosts: BTreeMap::new(),
             watched: BTreeSet::new(),
+            exported: BTreeSet::new(),
             watching: BTreeMap::new(),
             own: OwnBits::default(),
             published: Published::default(),

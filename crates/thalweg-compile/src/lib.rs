@@ -18,6 +18,7 @@ mod bind;
 mod buckets;
 mod compiler;
 mod diff;
+mod export;
 mod feed;
 mod groups;
 mod hash;
@@ -44,6 +45,7 @@ mod vrfs;
 
 pub use compiler::Compiler;
 pub use diff::{Difference, diff};
+pub use export::Export;
 pub use view::{
     GroupView, LabelView, LinkView, MemberView, NeighborView, NextHopView, RouteOrigin, RouteState,
     RouteView, VrfView,

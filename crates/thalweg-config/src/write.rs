@@ -113,6 +113,7 @@ fn router(router: &Router, out: &mut Yaml) {
     out.differing(1, "puntRate", router.punt_rate, default.punt_rate);
     out.differing(1, "burst", router.burst, default.burst);
     out.differing(1, "unlistedLinks", router.unlisted_links, default.unlisted_links);
+    out.differing(1, "kernelRoutes", router.kernel_routes, default.kernel_routes);
 }
 
 fn write_vrf(name: &str, vrf: &Vrf, out: &mut Yaml) {

@@ -54,6 +54,8 @@ pub struct Router {
     pub icmp: IcmpSource,
     /// Whether links that no [`Link`] object names are routed, too.
     pub unlisted_links: bool,
+    /// Whether routes that files alone know are written into the kernel's tables, for exceptions.
+    pub kernel_routes: bool,
 }
 
 impl Default for Router {
@@ -66,6 +68,7 @@ impl Default for Router {
             burst: 100,
             icmp: IcmpSource::Thalweg,
             unlisted_links: false,
+            kernel_routes: true,
         }
     }
 }

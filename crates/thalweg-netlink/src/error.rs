@@ -38,6 +38,24 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// Routes of ours could not be listed.
+    #[error("the kernel does not show its routes: {error}; run as root or with CAP_NET_ADMIN")]
+    Routes {
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// A route could not be written into the kernel's table, or taken out.
+    #[error("kernel route {prefix} in table {table}: {error}; {remedy}")]
+    Route {
+        /// The prefix.
+        prefix: thalweg_model::Prefix,
+        /// The table.
+        table: u32,
+        /// The kernel's answer.
+        error: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The network namespace could not be entered.
     #[error("network namespace `{name}` ({path}): {error}; {remedy}")]
     Namespace {

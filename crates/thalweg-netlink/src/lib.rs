@@ -9,11 +9,13 @@
 //! - `message`: octets of one netlink message to values, without I/O;
 //! - `mirror`: values to updates: what the kernel is known to have, and what of it was told;
 //! - [`source`]: sockets, dumps, the order of events;
-//! - [`resolver`]: the only writes: asking the kernel to keep a neighbor resolved;
+//! - [`resolver`]: asks the kernel to keep a neighbor resolved;
+//! - [`exporter`]: writes routes of ours into the kernel's tables;
 //! - [`mod@file`]: host state as a YAML file.
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod exporter;
 pub mod file;
 mod message;
 mod mirror;
@@ -23,6 +25,7 @@ mod socket;
 pub mod source;
 
 pub use error::Error;
+pub use exporter::{ExportHop, ExportKey, Exporter, withdraw};
 pub use netns::enter_netns;
 pub use resolver::Resolver;
 pub use source::{Event, Options, Source, snapshot, start};

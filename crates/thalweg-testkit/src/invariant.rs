@@ -2,6 +2,7 @@
 
 use crate::engine::Fate;
 use thalweg_abi::Kind;
+use thalweg_core::packet::DEPTH;
 
 /// Checks a frame and its fate against rules that hold for every packet.
 ///
@@ -49,12 +50,24 @@ fn unlabeled(before: &[u8], after: &[u8]) -> Result<(), String> {
 struct Parts<'a> {
     /// TTLs of the label stack, outermost first.
     labels: Vec<u8>,
+    /// Whether the stack goes on below.
+    open: bool,
     /// The IP packet (or what else follows) with padding.
     inner: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
+    /// What a router reads of a frame: what lies deeper in a label stack is none of its business.
     fn of(frame: &'a [u8]) -> Option<Self> {
+        Self::to_depth(frame, DEPTH)
+    }
+
+    /// All of a frame that a router has made.
+    fn whole(frame: &'a [u8]) -> Option<Self> {
+        Self::to_depth(frame, usize::MAX)
+    }
+
+    fn to_depth(frame: &'a [u8], depth: usize) -> Option<Self> {
         let mut at = 12;
         let mut ethertype = word(frame, at)?;
         at += 2;
@@ -62,18 +75,14 @@ impl<'a> Parts<'a> {
             ethertype = word(frame, at + 2)?;
             at += 4;
         }
-        let mut labels = Vec::new();
-        if ethertype == 0x8847 {
-            loop {
-                let entry = frame.get(at..at + 4)?;
-                labels.push(entry[3]);
-                at += 4;
-                if entry[2] & 1 != 0 {
-                    break;
-                }
-            }
+        let (mut labels, mut open) = (Vec::new(), ethertype == 0x8847);
+        while open && labels.len() < depth {
+            let entry = frame.get(at..at + 4)?;
+            labels.push(entry[3]);
+            at += 4;
+            open = entry[2] & 1 == 0;
         }
-        Some(Self { labels, inner: frame.get(at..)? })
+        Some(Self { labels, open, inner: frame.get(at..)? })
     }
 
     fn family(&self) -> Option<u8> {
@@ -82,11 +91,11 @@ impl<'a> Parts<'a> {
 
     /// The IP packet without padding.
     fn packet(&self) -> Option<&'a [u8]> {
-        let len = match self.family()? {
-            4 => usize::from(word(self.inner, 2)?),
-            _ => usize::from(word(self.inner, 4)?) + 40,
+        let (len, least) = match self.family()? {
+            4 => (usize::from(word(self.inner, 2)?), 20),
+            _ => (usize::from(word(self.inner, 4)?) + 40, 40),
         };
-        self.inner.get(..len)
+        self.inner.get(..len).filter(|packet| packet.len() >= least)
     }
 
     fn ttl(&self) -> Option<u8> {
@@ -140,10 +149,16 @@ fn header_is_right(packet: &[u8]) -> bool {
 }
 
 fn forwarded(before: &[u8], after: &[u8]) -> Result<(), String> {
-    let new = Parts::of(after).ok_or("the forwarded frame ends within its headers")?;
     let Some(old) = Parts::of(before) else {
         return Err("a frame that ends within its headers was forwarded".into());
     };
+    if old.open {
+        return match after.ends_with(old.inner) {
+            true => Ok(()),
+            false => Err("what lies below a deep label stack was changed".into()),
+        };
+    }
+    let new = Parts::whole(after).ok_or("the forwarded frame ends within its headers")?;
     let (Some(from), Some(to)) = (old.packet(), new.packet()) else {
         // Behind labels there may be anything.
         return match !old.labels.is_empty() && before.ends_with(new.inner) {
@@ -175,7 +190,7 @@ fn differ(what: &str, from: &[u8], to: &[u8]) -> String {
 }
 
 fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {
-    let new = Parts::of(after).ok_or("the answer ends within its headers")?;
+    let new = Parts::whole(after).ok_or("the answer ends within its headers")?;
     let packet = new.packet().ok_or("the answer is no whole IP packet")?;
     let padding = &new.inner[packet.len()..];
     if padding.iter().any(|octet| *octet != 0) {

@@ -44,6 +44,13 @@ pub fn detach(dir: &Path) -> Result<Detached, PinsError> {
     Ok(done)
 }
 
+/// Does `work` in the network namespace of the instance with this directory of pins; none if there is
+/// no such instance, it is running, or its namespace is gone.
+pub fn inside<T: Send>(dir: &Path, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let number = Pins::open(dir).ok()??.namespace()?;
+    namespace::run(number, work).ok()?
+}
+
 /// Takes programs off all hooks; the calling thread is in the right network namespace.
 fn hooks(pins: &Pins, marks: &[(u32, Mark)]) -> Vec<String> {
     let Ok(tc) = Tc::new(&pins.filter_name()) else { return forget(pins, marks) };

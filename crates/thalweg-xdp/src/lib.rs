@@ -22,7 +22,7 @@ mod tc;
 mod words;
 
 pub use counters::Counts;
-pub use detach::{Detached, detach};
+pub use detach::{Detached, detach, inside};
 pub use device::{FeatureWatch, Features};
 pub use facts::Facts;
 pub use grace::Membarrier;

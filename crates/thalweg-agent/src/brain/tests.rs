@@ -73,6 +73,11 @@ fn words(effects: &[Effect]) -> Vec<String> {
             let names: Vec<_> = wishes.iter().map(|wish| wish.name.as_str()).collect();
             format!("hook {}", names.join(","))
         }
+        Effect::Export { routes, first } => {
+            let word = |route: &Export| format!(" {} via {:?}", route.prefix, route.hops);
+            let words: String = routes.iter().map(word).collect();
+            format!("export{}{words}", if *first { " all" } else { "" })
+        }
         Effect::Resolve(link, address) => format!("resolve {link} {address}"),
         Effect::Forget(link, address) => format!("forget {link} {address}"),
         Effect::Log(level, line) => format!("{level:?} {line}"),
@@ -102,7 +107,8 @@ fn nothing_is_touched_before_everything_is_known() {
     assert_eq!(brain.phase, Phase::AwaitsHost);
     assert!(brain.handle(updates(host(HOST))).is_empty());
     let effects = words(&brain.handle(Event::HostComplete));
-    assert_eq!(effects, ["apply 1", "hook eth0,eth1", "resolve 3 10.0.1.254"]);
+    let export = "export all 10.0.2.0/24 via [(3, Some(10.0.1.254), 1)]";
+    assert_eq!(effects, ["apply 1", export, "hook eth0,eth1", "resolve 3 10.0.1.254"]);
     assert_eq!(brain.phase, Phase::InForce);
 }
 
@@ -135,7 +141,12 @@ fn a_change_of_the_files_is_one_plan_and_neighbors_follow() {
     let effects = words(&brain.handle(files(&config("10.0.0.9"))));
     assert_eq!(
         effects,
-        ["apply 2", "forget 3 10.0.1.254", "resolve 2 10.0.0.9"],
+        [
+            "apply 2",
+            "export 10.0.2.0/24 via [(2, Some(10.0.0.9), 1)]",
+            "forget 3 10.0.1.254",
+            "resolve 2 10.0.0.9"
+        ],
         "one transaction for one change"
     );
 }

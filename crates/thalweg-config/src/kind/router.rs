@@ -7,7 +7,7 @@ use thalweg_model::intent::{IcmpSource, Limits, Router};
 
 /// Fields of its `spec`.
 pub(crate) const FIELDS: &[&str] =
-    &["limits", "hashSeed", "icmp", "puntRate", "burst", "unlistedLinks"];
+    &["limits", "hashSeed", "icmp", "puntRate", "burst", "unlistedLinks", "kernelRoutes"];
 
 /// `icmp.source`.
 pub(crate) const SOURCES: &[(&str, IcmpSource)] =
@@ -54,6 +54,9 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     set_rate(spec, "burst", &mut router.burst, report);
     if let Some(unlisted) = spec.get("unlistedLinks", report) {
         router.unlisted_links = unlisted.flag(report).unwrap_or_default();
+    }
+    if let Some(kernel) = spec.get("kernelRoutes", report) {
+        router.kernel_routes = kernel.flag(report).unwrap_or(true);
     }
     draft.router(router, id, report);
 }

@@ -5,6 +5,7 @@
 //! read before is found again.
 
 use super::{Attribute, Attributes, Message, ip, names, raw};
+use crate::exporter::{ExportHop, ExportKey, METRIC, PROTOCOL};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_model::Prefix;
 use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
@@ -28,6 +29,10 @@ const RTNH_F_ONLINK: u32 = 4;
 const RTNH_F_LINKDOWN: u32 = 16;
 const RTM_F_CLONED: u32 = 0x200;
 const RTPROT_RA: u8 = 9;
+const RTN_UNICAST: u8 = 1;
+const RT_SCOPE_LINK: u8 = 253;
+/// Octets of `rtm_protocol` and what follows it in the header.
+const PROTOCOL_AT: usize = 5;
 const ENCAP_MPLS: u16 = 1;
 const MPLS_DST: u16 = 1;
 const MPLS_TTL: u16 = 2;
@@ -97,7 +102,8 @@ pub fn parse<'a>(message: &Message<'a>) -> Option<Parsed<'a>> {
     let [family, len, source_len, tos, table, ..] = *header;
     let v4 = family == raw::AF_INET;
     let width = if v4 { 32 } else { 128 };
-    let wanted = v4 || family == raw::AF_INET6;
+    // What was written from here is not learned back.
+    let wanted = (v4 || family == raw::AF_INET6) && header[PROTOCOL_AT] != PROTOCOL;
     if !wanted || len > width || source_len != 0 || flags(header) & RTM_F_CLONED != 0 {
         return None;
     }
@@ -112,6 +118,96 @@ pub fn parse<'a>(message: &Message<'a>) -> Option<Parsed<'a>> {
         }
     }
     Some(Parsed { destination: to, header, attributes })
+}
+
+/// The key of a route that was written from here; none for anybody else's.
+pub fn ours(message: &Message<'_>) -> Option<ExportKey> {
+    if message.kind != raw::NEWROUTE {
+        return None;
+    }
+    let (header, attributes) = message.split::<12>()?;
+    let [family, len, _, _, table, protocol, ..] = *header;
+    if protocol != PROTOCOL {
+        return None;
+    }
+    let mut table = u32::from(table);
+    let mut address: IpAddr = match family {
+        raw::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        raw::AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
+    for attribute in attributes {
+        match attribute.kind {
+            RTA_DST => address = attribute.ip()?,
+            RTA_TABLE => table = attribute.u32()?,
+            _ => {}
+        }
+    }
+    Some(ExportKey { table, prefix: Prefix::containing(address, len) })
+}
+
+/// `struct rtmsg` of a route that is written from here.
+pub fn header(key: ExportKey, hops: &[ExportHop]) -> [u8; 12] {
+    let v4 = key.prefix.address().is_ipv4();
+    let family = if v4 { raw::AF_INET } else { raw::AF_INET6 };
+    let direct = !hops.is_empty() && hops.iter().all(|hop| hop.via.is_none());
+    let scope = if v4 && direct { RT_SCOPE_LINK } else { 0 };
+    // The gateway was found to be on its link already.
+    let flags = if hops.len() == 1 && !direct { RTNH_F_ONLINK as u8 } else { 0 };
+    [family, key.prefix.len(), 0, 0, 0, PROTOCOL, scope, RTN_UNICAST, flags, 0, 0, 0]
+}
+
+/// Attributes of a route that is written from here, next hops after what it is known by.
+pub fn attributes(key: ExportKey, hops: &[ExportHop]) -> Vec<(u16, Vec<u8>)> {
+    let mut all = vec![
+        (RTA_DST, octets(key.prefix.address())),
+        (RTA_TABLE, key.table.to_ne_bytes().to_vec()),
+        (RTA_PRIORITY, METRIC.to_ne_bytes().to_vec()),
+    ];
+    match hops {
+        [] => {}
+        [only] => {
+            all.push((RTA_OIF, only.link.to_ne_bytes().to_vec()));
+            all.extend(only.via.map(|via| gateway(key.prefix, via)));
+        }
+        many => all.push((RTA_MULTIPATH, many.iter().flat_map(|hop| member(key, hop)).collect())),
+    }
+    all
+}
+
+/// A gateway of the prefix's family, or (RFC 8950) of the other one.
+fn gateway(prefix: Prefix, via: IpAddr) -> (u16, Vec<u8>) {
+    if prefix.address().is_ipv4() == via.is_ipv4() {
+        return (RTA_GATEWAY, octets(via));
+    }
+    let family = u16::from(if via.is_ipv4() { raw::AF_INET } else { raw::AF_INET6 });
+    let mut value = family.to_ne_bytes().to_vec();
+    value.extend(octets(via));
+    (RTA_VIA, value)
+}
+
+/// `struct rtnexthop` with its gateway.
+fn member(key: ExportKey, hop: &ExportHop) -> Vec<u8> {
+    let nested = hop.via.map(|via| gateway(key.prefix, via));
+    let flags = if nested.is_some() { RTNH_F_ONLINK as u8 } else { 0 };
+    let mut octets = vec![0, 0, flags, hop.weight.saturating_sub(1).min(255) as u8];
+    octets.extend(hop.link.to_ne_bytes());
+    if let Some((kind, value)) = nested {
+        octets.extend((value.len() as u16 + 4).to_ne_bytes());
+        octets.extend(kind.to_ne_bytes());
+        octets.extend(&value);
+        octets.resize(octets.len().next_multiple_of(4), 0);
+    }
+    let len = (octets.len() as u16).to_ne_bytes();
+    octets[..2].copy_from_slice(&len);
+    octets
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
 }
 
 impl Parsed<'_> {
