@@ -169,7 +169,7 @@ lab_files() {
 agent_start() {
     local router=$1
     setsid "$THALWEG" run -f "$FILES$router" --instance "$NAMED$router" --netns "$(ns "$router")" \
-        --socket "$SOCKETS/$NAMED$router.sock" --bpffs "$DIR/bpf" </dev/null >>"$DIR/$router.log" 2>&1 9>&- &
+        --socket "$SOCKETS/$NAMED$router.sock" --bpffs "$DIR/bpf" --state "$DIR/$router.state" </dev/null >>"$DIR/$router.log" 2>&1 9>&- &
     AGENT["$router"]=$!
     disown "$!"
     printf '%s\n' "$!" >"$DIR/$router.pid"

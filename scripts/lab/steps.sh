@@ -419,7 +419,7 @@ ${BOLD}The lab stands.${PLAIN} Things to try:
   $program --instance $(ns r1) status -w
   ip -n $(ns r1) route add 10.77.0.0/16 via 10.0.12.2   learned at once: ... get routes 10.77.0.0/16
   kill -9 \$(cat $DIR/r2.pid)             packets flow on; start it again with:
-  $program run -f $DIR/r2 --instance $(ns r2) --netns $(ns r2) --bpffs $DIR/bpf
+  $program run -f $DIR/r2 --instance $(ns r2) --netns $(ns r2) --bpffs $DIR/bpf --state $DIR/r2.state
 
 Logs: $DIR/r1.log, r2.log, r3.log. ${BOLD}scripts/demo.sh --down${PLAIN} takes everything away.
 TEXT

@@ -4,7 +4,8 @@ use crate::brain::Brain;
 use crate::plane::DataPlane;
 use crate::{describe, judge, routes, views};
 use thalweg_api::view::{
-    ConfigView, CountsView, DiffView, DifferenceView, Phase, PlanView, StatusView, TableView,
+    ConfigView, CountsView, DeltaView, DiffView, DifferenceView, PendingView, Phase, PlanView,
+    StatusView, TableView,
 };
 use thalweg_api::{Answer, Call, Fault};
 use thalweg_compile::Compiler;
@@ -20,6 +21,8 @@ pub struct Context<'a> {
     pub uptime: u64,
     /// What is wrong with the host's own settings.
     pub host_problems: Vec<thalweg_model::Problem>,
+    /// The configuration that waits to be confirmed.
+    pub pending: Option<PendingView>,
 }
 
 /// Answers a call.
@@ -59,7 +62,12 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
             let (frame, device) = frame_of(compiler, packet)?;
             Answer::Explain(Box::new(judge::explain(compiler, plane.memory(), &frame, device)))
         }
-        Call::Diff { files } => Answer::Diff(diff(compiler, files)?),
+        Call::Diff { files } => Answer::Diff(diff(compiler, files)),
+        Call::Apply { .. }
+        | Call::Confirm
+        | Call::Rollback { .. }
+        | Call::History { .. }
+        | Call::Events(_) => return Err(Fault::not_ready("this call is answered elsewhere")),
     })
 }
 
@@ -104,6 +112,7 @@ fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
             micros: took.as_micros() as u64,
         }),
         config: view(brain.config_problems.clone()),
+        pending: context.pending.clone(),
         counts: compiler.filter(|_| brain.phase == Phase::InForce).map(counts).unwrap_or_default(),
         hooks: brain.hooks.iter().map(views::hook).collect(),
         overruns: brain.overruns,
@@ -146,26 +155,56 @@ pub fn frame_of(compiler: &Compiler, packet: &str) -> Result<(Vec<u8>, u32), Fau
     Ok((line.bytes(link.mac), link.index))
 }
 
-fn diff(compiler: &Compiler, files: &[(String, String)]) -> Result<DiffView, Fault> {
+fn diff(compiler: &Compiler, files: &[(String, String)]) -> DiffView {
     let loaded = thalweg_config::parse(files);
     if !loaded.is_ok() {
-        return Ok(DiffView { changes: Vec::new(), problems: loaded.problems });
+        return DiffView { problems: loaded.problems, ..DiffView::default() };
     }
     let other = compiler.what_if(loaded.intent);
-    Ok(difference(compiler, &other, loaded.problems))
+    difference(compiler, &other, loaded.problems)
 }
 
 /// What would change from one compiled state to another, and what would be wrong then.
 pub fn difference(old: &Compiler, new: &Compiler, before: Vec<thalweg_model::Problem>) -> DiffView {
-    let change = |difference: thalweg_compile::Difference| DifferenceView {
-        what: difference.what,
-        before: difference.before,
-        after: difference.after,
-    };
+    let mut tables: Vec<DeltaView> = Vec::new();
+    let mut changes = Vec::new();
+    for difference in thalweg_compile::diff(old, new) {
+        if tables.last().is_none_or(|delta| delta.table != difference.table) {
+            tables.push(DeltaView { table: difference.table.into(), ..DeltaView::default() });
+        }
+        if let Some(delta) = tables.last_mut() {
+            match (&difference.before, &difference.after) {
+                (None, _) => delta.added += 1,
+                (_, None) => delta.removed += 1,
+                _ => delta.changed += 1,
+            }
+        }
+        changes.push(DifferenceView {
+            table: difference.table.into(),
+            what: difference.what,
+            before: difference.before,
+            after: difference.after,
+        });
+    }
     let mut problems = before;
     problems.extend(new.problems());
-    DiffView {
-        changes: thalweg_compile::diff(old, new).into_iter().map(change).collect(),
-        problems,
+    let objects = crate::summary::of_intents(old.intent(), new.intent());
+    DiffView { objects, tables, changes, problems }
+}
+
+/// The comparison of files with what is in force, made ready to be worked on elsewhere: a full
+/// table takes long.
+pub fn comparison(
+    compiler: &Compiler,
+    files: Vec<(String, String)>,
+) -> impl FnOnce() -> DiffView + Send + use<> {
+    let (limits, host) = (compiler.limits().clone(), compiler.host());
+    let intent = compiler.intent().clone();
+    move || {
+        let mut copy = Compiler::new(limits);
+        copy.load_host(host);
+        copy.set_intent(intent);
+        copy.plan();
+        diff(&copy, &files)
     }
 }

@@ -101,6 +101,8 @@ pub enum Level {
 pub struct Brain {
     path: String,
     seed: u64,
+    /// The last generation of the agent before.
+    pub(crate) base: u64,
     pub(crate) compiler: Option<Compiler>,
     pub(crate) phase: Phase,
     /// Findings about the files as they are now.
@@ -128,6 +130,7 @@ impl Brain {
         Self {
             path,
             seed,
+            base: 0,
             compiler: None,
             phase: Phase::AwaitsConfig,
             config_problems: Vec::new(),
@@ -143,6 +146,11 @@ impl Brain {
             exporting: false,
             routine: false,
         }
+    }
+
+    /// Whether the kernel is asked to keep this neighbor resolved.
+    pub(crate) fn asks_for(&self, key: (u32, IpAddr)) -> bool {
+        self.asked.contains_key(&key)
     }
 
     /// Where the configuration comes from.
@@ -207,6 +215,7 @@ impl Brain {
         let limits = loaded.intent.router.limits.clone();
         let mut compiler = Compiler::new(limits.clone());
         compiler.set_seed(self.seed);
+        compiler.set_generation(self.base);
         compiler.set_intent(loaded.intent);
         self.compiler = Some(compiler);
         self.phase = Phase::AwaitsHost;

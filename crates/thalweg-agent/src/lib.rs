@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`brain::Brain`] takes events in and gives effects out, without I/O; [`run()`] is the loop around
-//! it. [`offline`] and [`replay`] do the same work on files alone, for the command line.
+//! it; the keeper beside it remembers generations, events and configurations on trial. [`offline`] and [`replay`] do the same work on files alone, for the command line.
 #![forbid(unsafe_code)]
 
 pub mod answer;
@@ -18,17 +18,28 @@ pub mod capture;
 mod describe;
 pub mod ebpf;
 mod export;
+pub mod events;
+pub mod fault;
+mod history;
+mod install;
 pub mod judge;
+mod keeper;
 mod log;
 pub mod offline;
 pub mod plane;
 pub mod replay;
 mod routes;
 mod run;
+mod scribe;
 mod serve;
 pub mod settings;
+mod state;
+mod summary;
 mod sysctl;
+mod texts;
+mod trial;
 mod views;
+mod witness;
 
 pub use plane::{DataPlane, MemoryPlane};
 pub use run::{HostSource, Parts, RunError, run};

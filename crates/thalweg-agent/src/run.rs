@@ -3,6 +3,8 @@
 use crate::answer::{self, Context};
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
+use crate::fault::point;
+use crate::keeper::{Keeper, Read, Wake};
 use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 use thalweg_api::view::Phase;
 use thalweg_api::{Answer, Call};
-use thalweg_config::{Loaded, Watch};
+use thalweg_config::Watch;
 use thalweg_image::PlaneError;
 use thalweg_model::{HostState, Problem, Update};
 use thalweg_netlink::{Resolver, Source};
@@ -108,18 +110,18 @@ struct Shell {
     instance: String,
     started: Instant,
     changes: watch::Sender<u64>,
+    keeper: Keeper,
 }
-
-type Files = Result<Box<Loaded>, Box<Problem>>;
 
 impl Shell {
     async fn run(settings: &Settings, parts: Parts) -> Result<(), RunError> {
         let listener = serve::listen(&settings.socket)?;
         let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
         let (changes, changed) = watch::channel(0);
-        tokio::spawn(serve::serve(listener, asked, changed));
+        let keeper = Keeper::open(settings);
+        tokio::spawn(serve::serve(listener, asked, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
-        let (_watch, mut files) = follow_files(settings)?;
+        let (_watch, mut files) = follow_files(settings, &keeper)?;
         let mut shell = Self {
             brain: Brain::new(settings.config.display().to_string(), machine_seed()),
             opener: parts.opener,
@@ -132,7 +134,9 @@ impl Shell {
             instance: settings.instance.clone(),
             started: Instant::now(),
             changes,
+            keeper,
         };
+        shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
         let result = shell.turn(&mut signals, &mut files, &mut calls).await;
         // Nobody may find a socket without an agent; the lock is still held.
@@ -153,7 +157,7 @@ impl Shell {
     async fn turn(
         &mut self,
         signals: &mut Signals,
-        files: &mut mpsc::UnboundedReceiver<Files>,
+        files: &mut mpsc::UnboundedReceiver<Read>,
         calls: &mut mpsc::Receiver<Asked>,
     ) -> Result<(), RunError> {
         loop {
@@ -164,17 +168,14 @@ impl Shell {
                     while let Ok(newer) = files.try_recv() {
                         now = newer;
                     }
-                    let event = match now {
-                        Ok(loaded) => Event::Config(loaded),
-                        Err(problem) => Event::WatchFailed(problem),
-                    };
-                    self.happened(event).await?;
+                    self.read(now).await?;
                 }
                 event = next(&mut self.source) => {
                     let event = of_host(event?);
                     self.react(&event);
                     self.happened(event).await?;
                 }
+                wake = self.keeper.wake() => self.woken(wake).await?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => self.answer(asked),
             }
@@ -190,13 +191,47 @@ impl Shell {
         }
     }
 
+    /// Takes files that were read.
+    async fn read(&mut self, read: Read) -> Result<(), RunError> {
+        match self.keeper.files(read) {
+            Some(event) => self.happened(event).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Does what the keeper waited for.
+    async fn woken(&mut self, wake: Wake) -> Result<(), RunError> {
+        match wake {
+            Wake::Job(done) => {
+                let (event, waiting) = self.keeper.finished(*done);
+                if let Some(event) = event {
+                    self.happened(event).await?;
+                }
+                if let Some(waiting) = waiting {
+                    waiting.answer(&self.keeper, &self.brain);
+                }
+                if let Some(read) = self.keeper.held() {
+                    self.read(read).await?;
+                }
+            }
+            Wake::Deadline => self.keeper.late(&self.brain),
+            Wake::Flush => {
+                self.keeper.flush();
+                self.changes.send_modify(|number| *number += 1);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes an event to the brain and does what it says, and what comes of that.
     async fn happened(&mut self, event: Event) -> Result<(), RunError> {
         let since = Instant::now();
+        self.keeper.witness(&self.brain, &event);
         let mut effects = VecDeque::from(self.brain.handle(event));
         while let Some(effect) = effects.pop_front() {
             let Some(event) = self.perform(effect, since).await? else { continue };
             let first = matches!(event, Event::Hooked(_)) && self.brain.hooks.is_empty();
+            self.keeper.witness(&self.brain, &event);
             effects.extend(self.brain.handle(event));
             if first {
                 let problems = self.host_problems();
@@ -238,14 +273,20 @@ impl Shell {
             },
             Effect::Apply(plan) => {
                 let (generation, changes) = (plan.generation, plan.changes.len());
+                self.keeper.planned(&plan, &self.brain);
+                point("plan-before");
                 let result = match &mut self.plane {
                     Some(plane) => plane.apply(&plan),
                     None => Err(PlaneError { message: "there is no data plane".into() }),
                 };
+                point("plan-after");
                 Some(Event::Applied { generation, changes, result, took: since.elapsed() })
             }
             Effect::Hook(wishes) => {
-                self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)))
+                point("hook-before");
+                let hooked = self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)));
+                point("hook-after");
+                hooked
             }
             Effect::Export { routes, first } => {
                 if let Some(exports) = &self.exports {
@@ -286,7 +327,11 @@ impl Shell {
         }
     }
 
-    fn answer(&self, asked: Asked) {
+    fn answer(&mut self, asked: Asked) {
+        let Some(asked) = self.keeper.take(asked, &self.brain) else {
+            self.changes.send_modify(|number| *number += 1);
+            return;
+        };
         if let (Call::Host, Some(compiler), Phase::InForce) =
             (&asked.call, &self.brain.compiler, self.brain.phase)
         {
@@ -297,14 +342,24 @@ impl Shell {
             });
             return;
         }
+        if let (Call::Diff { files }, Some(compiler), Phase::InForce) =
+            (&asked.call, &self.brain.compiler, self.brain.phase)
+        {
+            let comparison = answer::comparison(compiler, files.clone());
+            tokio::task::spawn_blocking(move || {
+                let _ = asked.answer.send(Ok(Answer::Diff(comparison())));
+            });
+            return;
+        }
         let context = Context {
             plane: self.plane.as_deref().map(|plane| plane as &dyn DataPlane),
             instance: &self.instance,
             uptime: self.started.elapsed().as_secs(),
             host_problems: match asked.call {
-                Call::Status => self.host_problems(),
+                Call::Status => [self.host_problems(), self.keeper.problems()].concat(),
                 _ => Vec::new(),
             },
+            pending: self.keeper.pending(),
         };
         // Who asked may be gone.
         let _ = asked.answer.send(answer::answer(&self.brain, &context, &asked.call));
@@ -312,18 +367,24 @@ impl Shell {
 }
 
 /// Reads the files now and after each change, in a thread of their own.
-fn follow_files(settings: &Settings) -> Result<(Watch, mpsc::UnboundedReceiver<Files>), RunError> {
+fn follow_files(
+    settings: &Settings,
+    keeper: &Keeper,
+) -> Result<(Watch, mpsc::UnboundedReceiver<Read>), RunError> {
     let (sender, files) = mpsc::unbounded_channel();
-    let path = settings.config.clone();
+    let reader = keeper.reader();
+    let first = reader.clone();
     let again = sender.clone();
     // Nobody listens any more when the agent stops.
     let watch = thalweg_config::watch(&settings.config, move |change| {
-        let _ = again.send(change.map(|()| Box::new(thalweg_config::load(&path))));
+        let _ = again.send(match change {
+            Ok(()) => reader.read(),
+            Err(problem) => reader.failed(problem),
+        });
     })
     .map_err(RunError::Watch)?;
-    let path = settings.config.clone();
     std::thread::Builder::new().name("read-config".into()).spawn(move || {
-        let _ = sender.send(Ok(Box::new(thalweg_config::load(&path))));
+        let _ = sender.send(first.read());
     })?;
     Ok((watch, files))
 }

@@ -1,5 +1,6 @@
 //! The control socket.
 
+use crate::events::Events;
 use crate::settings::Settings;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions, Permissions};
@@ -7,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thalweg_api::{Answer, Call, Code, Fault, Reply, Request, VERSION};
+use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,6 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const MAX_REQUEST: u64 = 128 << 20;
 /// Watchers are not told more often than this.
 const PACE: Duration = Duration::from_millis(200);
+/// Events within this time are told together.
+const BATCH: Duration = Duration::from_millis(20);
 /// How often counters are read for a watcher: packets cause no events.
 const COUNTERS: Duration = Duration::from_secs(1);
 
@@ -24,8 +27,39 @@ const COUNTERS: Duration = Duration::from_secs(1);
 pub struct Asked {
     /// What is asked.
     pub call: Call,
+    /// Who asks.
+    pub peer: Peer,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Answer, Fault>>,
+}
+
+/// Who is at the other end of a connection, as the kernel says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer {
+    /// User id; none if the kernel does not say.
+    pub uid: Option<u32>,
+}
+
+impl Peer {
+    fn of(stream: &UnixStream) -> Self {
+        Self { uid: stream.peer_cred().ok().map(|credentials| credentials.uid()) }
+    }
+
+    /// The user's name, or its number where it has none.
+    pub fn user(self) -> String {
+        let Some(uid) = self.uid else { return "somebody unknown".into() };
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        user_named(&users, uid).unwrap_or_else(|| format!("uid {uid}"))
+    }
+}
+
+/// The name of a user in the words of passwd(5).
+fn user_named(users: &str, uid: u32) -> Option<String> {
+    let mut lines = users.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
 }
 
 /// Why there is no control socket.
@@ -125,11 +159,13 @@ pub async fn serve(
     listener: UnixListener,
     asked: mpsc::Sender<Asked>,
     changed: watch::Receiver<u64>,
+    events: Events,
 ) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, asked.clone(), changed.clone()));
+                let events = events.clone();
+                tokio::spawn(connection(stream, asked.clone(), changed.clone(), events));
             }
             Err(error) => {
                 // Out of descriptors, most likely: some will be closed.
@@ -147,7 +183,9 @@ async fn connection(
     stream: UnixStream,
     asked: mpsc::Sender<Asked>,
     mut changed: watch::Receiver<u64>,
+    events: Events,
 ) {
+    let asked = Door { asked, peer: Peer::of(&stream) };
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     while let Some(line) = line(&mut input).await {
@@ -160,6 +198,12 @@ async fn connection(
                 continue;
             }
         };
+        if let Call::Events(query) = &request.call {
+            if tell(&mut input, &mut output, &events, query, request.watch).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let gone = match request.watch {
             true => follow(&mut input, &mut output, &asked, &mut changed, request.call).await,
             false => reply(&mut output, ask(&asked, request.call).await).await,
@@ -197,10 +241,17 @@ fn read(line: &[u8]) -> Result<Request, Fault> {
     })
 }
 
-async fn ask(asked: &mpsc::Sender<Asked>, call: Call) -> Result<Answer, Fault> {
+/// Where questions of one connection go.
+struct Door {
+    asked: mpsc::Sender<Asked>,
+    peer: Peer,
+}
+
+async fn ask(door: &Door, call: Call) -> Result<Answer, Fault> {
     let stopping = || Fault::not_ready("the agent is stopping");
     let (answer, answered) = oneshot::channel();
-    asked.send(Asked { call, answer }).await.map_err(|_| stopping())?;
+    let asked = Asked { call, peer: door.peer, answer };
+    door.asked.send(asked).await.map_err(|_| stopping())?;
     answered.await.map_err(|_| stopping())?
 }
 
@@ -214,7 +265,7 @@ async fn reply(output: &mut OwnedWriteHalf, result: Result<Answer, Fault>) -> io
 async fn follow(
     input: &mut BufReader<OwnedReadHalf>,
     output: &mut OwnedWriteHalf,
-    asked: &mpsc::Sender<Asked>,
+    asked: &Door,
     changed: &mut watch::Receiver<u64>,
     call: Call,
 ) -> io::Result<()> {
@@ -236,5 +287,87 @@ async fn follow(
             },
         }
         tokio::time::sleep(PACE).await;
+    }
+}
+
+/// Writes what happened, and goes on with what happens. Whoever reads slowly waits here alone; what
+/// it misses is counted.
+async fn tell(
+    input: &mut BufReader<OwnedReadHalf>,
+    output: &mut OwnedWriteHalf,
+    events: &Events,
+    query: &EventQuery,
+    watch: bool,
+) -> io::Result<()> {
+    let mut changed = events.watch();
+    let mut place = None;
+    loop {
+        changed.borrow_and_update();
+        let (page, next) = events.after(place, query);
+        let any = page.lost > 0 || !page.events.is_empty();
+        if any || place.is_none() {
+            reply(output, Ok(Answer::Events(page))).await?;
+        }
+        place = Some(next);
+        if !watch {
+            return Ok(());
+        }
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        tokio::select! {
+            change = changed.changed() => change.map_err(|_| gone())?,
+            rest = input.fill_buf() => if rest?.is_empty() { return Err(gone()); } else {
+                return Ok(());
+            },
+        }
+        tokio::time::sleep(BATCH).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_is_told_how_much_it_missed() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let events = Events::default();
+        let ring = events.clone();
+        tokio::spawn(async move {
+            let (input, mut output) = ours.into_split();
+            let mut input = BufReader::new(input);
+            let query = EventQuery::default();
+            tell(&mut input, &mut output, &ring, &query, true).await
+        });
+        let mut lines = BufReader::new(theirs).lines();
+        let mut page = async || {
+            let line = lines.next_line().await.unwrap().unwrap();
+            match serde_json::from_str::<Reply>(&line).unwrap().result {
+                Ok(Answer::Events(page)) => page,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(page().await.events.is_empty());
+        let all = 3 * crate::events::MOST as u64;
+        for number in 1..=all {
+            let text = format!("{number} {}", "x".repeat(200));
+            let severity = thalweg_api::view::EventSeverity::Info;
+            events.tell(crate::events::Note::new(severity, "link", "link eth0", text));
+        }
+        let (mut lost, mut read, mut last) = (0, 0, 0);
+        while last < all {
+            let page = page().await;
+            lost += page.lost;
+            read += page.events.len() as u64;
+            last = page.events.last().map_or(last, |event| event.number);
+        }
+        assert!(lost > 0 && lost + read == all, "{lost} lost, {read} read");
+    }
+
+    #[test]
+    fn users_have_names() {
+        let users = "root:x:0:0:root:/root:/bin/bash\nbroken\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        assert_eq!(user_named(users, 1000).as_deref(), Some("ann"));
+        assert_eq!(user_named(users, 0).as_deref(), Some("root"));
+        assert_eq!(user_named(users, 7), None);
     }
 }

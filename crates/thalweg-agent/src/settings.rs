@@ -17,6 +17,8 @@ pub struct Settings {
     pub netns: Option<String>,
     /// How to log.
     pub log: LogFormat,
+    /// Where to remember what outlives the agent; nothing is remembered without.
+    pub state: Option<PathBuf>,
 }
 
 impl Settings {
@@ -29,6 +31,7 @@ impl Settings {
             bpffs: "/sys/fs/bpf".into(),
             netns: None,
             log: LogFormat::Text,
+            state: None,
         }
     }
 }
@@ -36,6 +39,16 @@ impl Settings {
 /// The usual control socket of an instance.
 pub fn socket_of(instance: &str) -> PathBuf {
     PathBuf::from(format!("/run/thalweg/{instance}.sock"))
+}
+
+/// The usual state directory of an instance: the first of `$STATE_DIRECTORY`, as systemd sets it,
+/// else `/var/lib/thalweg/INSTANCE`.
+pub fn state_of(instance: &str, state_directory: Option<&str>) -> PathBuf {
+    let given = state_directory.and_then(|list| list.split(':').next());
+    match given.filter(|path| !path.is_empty()) {
+        Some(path) => path.into(),
+        None => PathBuf::from(format!("/var/lib/thalweg/{instance}")),
+    }
 }
 
 /// Whether a name can be an instance's: it becomes part of file names.
@@ -67,6 +80,14 @@ pub enum LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn systemd_says_where_state_is() {
+        let state = |list| state_of("lab", list).display().to_string();
+        assert_eq!(state(None), "/var/lib/thalweg/lab");
+        assert_eq!(state(Some("")), "/var/lib/thalweg/lab");
+        assert_eq!(state(Some("/var/lib/a:/var/lib/b")), "/var/lib/a");
+    }
 
     #[test]
     fn instances_cannot_leave_their_directory() {

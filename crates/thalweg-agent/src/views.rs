@@ -48,18 +48,8 @@ pub fn links(compiler: &Compiler, hooks: &[HookState]) -> Vec<LinkView> {
 
 /// What a link does beyond routing.
 fn link_flags(flags: u32) -> Vec<String> {
-    use link::flag;
-    let words = [
-        (flag::MPLS, "mpls"),
-        (flag::RPF_STRICT, "rpf-strict"),
-        (flag::RPF_LOOSE, "rpf-loose"),
-        (flag::SOURCE_ROUTE, "source-route"),
-        (flag::DIRECTED_BROADCAST, "directed-broadcast"),
-        (flag::KERNEL_ANSWERS, "kernel-answers"),
-        (flag::PIPE, "pipe"),
-    ];
-    let set = words.into_iter().filter(|(bit, _)| flags & bit != 0);
-    set.map(|(_, word)| word.into()).collect()
+    let plain = link::flag::UP | link::flag::IPV4 | link::flag::IPV6;
+    thalweg_compile::flag_words(flags & !plain).into_iter().map(str::to_owned).collect()
 }
 
 /// A route in words.

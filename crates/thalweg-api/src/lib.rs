@@ -11,8 +11,11 @@
 
 pub mod client;
 pub mod message;
+pub mod moment;
 pub mod view;
 
 pub use client::{Client, ClientError};
-pub use message::{Answer, Call, Code, Fault, MAX_PAGE, Reply, Request, RouteQuery, VERSION};
+pub use message::{
+    Answer, Call, Code, EventQuery, Fault, MAX_PAGE, Reply, Request, RouteQuery, VERSION,
+};
 pub use thalweg_model as model;

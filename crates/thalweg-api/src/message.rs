@@ -1,8 +1,9 @@
 //! Requests and replies.
 
 use crate::view::{
-    DescribeView, DiffView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView,
-    NextHopView, RoutePage, StatusView, TableView, VrfView,
+    ApplyView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
+    GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
+    StatusView, TableView, VrfView,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -84,6 +85,56 @@ pub enum Call {
         /// Pairs of file name and text.
         files: Vec<(String, String)>,
     },
+    /// Put these files in force, as one transaction: [`Answer::Apply`].
+    Apply {
+        /// Pairs of file name and text.
+        files: Vec<(String, String)>,
+        /// Go back by itself after so many seconds, unless [`Call::Confirm`] comes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<u64>,
+        /// What to remember about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// Keep what was applied on trial: [`Answer::Apply`].
+    Confirm,
+    /// Go back to the configuration of a generation: [`Answer::Apply`].
+    Rollback {
+        /// The generation.
+        generation: u64,
+        /// As in [`Call::Apply`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm: Option<u64>,
+        /// As in [`Call::Apply`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// Generations and what they changed: [`Answer::History`].
+    History {
+        /// At most so many, the latest; 0 for all that are known.
+        limit: u32,
+    },
+    /// What happened: [`Answer::Events`]. Watched, each answer has what came since the last.
+    Events(EventQuery),
+}
+
+impl Call {
+    /// Whether the call changes something, rather than only asking.
+    pub const fn is_change(&self) -> bool {
+        matches!(self, Self::Apply { .. } | Self::Confirm | Self::Rollback { .. })
+    }
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EventQuery {
+    /// Only from this moment on, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Only those that matter at least so much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<EventSeverity>,
 }
 
 /// Which routes are wanted.
@@ -145,6 +196,12 @@ pub enum Answer {
     Explain(Box<ExplainView>),
     /// To [`Call::Diff`].
     Diff(DiffView),
+    /// To [`Call::Apply`], [`Call::Confirm`] and [`Call::Rollback`].
+    Apply(Box<ApplyView>),
+    /// To [`Call::History`], oldest first.
+    History(Vec<GenerationView>),
+    /// To [`Call::Events`].
+    Events(EventPage),
 }
 
 /// Why a request is not answered.

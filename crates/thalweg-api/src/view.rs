@@ -1,5 +1,12 @@
 //! What is shown: plain values, with names where there are names.
 
+mod record;
+
+pub use record::{
+    ApplyView, ChangeView, EventPage, EventSeverity, EventView, GenerationView, ObjectView,
+    PendingView, TallyView,
+};
+
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use thalweg_model::{Origin, Problem};
@@ -26,6 +33,9 @@ pub struct StatusView {
     pub plan: Option<PlanView>,
     /// Where the configuration comes from and what is wrong with it.
     pub config: ConfigView,
+    /// The configuration that waits to be confirmed, if one does.
+    #[serde(default)]
+    pub pending: Option<PendingView>,
     /// How much of everything is in use.
     pub counts: CountsView,
     /// Hooks of our links.
@@ -410,7 +420,11 @@ pub struct StepView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiffView {
-    /// By object.
+    /// Objects of the configuration that are another, by name.
+    pub objects: Vec<ObjectView>,
+    /// How many entries of each table would change.
+    pub tables: Vec<DeltaView>,
+    /// The entries.
     pub changes: Vec<DifferenceView>,
     /// What would be wrong.
     pub problems: Vec<Problem>,
@@ -420,10 +434,33 @@ pub struct DiffView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DifferenceView {
+    /// What holds it: `routes`, `labels`, ….
+    pub table: String,
     /// What it is about: `route default 10.0.0.0/8`.
     pub what: String,
     /// In force now.
     pub before: Option<String>,
     /// In force afterwards.
     pub after: Option<String>,
+}
+
+impl DiffView {
+    /// Whether nothing would change.
+    pub fn is_none(&self) -> bool {
+        self.objects.is_empty() && self.changes.is_empty()
+    }
+}
+
+/// How many entries of a table differ.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeltaView {
+    /// `routes`, `labels`, `groups`, `next hops`, `links`, `VRFs` or `settings`.
+    pub table: String,
+    /// Only there afterwards.
+    pub added: u64,
+    /// Another afterwards.
+    pub changed: u64,
+    /// Only there before.
+    pub removed: u64,
 }

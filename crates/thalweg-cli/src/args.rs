@@ -66,7 +66,7 @@ pub enum Command {
     Get(Get),
     /// Show everything about one thing
     Describe {
-        /// Kind: link, vrf, route, label, nexthop, group, neighbor or reason
+        /// Kind: link, vrf, route, label, nexthop, group, neighbor, reason or generation
         kind: String,
         /// Name, prefix, address, label or number
         name: String,
@@ -80,6 +80,37 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         host: Option<PathBuf>,
     },
+    /// Put files in force, as one transaction
+    #[command(
+        after_help = "The agent checks them first, then writes them into the directory that it runs on.\n\
+                            Example: thalweg apply -f new/ --confirm 60s --message 'new uplink'"
+    )]
+    Apply {
+        /// Directory or file
+        #[arg(short, long, value_name = "PATH")]
+        file: PathBuf,
+        /// Whether it is on trial, and what to remember
+        #[command(flatten)]
+        trial: Trial,
+    },
+    /// Keep what was applied on trial
+    Confirm,
+    /// Go back to the configuration of a generation, as a new one
+    Rollback {
+        /// The generation: see `thalweg history`
+        generation: u64,
+        /// Whether it is on trial, and what to remember
+        #[command(flatten)]
+        trial: Trial,
+    },
+    /// List generations: what changed, when, and who caused it
+    History {
+        /// At most so many, the latest; 0 for all that are known
+        #[arg(long, default_value_t = 20, value_name = "NUMBER")]
+        limit: u32,
+    },
+    /// Show what happened: links, hooks, neighbors, generations, refused files
+    Events(Events),
     /// Show what other files would change
     Diff {
         /// Directory or file
@@ -147,6 +178,49 @@ pub struct Run {
     /// How to log
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub log: Log,
+    /// Where to remember history and configurations [default: $STATE_DIRECTORY, else
+    /// /var/lib/thalweg/INSTANCE]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// What `apply` and `rollback` have in common.
+#[derive(Clone, Debug, Args)]
+pub struct Trial {
+    /// Go back by itself after this time unless `thalweg confirm` comes: 90s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = crate::when::seconds)]
+    pub confirm: Option<u64>,
+    /// What to remember about it
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+}
+
+/// `thalweg events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only from then on: 90s, 10m, 2h, 1d ago, or a moment in UTC (2026-11-27T16:35:00Z)
+    #[arg(long, value_name = "TIME", value_parser = crate::when::since)]
+    pub since: Option<u64>,
+    /// Only those that matter at least so much
+    #[arg(long, value_enum, default_value_t, value_name = "WORD")]
+    pub severity: Severity,
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Severity {
+    /// What happens all the time
+    #[default]
+    Debug,
+    /// As it should be
+    Info,
+    /// Works, but probably not as meant
+    Warning,
+    /// Not as wished
+    Error,
 }
 
 /// How to log.

@@ -8,6 +8,7 @@ mod online;
 pub mod output;
 pub mod show;
 pub mod table;
+mod when;
 
 use args::{Cli, Command, Log, Run};
 use clap::{CommandFactory, Parser};
@@ -70,6 +71,21 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
                 online::ask(common, Call::Diff { files }, &mut writer)
             }
         },
+        Command::Apply { file, trial } => {
+            let files = thalweg_agent::offline::files(file, common.color.on_stderr())?;
+            let (confirm, message) = (trial.confirm, trial.message.clone());
+            online::change(common, Call::Apply { files, confirm, message }, &mut writer)
+        }
+        Command::Confirm => online::change(common, Call::Confirm, &mut writer),
+        Command::Rollback { generation, trial } => {
+            let (confirm, message) = (trial.confirm, trial.message.clone());
+            let call = Call::Rollback { generation: *generation, confirm, message };
+            online::change(common, call, &mut writer)
+        }
+        Command::History { limit } => {
+            online::ask(common, Call::History { limit: *limit }, &mut writer)
+        }
+        Command::Events(events) => online::events(common, events, &mut writer),
         Command::Explain { packet, config, host } => {
             let packet = packet.join(" ");
             match (config, host) {
@@ -107,6 +123,10 @@ fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
             Log::Text => LogFormat::Text,
             Log::Json => LogFormat::Json,
         },
+        state: Some(run.state.clone().unwrap_or_else(|| {
+            let given = std::env::var("STATE_DIRECTORY").ok();
+            thalweg_agent::settings::state_of(&common.instance, given.as_deref())
+        })),
     };
     let parts = Parts::kernel(&settings);
     thalweg_agent::run(settings, parts)?;

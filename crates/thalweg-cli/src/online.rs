@@ -1,14 +1,14 @@
 //! Commands that ask a running agent.
 
-use crate::args::{Common, Get, Kind};
+use crate::args::{self, Common, Get, Kind};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Paint, yaml};
-use crate::show::{self, Style};
+use crate::show::{self, Style, record};
 use crate::table::Table;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
-use thalweg_api::view::RoutePage;
-use thalweg_api::{Answer, Call, Client, ClientError, MAX_PAGE, RouteQuery};
+use thalweg_api::view::{EventPage, EventSeverity, RoutePage};
+use thalweg_api::{Answer, Call, Client, ClientError, EventQuery, MAX_PAGE, RouteQuery};
 
 /// Routes in one piece of a long list.
 const PAGE: u32 = MAX_PAGE;
@@ -47,6 +47,27 @@ impl Writer<'_> {
         Ok(standing(answer))
     }
 
+    /// Writes events, one on a line whatever the format.
+    fn events(&mut self, page: &EventPage) -> Result<(), Failure> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let text = record::events(page, &self.style());
+                self.out.write_all(text.as_bytes())?;
+            }
+            Format::Json | Format::Yaml => {
+                if page.lost > 0 {
+                    writeln!(self.out, "{}", serde_json::json!({ "lost": page.lost }))?;
+                }
+                for event in &page.events {
+                    let line = serde_json::to_string(event).map_err(std::io::Error::from)?;
+                    writeln!(self.out, "{line}")?;
+                }
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
     fn json(&mut self, value: &Value) -> Result<(), Failure> {
         serde_json::to_writer_pretty(&mut self.out, value).map_err(std::io::Error::from)?;
         self.out.write_all(b"\n")?;
@@ -70,7 +91,8 @@ fn standing(answer: &Answer) -> Exit {
     };
     let well = match answer {
         Answer::Status(view) => view.is_well(),
-        Answer::Diff(view) => view.changes.is_empty() && !errors(&view.problems),
+        Answer::Diff(view) => view.is_none() && !errors(&view.problems),
+        Answer::Apply(view) => view.accepted && !errors(&view.problems),
         _ => true,
     };
     if well { Exit::Ok } else { Exit::NotAsWished }
@@ -97,6 +119,9 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Describe(view) => show::describe(view, style),
         Answer::Explain(view) => show::explain(view, style),
         Answer::Diff(view) => show::diff(view, style),
+        Answer::Apply(view) => record::apply(view, style),
+        Answer::History(views) => record::history(views, style).render(true, &style.paint),
+        Answer::Events(page) => record::events(page, style),
     }
 }
 
@@ -134,12 +159,57 @@ pub fn ask(common: &Common, call: Call, writer: &mut Writer<'_>) -> Result<Exit,
         };
     }
     match standing {
-        Exit::Ok => Err(Failure::new(
-            Exit::NoAgent,
-            "the agent stopped; start it again with `thalweg run -f DIR`",
-        )),
+        Exit::Ok => Err(gone()),
         standing => Ok(standing),
     }
+}
+
+/// Asks for a change; it is made once, whatever is watched.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn change(common: &Common, call: Call, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    if common.watch {
+        return Err(Failure::new(Exit::Usage, "a change is made once; leave -w out"));
+    }
+    ask(common, call, writer)
+}
+
+/// `thalweg events`.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn events(
+    common: &Common,
+    events: &args::Events,
+    writer: &mut Writer<'_>,
+) -> Result<Exit, Failure> {
+    let severity = Some(match events.severity {
+        args::Severity::Debug => EventSeverity::Debug,
+        args::Severity::Info => EventSeverity::Info,
+        args::Severity::Warning => EventSeverity::Warning,
+        args::Severity::Error => EventSeverity::Error,
+    });
+    let call = Call::Events(EventQuery { since: events.since, severity });
+    let mut client = Client::connect(&common.socket())?;
+    if !(events.follow || common.watch) {
+        return match client.call(call)? {
+            Answer::Events(page) => writer.events(&page).map(|()| Exit::Ok),
+            _ => Err(ClientError::Unreadable("it answers something else".into()).into()),
+        };
+    }
+    for answer in client.watch(call)? {
+        if let Answer::Events(page) = answer? {
+            writer.events(&page)?;
+        }
+    }
+    Err(gone())
+}
+
+fn gone() -> Failure {
+    Failure::new(Exit::NoAgent, "the agent stopped; start it again with `thalweg run -f DIR`")
 }
 
 /// `thalweg get`.

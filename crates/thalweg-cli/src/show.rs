@@ -1,12 +1,16 @@
 //! Views as text for people.
 
+pub mod record;
+
+pub use record::diff;
+
 use crate::output::Paint;
 use crate::table::{Table, visible};
 use std::fmt::Write;
 use thalweg_api::model::{Problem, Severity};
 use thalweg_api::view::{
-    DescribeView, DiffView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView,
-    NextHopView, Phase, RouteView, StatusView, TableView, VrfView,
+    DescribeView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView, NextHopView,
+    Phase, RouteView, StatusView, TableView, VrfView,
 };
 
 /// How to show.
@@ -122,6 +126,9 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     });
     line("state", format!("{state}{}", plan.unwrap_or_default()));
     line("config", config(view, paint));
+    if let Some(pending) = &view.pending {
+        line("on trial", paint.yellow(&record::pending(pending)));
+    }
     line("plane", view.plane.clone());
     let counts = &view.counts;
     line("links", format!("{} routed of {}", counts.routed_links, counts.links));
@@ -362,29 +369,6 @@ pub fn explain(view: &ExplainView, style: &Style) -> String {
     if let Some(result) = &view.result {
         line("result", &format!("{} > {result}", view.link.as_deref().unwrap_or("?")));
     }
-    out
-}
-
-/// What would change.
-pub fn diff(view: &DiffView, style: &Style) -> String {
-    let paint = &style.paint;
-    let mut out = String::new();
-    for change in &view.changes {
-        let what = visible(&change.what);
-        let line = match (&change.before, &change.after) {
-            (None, Some(after)) => paint.green(&format!("+ {what}: {}", visible(after))),
-            (Some(before), None) => paint.red(&format!("- {what}: {}", visible(before))),
-            (Some(before), Some(after)) => {
-                paint.yellow(&format!("~ {what}: {} -> {}", visible(before), visible(after)))
-            }
-            (None, None) => continue,
-        };
-        let _ = writeln!(out, "{line}");
-    }
-    if view.changes.is_empty() && view.problems.is_empty() {
-        out.push_str("no differences\n");
-    }
-    out.push_str(&problems(&view.problems, paint));
     out
 }
 

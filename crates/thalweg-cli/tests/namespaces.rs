@@ -97,6 +97,7 @@ impl Lab {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
         command.args(line).args(["--instance", &self.name, "--socket"]);
         command.arg(self.dir.path().join("sock"));
+        command.env("STATE_DIRECTORY", self.dir.path().join("state"));
         command
     }
 

@@ -207,9 +207,16 @@ fn diff_shows_what_would_change() {
     let other = CONFIG.replace("10.0.2.0/24", "10.0.3.0/24").replace("[eth0, eth1]", "[eth0]");
     lab.write("other.yaml", &other);
     lab.check(&diff("other.yaml"), expect![[r#"
-        - link eth1: vrf default mtu 1500 flags 0x7
-        - route default 10.0.2.0/24: via 10.0.1.254 dev eth1 weight 1, via 10.0.1.253 dev eth1 weight 3
-        + route default 10.0.3.0/24: via 10.0.1.254 dev eth1 weight 1, via 10.0.1.253 dev eth1 weight 3
+        Objects
+          ~ Link/all
+          ~ Route/lan
+        Tables
+          links: 1 removed
+          routes: 1 added, 1 removed
+        Entries
+          - link eth1: vrf default mtu 1500 up ipv4 ipv6
+          - route default 10.0.2.0/24: via 10.0.1.254 dev eth1 weight 1, via 10.0.1.253 dev eth1 weight 3
+          + route default 10.0.3.0/24: via 10.0.1.254 dev eth1 weight 1, via 10.0.1.253 dev eth1 weight 3
         exit 1
     "#]]);
     lab.write("wrong.yaml", "kind: Nonsense\n");

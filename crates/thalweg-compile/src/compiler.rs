@@ -132,6 +132,11 @@ impl Compiler {
         self.seed = seed;
     }
 
+    /// Goes on counting images from the last one of an earlier compiler.
+    pub fn set_generation(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
     /// The intent that plans follow.
     pub fn intent(&self) -> &Intent {
         &self.intent

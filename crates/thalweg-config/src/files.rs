@@ -24,14 +24,18 @@ pub fn load(path: &Path) -> Loaded {
 }
 
 /// Whether a directory's entry of this name is configuration.
-pub(crate) fn is_config(name: &OsStr) -> bool {
+pub fn is_config(name: &OsStr) -> bool {
     let hidden = matches!(name.as_encoded_bytes().first(), None | Some(b'.' | b'#' | b'~'));
     let yaml = Path::new(name).extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
     !hidden && yaml
 }
 
 /// The configuration files of a directory, by name.
-pub(crate) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+///
+/// # Errors
+///
+/// The system's, for a directory that cannot be read.
+pub fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

@@ -23,7 +23,7 @@ mod tree;
 mod watch;
 mod write;
 
-pub use files::load;
+pub use files::{entries, is_config, load};
 pub use render::render;
 pub use sources::Sources;
 pub use watch::{Watch, watch};

@@ -47,6 +47,11 @@ impl Sources {
         self.files.is_empty()
     }
 
+    /// The texts with their names, in the order in which they were read.
+    pub fn into_texts(self) -> impl Iterator<Item = (String, String)> {
+        self.files.into_iter().map(|source| (source.name, source.text))
+    }
+
     /// The text of the file with this number.
     pub(crate) fn text(&self, file: u32) -> &str {
         self.files.get(file as usize).map_or("", |source| &source.text)

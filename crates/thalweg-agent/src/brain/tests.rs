@@ -86,7 +86,7 @@ fn words(effects: &[Effect]) -> Vec<String> {
 }
 
 /// An agent that forwards.
-fn running() -> Brain {
+pub(crate) fn running() -> Brain {
     let mut brain = Brain::new("lan.yaml".into(), 7);
     brain.handle(files(&config("10.0.1.254")));
     brain.handle(updates(host(HOST)));

@@ -4,7 +4,7 @@ use super::*;
 use expect_test::{Expect, expect};
 use thalweg_api::model::{Key, Origin};
 use thalweg_api::view::{
-    ConfigView, CountsView, DifferenceView, HookView, MemberView, PlanView, SectionView, StepView,
+    ConfigView, CountsView, HookView, MemberView, PlanView, SectionView, StepView,
 };
 
 fn plain(wide: bool) -> Style {
@@ -52,6 +52,7 @@ fn well() -> StatusView {
             last_good: false,
             problems: Vec::new(),
         },
+        pending: None,
         counts: CountsView {
             routed_links: 2,
             links: 5,
@@ -282,28 +283,4 @@ fn an_explanation_and_a_description() {
            = help: create it, or name one of eth0, eth1
     "#]]
     .assert_eq(&describe(&view, &plain(false)));
-}
-
-#[test]
-fn differences() {
-    let change = |what: &str, before: Option<&str>, after: Option<&str>| DifferenceView {
-        what: what.into(),
-        before: before.map(str::to_owned),
-        after: after.map(str::to_owned),
-    };
-    let view = DiffView {
-        changes: vec![
-            change("route default 10.0.1.0/24", None, Some("blackhole")),
-            change("route default 10.0.2.0/24", Some("dev eth0"), Some("dev eth1")),
-            change("route default 10.0.3.0/24", Some("dev eth0"), None),
-        ],
-        problems: Vec::new(),
-    };
-    expect![[r#"
-        + route default 10.0.1.0/24: blackhole
-        ~ route default 10.0.2.0/24: dev eth0 -> dev eth1
-        - route default 10.0.3.0/24: dev eth0
-    "#]]
-    .assert_eq(&diff(&view, &plain(false)));
-    assert_eq!(diff(&DiffView::default(), &plain(false)), "no differences\n");
 }
