@@ -25,8 +25,8 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
         match (&self.before, &self.after) {
-            (None, Some(after)) => write!(f, "+ {what} {after}"),
-            (Some(before), None) => write!(f, "- {what} {before}"),
+            (None, Some(after)) => f.write_str(format!("+ {what} {after}").trim_end()),
+            (Some(before), None) => f.write_str(format!("- {what} {before}").trim_end()),
             (Some(before), Some(after)) => write!(f, "~ {what} {before} -> {after}"),
             (None, None) => write!(f, "= {what}"),
         }

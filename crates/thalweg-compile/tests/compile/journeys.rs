@@ -722,11 +722,47 @@ fn differences_are_told_in_words() {
     assert_eq!(
         told,
         [
+            "+ next hop blackhole",
             "~ route default 30.0.0.0/8 via 10.0.0.254 dev eth0 -> via 10.0.1.254 dev eth1",
             "+ route default 31.0.0.0/8 blackhole",
         ]
     );
     assert!(diff(&other, &other).is_empty());
+}
+
+#[test]
+fn differences_name_flags_groups_and_settings_in_words() {
+    let bench = Bench::new(&format!("{TWO_LINKS}\nstatic 30.0.0.0/8 nexthop via 10.0.0.254"));
+    let mut intent = bench.world.clone();
+    intent.add("static 30.0.0.0/8 nexthop via 10.0.0.254 nexthop via 10.0.1.254");
+    intent.intent.router.icmp_rate = 7;
+    for link in intent.intent.links.values_mut() {
+        link.mpls = true;
+    }
+    let other = bench.compiler.what_if(intent.intent);
+    let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
+    let link = |name: &str| {
+        let before = "vrf default mtu 1500 up ipv4 ipv6";
+        format!("~ link {name} {before} -> {before} mpls")
+    };
+    let (one, both) = (
+        "via 10.0.0.254 dev eth0",
+        "via 10.0.0.254 dev eth0 weight 1, via 10.0.1.254 dev eth1 weight 1",
+    );
+    let rates = "punt-rate 10000 burst 100";
+    assert_eq!(
+        told,
+        [
+            "+ group via 10.0.0.254 dev eth0 (1 of 2), via 10.0.1.254 dev eth1 (1 of 2)".into(),
+            link("eth0"),
+            link("eth1"),
+            link("eth2"),
+            format!("~ route default 30.0.0.0/8 {one} -> {both}"),
+            format!(
+                "~ settings icmp thalweg icmp-rate 1000 {rates} -> icmp thalweg icmp-rate 7 {rates}"
+            ),
+        ]
+    );
 }
 
 #[test]
