@@ -122,6 +122,17 @@ pub fn tally(tally: &TallyView) -> String {
     words
 }
 
+/// Forgets the oldest entries beyond [`MOST`]: of what happens by itself first, as long as that is
+/// more than half, so that it never pushes out what people did.
+pub fn cut(entries: &mut VecDeque<Entry>) {
+    while entries.len() > MOST {
+        let routine = |entry: &Entry| entry.cause.is_routine();
+        let many = entries.iter().filter(|entry| routine(entry)).count() > MOST / 2;
+        let oldest = entries.iter().position(|entry| !many || routine(entry));
+        entries.remove(oldest.unwrap_or(0));
+    }
+}
+
 /// The entries, oldest first.
 #[derive(Debug, Default)]
 pub struct History {
@@ -133,14 +144,9 @@ pub struct History {
 impl History {
     /// What an earlier agent remembered.
     pub fn new(entries: impl IntoIterator<Item = Entry>) -> Self {
-        let mut history = Self { entries: entries.into_iter().collect(), open: None };
-        history.cut();
-        history
-    }
-
-    fn cut(&mut self) {
-        let excess = self.entries.len().saturating_sub(MOST);
-        self.entries.drain(..excess);
+        let mut entries: VecDeque<Entry> = entries.into_iter().collect();
+        cut(&mut entries);
+        Self { entries, open: None }
     }
 
     /// The entries, oldest first.
@@ -169,7 +175,7 @@ impl History {
             false => complete.push(entry.clone()),
         }
         self.entries.push_back(entry);
-        self.cut();
+        cut(&mut self.entries);
         complete
     }
 
@@ -323,6 +329,28 @@ mod tests {
         assert_eq!(history.entries().count(), MOST);
         assert!(history.find(5).unwrap_err().message.contains("no generation 5"));
         assert!(history.find(6).is_ok());
+    }
+
+    #[test]
+    fn what_happens_by_itself_pushes_out_nothing_that_people_did() {
+        let mut history = History::default();
+        let start = Instant::now();
+        for number in 1..=10 {
+            history.add(entry(number, "apply", "a", "x"), start);
+        }
+        for number in 11..=3_000 {
+            let later = start + JOIN * number as u32;
+            history.add(entry(number, "kernel", "a", "x"), later);
+        }
+        assert_eq!(history.entries().count(), MOST);
+        assert!(history.find(1).is_ok() && history.find(3_000).is_ok());
+        assert!(history.find(11).is_err());
+        for number in 3_001..=3_700 {
+            history.add(entry(number, "apply", "a", "x"), start);
+        }
+        assert_eq!(history.entries().count(), MOST);
+        assert!(history.find(1).is_err(), "people push out each other");
+        assert!(history.find(2_999).is_ok());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use thalweg_image::Plan;
 use tokio::sync::mpsc;
 
 /// How soon going back is tried again when the files refuse.
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(10);
 /// Replaced files that never were in force and are kept.
 const REPLACED: usize = 5;
 

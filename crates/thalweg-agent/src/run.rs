@@ -328,7 +328,7 @@ impl Shell {
     }
 
     fn answer(&mut self, asked: Asked) {
-        let Some(asked) = self.keeper.take(asked, &self.brain) else {
+        let Some(mut asked) = self.keeper.take(asked, &self.brain) else {
             self.changes.send_modify(|number| *number += 1);
             return;
         };
@@ -343,9 +343,9 @@ impl Shell {
             return;
         }
         if let (Call::Diff { files }, Some(compiler), Phase::InForce) =
-            (&asked.call, &self.brain.compiler, self.brain.phase)
+            (&mut asked.call, &self.brain.compiler, self.brain.phase)
         {
-            let comparison = answer::comparison(compiler, files.clone());
+            let comparison = answer::comparison(compiler, std::mem::take(files));
             tokio::task::spawn_blocking(move || {
                 let _ = asked.answer.send(Ok(Answer::Diff(comparison())));
             });

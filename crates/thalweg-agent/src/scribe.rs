@@ -1,7 +1,7 @@
 //! Writes the history down, in a thread of its own: a slow disk is nothing that packets wait for.
 
 use crate::fault::point;
-use crate::history::{Entry, MOST};
+use crate::history::{Entry, MOST, cut};
 use crate::state::State;
 use crate::texts::Texts;
 use std::collections::VecDeque;
@@ -215,8 +215,7 @@ impl Desk {
     fn remember(&mut self, entries: Vec<Entry>) {
         self.fresh += entries.len();
         self.entries.extend(entries);
-        let excess = self.entries.len().saturating_sub(MOST);
-        self.entries.drain(..excess);
+        cut(&mut self.entries);
     }
 
     fn write(&mut self) -> io::Result<()> {

@@ -74,14 +74,12 @@ fn change(fault: &str, confirm: Option<u64>) -> bool {
     let status = lab.until(|status| status.phase == Phase::InForce);
     let start = Instant::now();
     loop {
-        let (disk, prefixes) = (lab.on_disk(), lab.prefixes());
-        let mut whole = [(old(), OLD), (new(), NEW)].into_iter();
-        if whole.any(|(files, routes)| disk == files && prefixes == routes) {
+        if whole(&lab) {
             break;
         }
         // A trial may end between the two questions.
         let late = start.elapsed() > Duration::from_secs(if confirm.is_some() { 5 } else { 0 });
-        assert!(!late, "{fault}: {disk:#?} {prefixes:?}");
+        assert!(!late, "{fault}: {:#?} {:?}", lab.on_disk(), lab.prefixes());
     }
     assert!(status.is_well() && status.problems.is_empty(), "{fault}: {status:#?}");
     if confirm.is_some() {
@@ -121,6 +119,41 @@ fn at_every_point(confirm: Option<u64>, except: &[&str]) {
 #[test]
 fn a_crash_leaves_the_old_or_the_new() {
     at_every_point(None, &["pending-gone"]);
+}
+
+/// Whether files and routes are those of one of the two configurations.
+fn whole(lab: &Lab) -> bool {
+    let (disk, prefixes) = (lab.on_disk(), lab.prefixes());
+    let mut all = [(old(), OLD), (new(), NEW)].into_iter();
+    all.any(|(files, routes)| disk == files && prefixes == routes)
+}
+
+#[test]
+fn kills_at_any_moment_leave_the_old_or_the_new() {
+    let mut lab = Lab::running(&old());
+    // Multiples of a number that has nothing to do with anything.
+    for turn in 0..40_u64 {
+        std::thread::scope(|scope| {
+            let agent = lab.agent.as_ref().unwrap().id();
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_micros(turn * 7_919 % 60_000));
+                let pid = rustix::process::Pid::from_raw(agent as i32).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            });
+            for files in [new(), old()].iter().cycle() {
+                if lab.try_apply(files, None, None).is_err() {
+                    break;
+                }
+            }
+        });
+        lab.kill();
+        lab.start(None);
+        let status = lab.until(|status| status.phase == Phase::InForce);
+        assert!(whole(&lab) && status.is_well(), "turn {turn}: {status:#?} {:?}", lab.on_disk());
+    }
+    let numbers: Vec<u64> = lab.history().iter().map(|entry| entry.generation).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    println!("{} generations", numbers.len());
 }
 
 #[test]

@@ -250,6 +250,34 @@ fn a_full_disk_changes_nothing() {
 }
 
 #[test]
+fn a_trial_ends_in_time_also_when_its_files_cannot_be_written_back() {
+    let old = files(&[("lan", "10.0.2.0/24")]);
+    let mut lab = Lab::new(&files(&[]));
+    if !lab.mount("etc", "64k") {
+        return skip(
+            "a_trial_ends_in_time_also_when_its_files_cannot_be_written_back: no rights \
+                     to mount a file system",
+        );
+    }
+    old.iter().for_each(|(name, text)| lab.write(name, text));
+    lab.start(None);
+    lab.until(|status| status.phase == Phase::InForce);
+    lab.apply(&files(&[("lan", "10.0.3.0/24")]), Some(1));
+    let mut ballast = fs::File::create(lab.path("etc/ballast")).unwrap();
+    while ballast.write_all(&[0; 1024]).is_ok() {}
+    let status = lab.until(|status| status.generation == 3);
+    assert_eq!(lab.prefixes(), ["10.0.2.0/24"]);
+    assert!(!status.is_well(), "{status:#?}");
+    assert!(status.problems[0].what.contains("was not confirmed, but:"), "{status:#?}");
+    assert!(refused(lab.call(Call::Confirm)).contains("it is too late"));
+    drop(ballast);
+    fs::remove_file(lab.path("etc/ballast")).unwrap();
+    let status = lab.until(|status| status.pending.is_none());
+    assert!(status.is_well() && status.generation == 3, "{status:#?}");
+    assert_eq!(lab.on_disk(), old);
+}
+
+#[test]
 fn a_history_that_finds_no_room_is_a_warning() {
     let mut lab = Lab::new(&files(&[("lan", "10.0.2.0/24")]));
     if !lab.mount("var/lab", "64k") {

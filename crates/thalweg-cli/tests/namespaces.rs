@@ -236,6 +236,32 @@ fn packets_too_large_for_a_route_of_files_are_fragmented() {
 }
 
 #[test]
+fn packets_follow_an_apply_and_its_end() {
+    let Some(mut lab) = Lab::new("c") else { return };
+    if !lab.start() {
+        return;
+    }
+    assert!(lab.pings("10.0.2.7"), "{}", lab.log());
+    let new = lab.dir.path().join("new.yaml");
+    fs::write(&new, CONFIG.replace("10.0.2.0/24", "10.0.4.0/24")).unwrap();
+    let new = new.display().to_string();
+    let before = lab.text(&["status", "-o", "json"]);
+    // The file is another than the agent's by name: it takes its place all the same.
+    let applied = lab.ask(&["apply", "-f", &new, "--confirm", "3s"]);
+    let said = String::from_utf8_lossy(&applied.stdout).into_owned();
+    assert!(applied.status.success(), "{said}{}{before}", String::from_utf8_lossy(&applied.stderr));
+    assert!(lab.pings("10.0.4.7") && !lab.pings_once("10.0.2.7"), "{}", lab.log());
+    assert!(fs::exists(lab.dir.path().join("etc/new.yaml")).unwrap());
+    lab.until(|| lab.text(&["history"]).contains("not confirmed within 3 s"));
+    assert!(lab.pings("10.0.2.7") && !lab.pings_once("10.0.4.7"), "{}", lab.log());
+    assert!(lab.config().exists());
+    let events = lab.text(&["events", "--severity", "info"]);
+    assert!(events.contains("hook of eth0: attached at"), "{events}");
+    ip(&format!("-n {}r link set eth1 down", lab.name)).unwrap();
+    lab.until(|| lab.text(&["events"]).contains("warning link eth1: down"));
+}
+
+#[test]
 fn forwarding_outlives_the_agent_and_detach_takes_it_out() {
     let Some(mut lab) = Lab::new("o") else { return };
     if !lab.start() {

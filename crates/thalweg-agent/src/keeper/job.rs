@@ -152,24 +152,24 @@ impl Job {
     /// # Errors
     ///
     /// [`Refusal`]; nothing changed.
-    pub fn run(self) -> Result<Outcome, Refusal> {
+    pub fn run(mut self) -> Result<Outcome, Refusal> {
         // Without a scribe there is nothing to wait for.
         let _ = self.written.recv();
-        let texts = match &self.wanted {
-            Wanted::Files(files) => self.place.adopt(Texts::new(files.iter().cloned()))?,
-            Wanted::Kept(id) => self.state.kept(id).map_err(|words| {
+        let texts = match std::mem::replace(&mut self.wanted, Wanted::Kept(String::new())) {
+            Wanted::Files(files) => self.place.adopt(Texts::new(files))?,
+            Wanted::Kept(id) => self.state.kept(&id).map_err(|words| {
                 Fault::not_found(words, "apply the files that you mean with `thalweg apply`")
             })?,
         };
-        let named = |(name, text): &(String, String)| {
-            (self.place.path(name).display().to_string(), text.clone())
-        };
-        let files: Vec<_> = texts.0.iter().map(named).collect();
+        let named =
+            |(name, text): (String, String)| (self.place.path(&name).display().to_string(), text);
+        let files: Vec<_> = texts.0.into_iter().map(named).collect();
         let mut loaded = thalweg_config::parse(&files);
         loaded.sources = Default::default();
         if !loaded.is_ok() {
             return Err(Refusal::Problems(loaded.problems));
         }
+        let texts = Texts::new(files);
         let id = texts.id();
         let closed = self.gate.close();
         let present = self.place.texts();

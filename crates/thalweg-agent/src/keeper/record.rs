@@ -116,7 +116,7 @@ impl Keeper {
             warnings.map(|what| problem(Severity::Warning, what, keep)).collect();
         all.extend(self.overdue.clone().map(|what| {
             let what = format!("the configuration on trial was not confirmed, but: {what}");
-            problem(Severity::Error, what, "mend that; it is tried again every 30 s")
+            problem(Severity::Error, what, "mend that; it is tried again every 10 s")
         }));
         all
     }
