@@ -11,7 +11,7 @@ use thalweg_model::{Prefix, Problem};
 
 /// Kinds that can be described, with what names one.
 const KINDS: &str = "link NAME, vrf NAME, route PREFIX|ADDRESS|OBJECT, label NUMBER|OBJECT, \
-                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, reason WORD";
+                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, reason WORD, generation NUMBER";
 /// Most lines of a section.
 const MAX_LINES: usize = 50;
 

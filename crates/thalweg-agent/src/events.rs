@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 /// Events that are remembered.
 pub const MOST: usize = 4_096;
+/// Characters of a text, so that nobody fills the agent's memory with a wrong file.
+const LONG: usize = 1_000;
 
 /// Something worth telling.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -67,7 +69,11 @@ impl Events {
         self.tell_at(moment::now(), note);
     }
 
-    fn tell_at(&self, at: u64, note: Note) {
+    fn tell_at(&self, at: u64, mut note: Note) {
+        if let Some((end, _)) = note.text.char_indices().nth(LONG) {
+            note.text.truncate(end);
+            note.text.push('…');
+        }
         let number = {
             let mut ring = self.ring();
             ring.last += 1;
@@ -135,6 +141,14 @@ mod tests {
         assert_eq!(page.events[0].number, 12);
         assert_eq!(events.after(Some(place), &query).0, EventPage::default());
         assert_eq!(events.after(None, &query).0.lost, 0, "who begins missed nothing");
+    }
+
+    #[test]
+    fn texts_are_cut() {
+        let events = Events::default();
+        events.tell(note(EventSeverity::Info, &"é".repeat(5_000)));
+        let text = events.after(None, &EventQuery::default()).0.events.remove(0).text;
+        assert!(text.chars().count() == LONG + 1 && text.ends_with("é…"), "{text}");
     }
 
     #[test]

@@ -111,9 +111,15 @@ impl Lab {
 
     /// Starts an agent; false, with the reason told, where the kernel refuses.
     fn start(&mut self) -> bool {
+        self.start_with("")
+    }
+
+    /// Starts an agent that dies at a point, if one is named.
+    fn start_with(&mut self, fault: &str) -> bool {
         let log = fs::File::create(self.dir.path().join("log")).unwrap();
         let etc = self.dir.path().join("etc");
         let mut command = self.thalweg(&["run", "--netns", &format!("{}r", self.name)]);
+        command.env("THALWEG_FAULT", fault);
         let child = command.arg("-f").arg(etc).stderr(log).stdout(Stdio::null()).spawn().unwrap();
         self.agent = Some(child);
         let start = Instant::now();
@@ -247,18 +253,56 @@ fn packets_follow_an_apply_and_its_end() {
     let new = new.display().to_string();
     let before = lab.text(&["status", "-o", "json"]);
     // The file is another than the agent's by name: it takes its place all the same.
-    let applied = lab.ask(&["apply", "-f", &new, "--confirm", "3s"]);
+    let applied = lab.ask(&["apply", "-f", &new, "--confirm", "6s"]);
     let said = String::from_utf8_lossy(&applied.stdout).into_owned();
     assert!(applied.status.success(), "{said}{}{before}", String::from_utf8_lossy(&applied.stderr));
     assert!(lab.pings("10.0.4.7") && !lab.pings_once("10.0.2.7"), "{}", lab.log());
     assert!(fs::exists(lab.dir.path().join("etc/new.yaml")).unwrap());
-    lab.until(|| lab.text(&["history"]).contains("not confirmed within 3 s"));
+    lab.until(|| lab.text(&["history"]).contains("not confirmed within 6 s"));
     assert!(lab.pings("10.0.2.7") && !lab.pings_once("10.0.4.7"), "{}", lab.log());
     assert!(lab.config().exists());
     let events = lab.text(&["events", "--severity", "info"]);
     assert!(events.contains("hook of eth0: attached at"), "{events}");
     ip(&format!("-n {}r link set eth1 down", lab.name)).unwrap();
     lab.until(|| lab.text(&["events"]).contains("warning link eth1: down"));
+}
+
+#[test]
+fn packets_go_on_when_the_agent_dies_within_a_change() {
+    let Some(mut lab) = Lab::new("k") else { return };
+    if !lab.start() {
+        return;
+    }
+    let moved = CONFIG.replace("10.0.2.0/24", "10.0.4.0/24");
+    let new = lab.dir.path().join("new.yaml");
+    let mut here = true;
+    // The first plan and the first hooks are those of the start.
+    for (fault, dies, moves) in [
+        ("install-write-new:1", true, false),
+        ("install-replace:1", true, true),
+        ("plan-before:2", true, true),
+        ("plan-after:2", true, true),
+        ("history-append:9", false, true),
+    ] {
+        lab.end("-TERM");
+        assert!(lab.start_with(fault), "{fault}: {}", lab.log());
+        fs::write(&new, if here { &moved } else { CONFIG }).unwrap();
+        let renamed = lab.dir.path().join("config.yaml");
+        fs::rename(&new, &renamed).unwrap();
+        let applied = lab.ask(&["apply", "-f", &renamed.display().to_string()]);
+        assert_eq!(applied.status.success(), !dies, "{fault}: {}", lab.log());
+        let (old, new) = if here { ("10.0.2.7", "10.0.4.7") } else { ("10.0.4.7", "10.0.2.7") };
+        let both = (lab.pings_once(old), lab.pings_once(new));
+        assert!(both.0 != both.1, "{fault}: forwarding goes on by one of them, not {both:?}");
+        lab.end("-KILL");
+        assert!(lab.start(), "{fault}: {}", lab.log());
+        here ^= moves;
+        let (there, gone) = if here { ("10.0.2.7", "10.0.4.7") } else { ("10.0.4.7", "10.0.2.7") };
+        assert!(lab.pings(there) && !lab.pings_once(gone), "{fault}: {}", lab.log());
+        assert_eq!(lab.ask(&["status"]).status.code(), Some(0), "{}", lab.text(&["status"]));
+        let names: Vec<_> = fs::read_dir(lab.dir.path().join("etc")).unwrap().flatten().collect();
+        assert_eq!(names.len(), 1, "{fault}: {names:?}");
+    }
 }
 
 #[test]
