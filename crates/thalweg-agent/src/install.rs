@@ -23,6 +23,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use thalweg_api::Fault;
+use thalweg_config::Loaded;
 
 /// The decision, in the state directory.
 const JOURNAL: &str = "apply.json";
@@ -156,6 +157,15 @@ impl Place {
         let files = self.present().ok()?;
         let text = |(name, octets)| Some((name, String::from_utf8(octets).ok()?));
         Some(Texts(files.into_iter().map(text).collect::<Option<_>>()?))
+    }
+
+    /// What texts say here: with the names that files have in problems.
+    pub fn parse(&self, texts: Texts) -> (Loaded, Texts) {
+        let named = |(name, text): (String, String)| (self.path(&name).display().to_string(), text);
+        let files: Vec<_> = texts.0.into_iter().map(named).collect();
+        let mut loaded = thalweg_config::parse(&files);
+        loaded.sources = Default::default();
+        (loaded, Texts::new(files))
     }
 
     fn temp(&self, name: &str, end: &str) -> PathBuf {

@@ -140,6 +140,9 @@ impl Keeper {
             self.held = Some(read);
             return None;
         }
+        if let Some(event) = self.instead(&read) {
+            return Some(event);
+        }
         if let Some((id, texts)) = read.texts {
             if self.config.as_ref() != Some(&id) {
                 self.scribe.keep(id.clone(), texts);
@@ -151,6 +154,17 @@ impl Keeper {
             Ok(loaded) => Event::Config(loaded),
             Err(problem) => Event::WatchFailed(problem),
         })
+    }
+
+    /// What comes in force instead of files whose trial is over, while they cannot be replaced.
+    fn instead(&mut self, read: &Read) -> Option<Event> {
+        let trial = self.trial.as_ref().filter(|_| self.overdue.is_some())?;
+        let (id, _) = read.texts.as_ref().filter(|(id, _)| *id == trial.config)?;
+        let back = self.state.as_ref().filter(|_| *id != trial.back)?.kept(&trial.back).ok()?;
+        let (loaded, _) = trial.place.parse(back);
+        self.config = Some(trial.back.clone());
+        self.cause = not_confirmed(trial);
+        Some(Event::Config(Box::new(loaded)))
     }
 
     /// Sees an event before the brain does.

@@ -269,10 +269,17 @@ fn a_trial_ends_in_time_also_when_its_files_cannot_be_written_back() {
     assert!(!status.is_well(), "{status:#?}");
     assert!(status.problems[0].what.contains("was not confirmed, but:"), "{status:#?}");
     assert!(refused(lab.call(Call::Confirm)).contains("it is too late"));
+    // Nor does the next agent put the files in force, though it finds them.
+    lab.kill();
+    lab.start(None);
+    let status = lab.until(|status| status.phase == Phase::InForce);
+    assert!(status.pending.is_some() && !status.is_well(), "{status:#?}");
+    assert_eq!(lab.prefixes(), ["10.0.2.0/24"]);
     drop(ballast);
     fs::remove_file(lab.path("etc/ballast")).unwrap();
     let status = lab.until(|status| status.pending.is_none());
-    assert!(status.is_well() && status.generation == 3, "{status:#?}");
+    assert!(status.is_well() && status.generation == 4, "{status:#?}");
+    assert_eq!(lab.sources(), ["1 start", "2 apply", "3 rollback", "4 rollback"]);
     assert_eq!(lab.on_disk(), old);
 }
 

@@ -161,15 +161,10 @@ impl Job {
                 Fault::not_found(words, "apply the files that you mean with `thalweg apply`")
             })?,
         };
-        let named =
-            |(name, text): (String, String)| (self.place.path(&name).display().to_string(), text);
-        let files: Vec<_> = texts.0.into_iter().map(named).collect();
-        let mut loaded = thalweg_config::parse(&files);
-        loaded.sources = Default::default();
+        let (loaded, texts) = self.place.parse(texts);
         if !loaded.is_ok() {
             return Err(Refusal::Problems(loaded.problems));
         }
-        let texts = Texts::new(files);
         let id = texts.id();
         let closed = self.gate.close();
         let present = self.place.texts();

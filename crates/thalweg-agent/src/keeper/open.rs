@@ -123,6 +123,7 @@ impl Keeper {
             }
             Err(words) => {
                 self.overdue = Some(words);
+                self.start = not_confirmed(&trial);
                 self.deadline = Some(Instant::now());
                 self.trial = Some(trial);
             }
