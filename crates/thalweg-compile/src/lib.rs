@@ -44,8 +44,8 @@ mod view;
 mod vrfs;
 
 pub use compiler::Compiler;
-pub use export::Export;
 pub use diff::{Difference, diff, flag_words};
+pub use export::Export;
 pub use view::{
     GroupView, LabelView, LinkView, MemberView, NeighborView, NextHopView, RouteOrigin, RouteState,
     RouteView, VrfView,
