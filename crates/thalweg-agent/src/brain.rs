@@ -376,6 +376,7 @@ impl Brain {
             what: format!("link {} is not attached: {}", state.wish.name, state.reason),
             ..whole(String::new(), "packets of this link take the kernel's own path meanwhile")
         }));
+        all.extend(self.beyond_tc());
         let unasked = self.asked.values().flatten();
         all.extend(unasked.map(|error| Problem {
             severity: Severity::Warning,
@@ -385,6 +386,31 @@ impl Brain {
             all.extend(self.compiler.iter().flat_map(Compiler::problems));
         }
         all
+    }
+
+    /// Links whose hook cannot do all that the configuration asks of them: labels and tags come off at
+    /// XDP only (docs/decisions/0008).
+    fn beyond_tc(&self) -> Vec<Problem> {
+        let Some(compiler) = &self.compiler else { return Vec::new() };
+        let takes_off = compiler.takes_labels_off();
+        let at_tc = self
+            .hooks
+            .iter()
+            .filter(|state| state.hook.as_deref().is_some_and(|hook| hook.starts_with("tc")));
+        let hit = at_tc.filter(|state| takes_off && compiler.accepts_labels(state.wish.link));
+        hit.map(|state| Problem {
+            what: format!(
+                "link {}: its hook is tc, where no label can come off: labelled frames that arrive \
+                 there and are to leave with fewer labels are dropped (no-room)",
+                state.wish.name
+            ),
+            ..whole(
+                String::new(),
+                "make XDP possible there (`thalweg get links` says what is in the way), or set mpls: \
+                 false for the link",
+            )
+        })
+        .collect()
     }
 
     /// Logs what is wrong and was not said before.

@@ -621,6 +621,23 @@ impl Compiler {
         wanted
     }
 
+    /// Whether any label in force comes off without another in its place.
+    pub fn takes_labels_off(&self) -> bool {
+        use thalweg_model::intent::LabelAction;
+        self.intent.labels.values().any(|label| match &label.action {
+            LabelAction::Vrf(_) => true,
+            LabelAction::Forward(hops) => hops.iter().any(|hop| hop.labels.is_empty()),
+        })
+    }
+
+    /// Whether labelled frames that arrive at a link are switched.
+    pub fn accepts_labels(&self, link: u32) -> bool {
+        self.published
+            .links
+            .get(&link)
+            .is_some_and(|row| row.flags & thalweg_abi::link::flag::MPLS != 0)
+    }
+
     /// All gateways of intent routes and labels, resolved or not.
     pub fn own_gateways(&self) -> BTreeSet<(u32, IpAddr)> {
         let of_routes = self.routes.values().filter_map(|entry| entry.target);

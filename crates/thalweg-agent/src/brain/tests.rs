@@ -205,6 +205,27 @@ fn hooks_that_fail_are_problems_and_are_tried_again() {
 }
 
 #[test]
+fn what_a_hook_cannot_do_is_a_problem() {
+    let mut brain = running();
+    let labels = config("10.0.1.254").replace("[eth0, eth1]", "[eth0, eth1], mpls: true")
+        + "---\napiVersion: thalweg.dev/v1alpha1\nkind: LabelRoute\nmetadata: {name: pop}\n\
+           spec: {label: 100, via: 10.0.1.254}\n";
+    brain.handle(files(&labels));
+    let state = |link: u32, name: &str, hook: &str| HookState {
+        wish: HookWish { link, name: name.into(), wish: Default::default() },
+        hook: Some(hook.into()),
+        reason: "because".into(),
+    };
+    brain.handle(Event::Hooked(vec![state(2, "eth0", "xdp-native"), state(3, "eth1", "tc(tcx)")]));
+    let found: Vec<String> = brain.problems().iter().map(|problem| problem.what.clone()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("link eth1: its hook is tc"), "{found:?}");
+    // A label that is swapped stays on the frame.
+    brain.handle(files(&labels.replace("via: 10.0.1.254}\n", "via: 10.0.1.254, labels: [200]}\n")));
+    assert!(brain.problems().is_empty(), "{:?}", brain.problems());
+}
+
+#[test]
 fn a_link_that_goes_takes_its_hook_along() {
     let mut brain = running();
     let effects = words(&brain.handle(Event::Host(vec![Update::LinkGone(3)])));
