@@ -56,7 +56,8 @@ impl Reader {
     /// What the files say now.
     pub fn read(&self) -> Read {
         let guard = self.gate.close();
-        let mut loaded = thalweg_config::load(&self.path);
+        let user = rustix::process::geteuid().as_raw();
+        let mut loaded = thalweg_config::load_guarded(&self.path, user);
         let texts = Texts::take(&mut loaded).map(|texts| (texts.id(), texts));
         Read { epoch: guard.epoch(), result: Ok(Box::new(loaded)), texts }
     }

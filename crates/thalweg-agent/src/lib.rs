@@ -12,6 +12,7 @@
 //! it; the keeper beside it remembers generations, events and configurations on trial. [`offline`] and [`replay`] do the same work on files alone, for the command line.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod answer;
 pub mod brain;
 pub mod capture;
@@ -24,6 +25,7 @@ mod history;
 mod install;
 pub mod judge;
 mod keeper;
+mod lock;
 mod log;
 pub mod offline;
 pub mod plane;

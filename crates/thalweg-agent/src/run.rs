@@ -1,5 +1,6 @@
 //! The agent with its I/O: one loop that feeds the brain and carries out what it says.
 
+use crate::access::{Access, Group};
 use crate::answer::{self, Context};
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
@@ -8,8 +9,9 @@ use crate::keeper::{Keeper, Read, Wake};
 use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
-use crate::{ebpf, log, sysctl};
+use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::net::UnixListener as StdListener;
 use std::time::{Duration, Instant};
 use thalweg_api::view::Phase;
 use thalweg_api::{Answer, Call};
@@ -19,6 +21,7 @@ use thalweg_model::{HostState, Problem, Update};
 use thalweg_netlink::{Resolver, Source};
 use thalweg_xdp::FeatureWatch;
 use tokio::io::unix::AsyncFd;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -31,6 +34,9 @@ pub enum RunError {
     /// The name of the instance.
     #[error("{0}")]
     Instance(String),
+    /// A group that may use the control socket.
+    #[error("{0}")]
+    Group(String),
     /// The control socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -86,15 +92,26 @@ pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
     if let Some(netns) = &settings.netns {
         thalweg_netlink::enter_netns(netns)?;
     }
-    let _lock = serve::lock(&settings)?;
+    let access = access(&settings)?;
+    let _lock = lock::lock(&settings)?;
+    let listener = serve::listen(&settings.socket, &access)?;
+    // Whatever takes more is done; threads to come inherit what is left.
+    thalweg_xdp::rights::keep_needed().map_err(std::io::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("thalweg")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(Shell::run(&settings, parts));
+    let result = runtime.block_on(Shell::run(&settings, parts, (listener, access)));
     runtime.shutdown_background();
     result
+}
+
+/// Who may use the control socket.
+fn access(settings: &Settings) -> Result<Access, RunError> {
+    let find = |name: &Option<String>| name.as_deref().map(Group::find).transpose();
+    let read = find(&settings.read_group).map_err(RunError::Group)?;
+    Ok(Access { read, admin: find(&settings.admin_group).map_err(RunError::Group)? })
 }
 
 /// Everything with a file descriptor.
@@ -114,12 +131,16 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(settings: &Settings, parts: Parts) -> Result<(), RunError> {
-        let listener = serve::listen(&settings.socket)?;
+    async fn run(
+        settings: &Settings,
+        parts: Parts,
+        (listener, access): (StdListener, Access),
+    ) -> Result<(), RunError> {
+        let listener = UnixListener::from_std(listener)?;
         let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
         let (changes, changed) = watch::channel(0);
         let keeper = Keeper::open(settings);
-        tokio::spawn(serve::serve(listener, asked, changed, keeper.events()));
+        tokio::spawn(serve::serve(listener, access, asked, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
         let mut shell = Self {

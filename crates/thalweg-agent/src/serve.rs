@@ -1,18 +1,20 @@
 //! The control socket.
 
+use crate::access::{Access, Caller, Right};
 use crate::events::Events;
-use crate::settings::Settings;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions, Permissions};
+use rustix::process::geteuid;
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Largest request in octets: `diff` carries whole configurations.
 const MAX_REQUEST: u64 = 128 << 20;
@@ -22,6 +24,12 @@ const PACE: Duration = Duration::from_millis(200);
 const BATCH: Duration = Duration::from_millis(20);
 /// How often counters are read for a watcher: packets cause no events.
 const COUNTERS: Duration = Duration::from_secs(1);
+/// Connections at once of those who may ask.
+const GUESTS: usize = 256;
+/// Connections at once of those who may not, each for [`PATIENCE`] at most.
+const STRANGERS: usize = 16;
+/// How long somebody who may not ask has for a request.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A call on its way to the agent.
 pub struct Asked {
@@ -67,13 +75,12 @@ fn user_named(users: &str, uid: u32) -> Option<String> {
 pub enum SocketError {
     /// Another agent has this name.
     #[error(
-        "instance `{instance}` is already running (its lock is {}); stop that one, or give this \
-         one another --instance",
+        "{holder}, or give this one another --instance (the lock is {})",
         lock.display()
     )]
     Taken {
-        /// Name of the instance.
-        instance: String,
+        /// Who it is, and how to end it.
+        holder: String,
         /// The lock file.
         lock: PathBuf,
     },
@@ -91,7 +98,7 @@ pub enum SocketError {
     },
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SocketError {
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SocketError {
     move |error| {
         let remedy = match error.kind() {
             io::ErrorKind::PermissionDenied => "run as root, or name another --socket",
@@ -102,44 +109,12 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SocketEr
     }
 }
 
-/// The lock that makes an agent the only one of its name, held as long as it lives.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-/// Takes the lock of an instance.
-///
-/// # Errors
-///
-/// [`SocketError::Taken`] when another agent has it.
-pub fn lock(settings: &Settings) -> Result<Lock, SocketError> {
-    if let Some(directory) = settings.socket.parent() {
-        std::fs::create_dir_all(directory).map_err(failed("cannot create", directory))?;
-    }
-    let path = settings.socket.with_extension("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed("cannot open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(SocketError::Taken { instance: settings.instance.clone(), lock: path })
-        }
-        Err(error) => Err(failed("cannot lock", &path)(error.into())),
-    }
-}
-
 /// Listens; a socket that an agent left behind is replaced. The lock must be held.
 ///
 /// # Errors
 ///
 /// [`SocketError`]; also when somebody who is not an agent of this instance answers there.
-pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
+pub fn listen(path: &Path, access: &Access) -> Result<StdListener, SocketError> {
     let taken = io::Error::from(io::ErrorKind::AddrInUse);
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => return Err(failed("somebody else answers at", path)(taken)),
@@ -148,24 +123,48 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
         }
         Err(_) => {}
     }
-    let listener = UnixListener::bind(path).map_err(failed("cannot listen at", path))?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o660))
+    let (mode, group) = access.file();
+    // Whoever connects before the mode is set meets the same questions as later.
+    let listener = StdListener::bind(path).map_err(failed("cannot listen at", path))?;
+    if group.is_some() {
+        chown(path, None, group).map_err(failed("cannot give its group", path))?;
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode.as_raw_mode()))
         .map_err(failed("cannot set the mode of", path))?;
+    listener.set_nonblocking(true).map_err(failed("cannot listen at", path))?;
     Ok(listener)
 }
 
 /// Serves connections until the agent is gone.
 pub async fn serve(
     listener: UnixListener,
+    access: Access,
     asked: mpsc::Sender<Asked>,
     changed: watch::Receiver<u64>,
     events: Events,
 ) {
+    let own = geteuid().as_raw();
+    let (guests, strangers) =
+        (Arc::new(Semaphore::new(GUESTS)), Arc::new(Semaphore::new(STRANGERS)));
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let events = events.clone();
-                tokio::spawn(connection(stream, asked.clone(), changed.clone(), events));
+                let caller = Caller::of(&stream);
+                let right = caller.as_ref().map_or(Right::None, |c| access.right(c, own));
+                let room = if right == Right::None { &strangers } else { &guests };
+                // Whoever fills the room is to close some before more are let in.
+                let Ok(place) = room.clone().try_acquire_owned() else { continue };
+                let peer = Peer::of(&stream);
+                let door =
+                    Door { access: access.clone(), caller, right, asked: asked.clone(), peer };
+                let (changed, events) = (changed.clone(), events.clone());
+                tokio::spawn(async move {
+                    match right {
+                        Right::None => turn_away(stream, &door).await,
+                        _ => connection(stream, door, changed, events).await,
+                    }
+                    drop(place);
+                });
             }
             Err(error) => {
                 // Out of descriptors, most likely: some will be closed.
@@ -179,17 +178,63 @@ pub async fn serve(
     }
 }
 
+/// What is known of one connection.
+struct Door {
+    access: Access,
+    caller: Option<Caller>,
+    right: Right,
+    /// Where its questions go.
+    asked: mpsc::Sender<Asked>,
+    peer: Peer,
+}
+
+impl Door {
+    /// Whether the call may be made here.
+    fn admits(&self, call: &Call) -> Result<(), Fault> {
+        let needed = Right::for_call(call);
+        match self.right >= needed {
+            true => Ok(()),
+            false => Err(self.access.refusal(self.caller.as_ref(), needed)),
+        }
+    }
+}
+
+/// Reads a request of somebody who may not even ask, keeps nothing of it, and says so.
+async fn turn_away(stream: UnixStream, door: &Door) {
+    let (input, mut output) = stream.into_split();
+    let mut input = BufReader::new(input);
+    let told = async {
+        loop {
+            let octets = input.fill_buf().await?;
+            let (used, last) = match octets.iter().position(|octet| *octet == b'\n') {
+                Some(end) => (end + 1, true),
+                None => (octets.len(), octets.is_empty()),
+            };
+            input.consume(used);
+            if last {
+                break;
+            }
+        }
+        reply(&mut output, Err(door.access.refusal(door.caller.as_ref(), Right::Read))).await
+    };
+    // They may be as slow as they like, but not for long.
+    let _ = tokio::time::timeout(PATIENCE, told).await;
+}
+
 async fn connection(
     stream: UnixStream,
-    asked: mpsc::Sender<Asked>,
+    door: Door,
     mut changed: watch::Receiver<u64>,
     events: Events,
 ) {
-    let asked = Door { asked, peer: Peer::of(&stream) };
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     while let Some(line) = line(&mut input).await {
-        let request = match read(&line) {
+        let request = read(&line).and_then(|request| {
+            door.admits(&request.call)?;
+            Ok(request)
+        });
+        let request = match request {
             Ok(request) => request,
             Err(fault) => {
                 if reply(&mut output, Err(fault)).await.is_err() {
@@ -205,8 +250,8 @@ async fn connection(
             continue;
         }
         let gone = match request.watch {
-            true => follow(&mut input, &mut output, &asked, &mut changed, request.call).await,
-            false => reply(&mut output, ask(&asked, request.call).await).await,
+            true => follow(&mut input, &mut output, &door, &mut changed, request.call).await,
+            false => reply(&mut output, ask(&door, request.call).await).await,
         };
         if gone.is_err() {
             return;
@@ -239,12 +284,6 @@ fn read(line: &[u8]) -> Result<Request, Fault> {
     serde_json::from_value(value).map_err(|error| {
         Fault::invalid(format!("the request makes no sense: {error}"), "see docs/cli.md")
     })
-}
-
-/// Where questions of one connection go.
-struct Door {
-    asked: mpsc::Sender<Asked>,
-    peer: Peer,
 }
 
 async fn ask(door: &Door, call: Call) -> Result<Answer, Fault> {

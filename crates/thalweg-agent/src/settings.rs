@@ -19,6 +19,10 @@ pub struct Settings {
     pub log: LogFormat,
     /// Where to remember what outlives the agent; nothing is remembered without.
     pub state: Option<PathBuf>,
+    /// Group, by name or number, whose members may ask at the control socket.
+    pub read_group: Option<String>,
+    /// Group whose members may also change things there.
+    pub admin_group: Option<String>,
 }
 
 impl Settings {
@@ -32,6 +36,8 @@ impl Settings {
             netns: None,
             log: LogFormat::Text,
             state: None,
+            read_group: None,
+            admin_group: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::message::{Answer, Call, Code, Fault, Reply, Request, VERSION};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub enum ClientError {
         /// The kernel's answer.
         error: io::Error,
         /// What to do.
-        remedy: &'static str,
+        remedy: String,
     },
     /// The connection broke.
     #[error("the agent went away: {0}; look at its log and start it again with `thalweg run`")]
@@ -51,8 +52,13 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let failed = |error: io::Error| {
             let remedy = match error.kind() {
-                io::ErrorKind::PermissionDenied => "run as root or as a member of its group",
-                _ => "start one with `thalweg run -f DIR`, or name its --instance or --socket",
+                io::ErrorKind::PermissionDenied => match group(path) {
+                    Some(group) => format!("run as root or as a member of its group, {group}"),
+                    None => "run as root, or start the agent with --read-group".into(),
+                },
+                _ => {
+                    "start one with `thalweg run -f DIR`, or name its --instance or --socket".into()
+                }
             };
             ClientError::NoAgent { path: path.into(), error, remedy }
         };
@@ -107,6 +113,21 @@ impl Client {
             Err(error) => Err(misread(&line, error)),
         }
     }
+}
+
+/// The group that may connect to a socket, if one other than its owner may: its name, or `group N`.
+fn group(path: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    if meta.mode() & 0o020 == 0 {
+        return None;
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(meta.gid())).then(|| format!("`{name}`"))
+    });
+    Some(name.unwrap_or_else(|| format!("group {}", meta.gid())))
 }
 
 /// What to say about an answer that cannot be read: mostly that it is of another version.

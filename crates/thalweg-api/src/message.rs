@@ -236,6 +236,8 @@ pub enum Code {
     Version,
     /// The kernel or the data plane refused.
     Failed,
+    /// Whoever asks may not.
+    Denied,
 }
 
 impl Fault {

@@ -182,6 +182,12 @@ pub struct Run {
     /// /var/lib/thalweg/INSTANCE]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Group whose members may ask at the control socket
+    #[arg(long, value_name = "NAME")]
+    pub read_group: Option<String>,
+    /// Group whose members may also change things there
+    #[arg(long, value_name = "NAME")]
+    pub admin_group: Option<String>,
 }
 
 /// What `apply` and `rollback` have in common.

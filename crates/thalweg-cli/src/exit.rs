@@ -50,7 +50,7 @@ impl From<Fault> for Failure {
             Code::Invalid => Exit::Usage,
             Code::NotFound | Code::NotReady => Exit::NotAsWished,
             Code::Version => Exit::NoAgent,
-            Code::Failed => Exit::Refused,
+            Code::Failed | Code::Denied => Exit::Refused,
         };
         Self::new(exit, fault)
     }
@@ -73,7 +73,7 @@ impl From<OfflineError> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match &error {
-            RunError::Instance(_) => Exit::Usage,
+            RunError::Instance(_) | RunError::Group(_) => Exit::Usage,
             RunError::Socket(SocketError::Taken { .. }) => Exit::NotAsWished,
             _ => Exit::Refused,
         };

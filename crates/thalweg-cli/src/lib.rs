@@ -127,6 +127,8 @@ fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
             let given = std::env::var("STATE_DIRECTORY").ok();
             thalweg_agent::settings::state_of(&common.instance, given.as_deref())
         })),
+        read_group: run.read_group.clone(),
+        admin_group: run.admin_group.clone(),
     };
     let parts = Parts::kernel(&settings);
     thalweg_agent::run(settings, parts)?;

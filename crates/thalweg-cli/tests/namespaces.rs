@@ -1,189 +1,9 @@
 //! The program between network namespaces: real links, real packets, real signals.
 
+mod lab;
+
+use lab::{CONFIG, Lab, ip};
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-const CONFIG: &str = "apiVersion: thalweg.dev/v1alpha1
-kind: Link
-metadata: {name: all}
-spec: {interfaces: [eth0, eth1]}
----
-apiVersion: thalweg.dev/v1alpha1
-kind: Route
-metadata: {name: lan}
-spec:
-  prefix: 10.0.2.0/24
-  nextHops: [{via: 10.0.1.254}]
-";
-
-fn skip(why: &str) {
-    use std::io::Write;
-    println!("skipped: {why}");
-    if let Ok(log) = std::env::var("THALWEG_SKIP_LOG") {
-        let file = fs::OpenOptions::new().append(true).create(true).open(log);
-        file.and_then(|mut file| writeln!(file, "skipped: {why}")).unwrap();
-    }
-}
-
-/// A host, a router and another host, each in its namespace.
-struct Lab {
-    dir: tempfile::TempDir,
-    name: String,
-    agent: Option<Child>,
-}
-
-fn ip(line: &str) -> Result<String, String> {
-    let output = Command::new("ip").args(line.split_whitespace()).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Ok(output) => Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Err(format!("`ip` does not run: {error}")),
-    }
-}
-
-impl Lab {
-    /// Builds the hosts; none, with the reason told, where this machine does not let us.
-    fn new(tag: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let name = format!("tw{tag}{}", std::process::id());
-        let lab = Self { dir, name, agent: None };
-        fs::create_dir(lab.dir.path().join("etc")).unwrap();
-        fs::write(lab.config(), CONFIG).unwrap();
-        if let Err(why) = ip(&format!("netns add {}r", lab.name)) {
-            skip(&why);
-            return None;
-        }
-        lab.build();
-        Some(lab)
-    }
-
-    fn build(&self) {
-        let n = &self.name;
-        for line in [
-            format!("netns add {n}a"),
-            format!("netns add {n}b"),
-            format!("-n {n}a link set lo up"),
-            format!("-n {n}b link set lo up"),
-            format!("-n {n}r link set lo up"),
-            format!("link add eth0 netns {n}r type veth peer name up netns {n}a"),
-            format!("link add eth1 netns {n}r type veth peer name up netns {n}b"),
-            format!("-n {n}a addr add 10.0.0.9/24 dev up"),
-            format!("-n {n}b addr add 10.0.1.254/24 dev up"),
-            format!("-n {n}b addr add 10.0.2.7/24 dev lo"),
-            format!("-n {n}b addr add 10.0.4.7/24 dev lo"),
-            format!("-n {n}r addr add 10.0.0.1/24 dev eth0"),
-            format!("-n {n}r addr add 10.0.1.1/24 dev eth1"),
-            format!("-n {n}a link set dev up up"),
-            format!("-n {n}b link set dev up up"),
-            format!("-n {n}r link set eth0 up"),
-            format!("-n {n}r link set eth1 up"),
-            format!("-n {n}a route add default via 10.0.0.1"),
-            format!("-n {n}b route add default via 10.0.1.1"),
-            format!("netns exec {n}r sysctl -qw net.ipv4.ip_forward=1"),
-        ] {
-            ip(&line).unwrap();
-        }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.dir.path().join("etc/config.yaml")
-    }
-
-    fn thalweg(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-        command.args(line).args(["--instance", &self.name, "--socket"]);
-        command.arg(self.dir.path().join("sock"));
-        command.env("STATE_DIRECTORY", self.dir.path().join("state"));
-        command
-    }
-
-    fn ask(&self, line: &[&str]) -> Output {
-        self.thalweg(line).output().unwrap()
-    }
-
-    fn text(&self, line: &[&str]) -> String {
-        String::from_utf8_lossy(&self.ask(line).stdout).into_owned()
-    }
-
-    /// Starts an agent; false, with the reason told, where the kernel refuses.
-    fn start(&mut self) -> bool {
-        self.start_with("")
-    }
-
-    /// Starts an agent that dies at a point, if one is named.
-    fn start_with(&mut self, fault: &str) -> bool {
-        let log = fs::File::create(self.dir.path().join("log")).unwrap();
-        let etc = self.dir.path().join("etc");
-        let mut command = self.thalweg(&["run", "--netns", &format!("{}r", self.name)]);
-        command.env("THALWEG_FAULT", fault);
-        let child = command.arg("-f").arg(etc).stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        self.agent = Some(child);
-        let start = Instant::now();
-        while !self.text(&["status", "-o", "json"]).contains("\"phase\": \"inForce\"")
-            || self.text(&["status", "-o", "json"]).contains("\"hooks\": []")
-        {
-            let ended = self.agent.as_mut().and_then(|agent| agent.try_wait().unwrap());
-            if let Some(status) = ended {
-                assert_eq!(status.code(), Some(4), "{}", self.log());
-                skip(self.log().trim());
-                return false;
-            }
-            assert!(start.elapsed() < Duration::from_secs(60), "{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        true
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    /// Ends the agent by a signal and waits for it.
-    fn end(&mut self, signal: &str) {
-        let Some(mut agent) = self.agent.take() else { return };
-        let kill = Command::new("kill").args([signal, &agent.id().to_string()]).status();
-        assert!(kill.unwrap().success());
-        agent.wait().unwrap();
-    }
-
-    /// Whether a ping comes back within some tries.
-    fn pings(&self, to: &str) -> bool {
-        let line = format!("netns exec {}a ping -c 1 -W 1 {to}", self.name);
-        (0..5).any(|_| ip(&line).is_ok())
-    }
-
-    /// Frames that were forwarded so far.
-    fn forwarded(&self) -> u64 {
-        let views: serde_json::Value =
-            serde_json::from_str(&self.text(&["get", "drops", "--all", "-o", "json"])).unwrap();
-        let views = views.as_array().cloned().unwrap_or_default();
-        let of = |view: &serde_json::Value| view["packets"].as_u64().unwrap_or(0);
-        views.iter().filter(|view| view["verdict"] == "forward").map(of).sum()
-    }
-
-    #[track_caller]
-    fn until(&self, wished: impl Fn() -> bool) {
-        let start = Instant::now();
-        while !wished() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.end("-KILL");
-        let _ = self.thalweg(&["detach"]).output();
-        for host in ["a", "r", "b"] {
-            let _ = ip(&format!("netns del {}{host}", self.name));
-        }
-    }
-}
 
 #[test]
 fn routes_of_files_and_of_the_kernel_are_forwarded_by() {
@@ -208,12 +28,6 @@ fn routes_of_files_and_of_the_kernel_are_forwarded_by() {
     assert!(!lab.pings_once("10.0.2.7"));
     let text = lab.text(&["get", "drops"]);
     assert!(text.contains("no-route"), "{text}");
-}
-
-impl Lab {
-    fn pings_once(&self, to: &str) -> bool {
-        ip(&format!("netns exec {}a ping -c 1 -W 1 {to}", self.name)).is_ok()
-    }
 }
 
 /// Row 13 of the checklist on real sockets: the kernel fragments what we hand it, by a route that files
@@ -285,7 +99,13 @@ fn packets_go_on_when_the_agent_dies_within_a_change() {
         ("history-append:9", false, true),
     ] {
         lab.end("-TERM");
-        assert!(lab.start_with(fault), "{fault}: {}", lab.log());
+        assert!(
+            lab.start_with(|command| {
+                command.env("THALWEG_FAULT", fault);
+            }),
+            "{fault}: {}",
+            lab.log()
+        );
         fs::write(&new, if here { &moved } else { CONFIG }).unwrap();
         let renamed = lab.dir.path().join("config.yaml");
         fs::rename(&new, &renamed).unwrap();

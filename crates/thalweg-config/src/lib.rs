@@ -11,6 +11,7 @@
 
 mod draft;
 mod files;
+mod guard;
 mod kind;
 mod name;
 mod object;
@@ -24,6 +25,7 @@ mod watch;
 mod write;
 
 pub use files::{entries, is_config, load};
+pub use guard::load_guarded;
 pub use render::render;
 pub use sources::Sources;
 pub use watch::{Watch, watch};

@@ -18,6 +18,7 @@ pub mod peer;
 pub mod pins;
 pub mod plane;
 mod raw;
+pub mod rights;
 mod tc;
 mod words;
 

@@ -1,5 +1,6 @@
 //! Network namespaces by their number, which is how a directory of pins remembers its own.
 
+use crate::rights;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,7 +31,9 @@ pub fn run_at<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Resu
     // A thread of its own: this one stays where it is.
     std::thread::scope(|scope| {
         let inside = scope.spawn(move || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+            rights::raised(|| {
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            })?;
             Ok(work())
         });
         inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread in it ended early")))

@@ -12,6 +12,7 @@
 
 use crate::hook::Mode;
 use crate::raw;
+use crate::rights;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
@@ -304,7 +305,7 @@ fn check_file_system(dir: &Path, may_mount: bool) -> Result<(), PinsError> {
         if !may_mount || point != Path::new(BPFFS) {
             return Err(failed(String::new()));
         }
-        mount("bpf", point, "bpf", MountFlags::empty(), None)
+        rights::raised(|| mount("bpf", point, "bpf", MountFlags::empty(), None))
             .map_err(|error| failed(format!(", and mounting it failed with {error}")))?;
     }
     let below = dir.strip_prefix(exists).unwrap_or(dir);

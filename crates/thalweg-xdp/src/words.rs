@@ -3,6 +3,7 @@
 use crate::hook::Mode;
 use crate::netlink::{Refusal, Request, Talk, nested};
 use crate::raw;
+use crate::rights;
 use aya::programs::loaded_programs;
 use libc::{IFLA_XDP, RTM_SETLINK};
 use std::io;
@@ -97,7 +98,8 @@ fn set_xdp(
 
 /// How to name a program by its id: `` `name` (id 7) ``, or the id where names are not for us.
 pub fn program(id: u32) -> String {
-    let found = loaded_programs().flatten().find(|info| info.id() == id);
+    let all = || loaded_programs().flatten().find(|info| info.id() == id);
+    let found = rights::raised(all);
     match found.as_ref().and_then(|info| info.name_as_str()) {
         Some(name) if !name.is_empty() => format!("`{name}` (id {id})"),
         _ => format!("id {id}"),
