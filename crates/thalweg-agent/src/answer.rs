@@ -91,7 +91,8 @@ fn tables(context: &Context<'_>) -> Result<Vec<TableView>, Fault> {
     Ok(views::tables(plane(context)?.occupancy()))
 }
 
-fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
+/// How the agent is doing.
+pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
     let compiler = brain.compiler.as_ref();
     let view = |problems| ConfigView {
         path: brain.path().into(),

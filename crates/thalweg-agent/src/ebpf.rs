@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use std::path::PathBuf;
 use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
 use thalweg_model::intent::XdpWish;
+use thalweg_model::{Origin, Problem, Severity};
 use thalweg_xdp::{HookStatus, Mode, Options, WantedHook, Wish, XdpPlane};
 
 /// Where an instance keeps its pins.
@@ -73,6 +74,18 @@ impl DataPlane for EbpfPlane {
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
         let statuses = self.0.attach(wishes.iter().map(wanted).collect());
         wishes.iter().map(|wish| state(wish, &statuses)).collect()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let problem = |(what, remedy)| Problem {
+            severity: Severity::Error,
+            origin: Origin::default(),
+            object: None,
+            field: None,
+            what,
+            remedy,
+        };
+        self.0.pins_gone().into_iter().map(problem).collect()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ use thalweg_abi::{Counter, Verdict};
 use thalweg_image::{
     Applied, Capacity, Memory, NoReaders, Occupancy, Plan, Plane, PlaneError, Writer,
 };
+use thalweg_model::Problem;
 use thalweg_model::intent::{Limits, XdpWish};
 
 /// Frames and octets by verdict; verdicts that never occurred may be left out.
@@ -32,6 +33,11 @@ pub trait DataPlane: Plane + Send {
     /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
     /// back what is not wished any more. Returns how each wish stands, in order.
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
+
+    /// What is wrong around the plane now, though it works.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 
     /// What a person should know about how the plane was made.
     fn notes(&self) -> Vec<String> {

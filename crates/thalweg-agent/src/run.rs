@@ -5,7 +5,9 @@ use crate::answer::{self, Context};
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
 use crate::fault::point;
+use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake};
+use crate::metrics::{self, Exporter, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
@@ -87,7 +89,7 @@ impl Parts {
 ///
 /// [`RunError`], each with what to do. Wrong configuration is none.
 pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
-    log::start(settings.log);
+    log::start(settings.log, &settings.instance);
     check_instance(&settings.instance).map_err(RunError::Instance)?;
     if let Some(netns) = &settings.netns {
         thalweg_netlink::enter_netns(netns)?;
@@ -128,6 +130,9 @@ struct Shell {
     started: Instant,
     changes: watch::Sender<u64>,
     keeper: Keeper,
+    record: Record,
+    exporter: Exporter,
+    herald: Herald,
 }
 
 impl Shell {
@@ -143,6 +148,8 @@ impl Shell {
         tokio::spawn(serve::serve(listener, access, asked, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
+        let record = Record::default();
+        let (exporter, mut looks) = Exporter::new(record.clone());
         let mut shell = Self {
             brain: Brain::new(settings.config.display().to_string(), machine_seed()),
             opener: parts.opener,
@@ -156,10 +163,14 @@ impl Shell {
             started: Instant::now(),
             changes,
             keeper,
+            record,
+            exporter,
+            herald: Herald::new(&herald::Environment::read()),
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
-        let result = shell.turn(&mut signals, &mut files, &mut calls).await;
+        let result = shell.turn(&mut signals, &mut files, &mut calls, &mut looks).await;
+        shell.herald.stopping();
         // Nobody may find a socket without an agent; the lock is still held.
         let _ = std::fs::remove_file(&settings.socket);
         if result.is_ok() {
@@ -180,6 +191,7 @@ impl Shell {
         signals: &mut Signals,
         files: &mut mpsc::UnboundedReceiver<Read>,
         calls: &mut mpsc::Receiver<Asked>,
+        looks: &mut metrics::Asks,
     ) -> Result<(), RunError> {
         loop {
             tokio::select! {
@@ -199,6 +211,8 @@ impl Shell {
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => self.answer(asked),
+                Some(asked) = looks.recv() => self.look(asked),
+                () = self.herald.due() => self.herald.alive(),
             }
         }
     }
@@ -248,6 +262,9 @@ impl Shell {
     async fn happened(&mut self, event: Event) -> Result<(), RunError> {
         let since = Instant::now();
         self.keeper.witness(&self.brain, &event);
+        if matches!(event, Event::Config(_)) {
+            self.herald.reloading();
+        }
         let mut effects = VecDeque::from(self.brain.handle(event));
         while let Some(effect) = effects.pop_front() {
             let Some(event) = self.perform(effect, since).await? else { continue };
@@ -259,6 +276,9 @@ impl Shell {
                 problems.iter().for_each(|problem| log::write(Level::Warn, &problem.to_string()));
             }
         }
+        let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
+        self.exporter.serve(intent.and_then(|intent| intent.router.metrics));
+        self.herald.stands(self.standing());
         self.changes.send_modify(|number| *number += 1);
         Ok(())
     }
@@ -301,7 +321,13 @@ impl Shell {
                     None => Err(PlaneError { message: "there is no data plane".into() }),
                 };
                 point("plan-after");
-                Some(Event::Applied { generation, changes, result, took: since.elapsed() })
+                let took = since.elapsed();
+                let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
+                self.record.plan(changes, took, unfit);
+                if unfit.is_some() {
+                    log::generation(generation);
+                }
+                Some(Event::Applied { generation, changes, result, took })
             }
             Effect::Hook(wishes) => {
                 point("hook-before");
@@ -338,14 +364,56 @@ impl Shell {
         })
     }
 
-    /// What is wrong with the kernel's settings in this network namespace.
+    /// What is wrong around the agent: the kernel's settings in this network namespace, pins that
+    /// are gone, metrics that cannot be served.
     fn host_problems(&self) -> Vec<Problem> {
-        match (&self.brain.compiler, &self.source) {
+        let mut problems = match (&self.brain.compiler, &self.source) {
             (Some(compiler), Some(_)) => {
                 sysctl::problems(compiler, |path| std::fs::read_to_string(path).ok())
             }
             _ => Vec::new(),
+        };
+        problems.extend(self.plane.iter().flat_map(|plane| plane.problems()));
+        problems.extend(self.exporter.problem());
+        problems
+    }
+
+    /// How the agent stands, in a line for systemd.
+    fn standing(&self) -> State {
+        let brain = &self.brain;
+        let attached = brain.hooks.iter().filter(|state| state.hook.is_some()).count();
+        let links = match (attached, brain.hooks.len()) {
+            (1, 1) => "1 link".to_owned(),
+            (some, all) if some == all => format!("{all} links"),
+            (some, all) => format!("{some} of {all} links"),
+        };
+        let in_force = brain.phase == Phase::InForce;
+        let text = match (in_force, brain.config_good) {
+            (true, true) => format!("in force on {links}"),
+            (true, false) => {
+                format!("in force on {links}, by the last good files: those of now have errors")
+            }
+            (false, _) => brain.phase.describe().to_owned(),
+        };
+        State { in_force, text }
+    }
+
+    /// What the brain does not know.
+    fn context(&self, host_problems: Vec<Problem>) -> Context<'_> {
+        Context {
+            plane: self.plane.as_deref().map(|plane| plane as &dyn DataPlane),
+            instance: &self.instance,
+            uptime: self.started.elapsed().as_secs(),
+            host_problems,
+            pending: self.keeper.pending(),
         }
+    }
+
+    /// Gives a snapshot for metrics and health.
+    fn look(&self, asked: tokio::sync::oneshot::Sender<Snapshot>) {
+        let context = self.context(self.host_problems());
+        // Who asked may be gone.
+        let _ = asked.send(Snapshot::of(&self.brain, &context));
     }
 
     fn answer(&mut self, asked: Asked) {
@@ -372,16 +440,10 @@ impl Shell {
             });
             return;
         }
-        let context = Context {
-            plane: self.plane.as_deref().map(|plane| plane as &dyn DataPlane),
-            instance: &self.instance,
-            uptime: self.started.elapsed().as_secs(),
-            host_problems: match asked.call {
-                Call::Status => [self.host_problems(), self.keeper.problems()].concat(),
-                _ => Vec::new(),
-            },
-            pending: self.keeper.pending(),
-        };
+        let context = self.context(match asked.call {
+            Call::Status => [self.host_problems(), self.keeper.problems()].concat(),
+            _ => Vec::new(),
+        });
         // Who asked may be gone.
         let _ = asked.answer.send(answer::answer(&self.brain, &context, &asked.call));
     }

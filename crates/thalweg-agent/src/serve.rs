@@ -1,7 +1,9 @@
 //! The control socket.
 
 use crate::access::{Access, Caller, Right};
+use crate::brain::Level;
 use crate::events::Events;
+use crate::log;
 use rustix::process::geteuid;
 use std::fs::Permissions;
 use std::io;
@@ -168,7 +170,7 @@ pub async fn serve(
             }
             Err(error) => {
                 // Out of descriptors, most likely: some will be closed.
-                tracing::warn!("cannot accept a control connection: {error}");
+                log::write(Level::Warn, &format!("cannot accept a control connection: {error}"));
                 tokio::time::sleep(PACE).await;
             }
         }

@@ -114,6 +114,10 @@ fn router(router: &Router, out: &mut Yaml) {
     out.differing(1, "burst", router.burst, default.burst);
     out.differing(1, "unlistedLinks", router.unlisted_links, default.unlisted_links);
     out.differing(1, "kernelRoutes", router.kernel_routes, default.kernel_routes);
+    if let Some(address) = router.metrics {
+        out.line(1, "metrics:");
+        out.field(2, "listen", quoted(&address.to_string()));
+    }
 }
 
 fn write_vrf(name: &str, vrf: &Vrf, out: &mut Yaml) {

@@ -5,7 +5,7 @@
 use crate::Prefix;
 use crate::origin::{Key, Origin};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use thalweg_wire::Label;
 
 /// Everything users asked for.
@@ -56,6 +56,8 @@ pub struct Router {
     pub unlisted_links: bool,
     /// Whether routes that files alone know are written into the kernel's tables, for exceptions.
     pub kernel_routes: bool,
+    /// Where metrics and health are served over HTTP; none serves them nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Default for Router {
@@ -69,6 +71,7 @@ impl Default for Router {
             icmp: IcmpSource::Thalweg,
             unlisted_links: false,
             kernel_routes: true,
+            metrics: None,
         }
     }
 }

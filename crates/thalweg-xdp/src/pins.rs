@@ -20,6 +20,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
@@ -104,8 +105,9 @@ impl Mark {
 #[derive(Debug)]
 pub(crate) struct Pins {
     dir: PathBuf,
-    /// Holds the lock; the kernel lets go of it when the process ends, however it ends.
-    _lock: File,
+    /// Holds the lock; the kernel lets go of it when the process ends, however it ends. It also keeps
+    /// the file system, and so the pins, when somebody unmounts that.
+    lock: File,
 }
 
 impl Pins {
@@ -130,12 +132,33 @@ impl Pins {
         let lock = File::open(dir).map_err(|error| at(dir, error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| PinsError::Busy(dir.display().to_string()))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), lock })
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Why the directory is not the one that this process holds, and the way out: somebody
+    /// unmounted the file system, mounted another above it, or removed the directory.
+    pub fn gone(&self) -> Option<(String, String)> {
+        let number = |data: fs::Metadata| (data.dev(), data.ino());
+        let held = self.lock.metadata().map(number);
+        let there = fs::metadata(&self.dir).map(number);
+        if matches!((&held, &there), (Ok(held), Ok(there)) if held == there) {
+            return None;
+        }
+        let (dir, mount) = (self.dir.display(), self.dir.parent().and_then(Path::parent));
+        let mount = mount.unwrap_or(Path::new(BPFFS)).display();
+        Some((
+            format!(
+                "{dir} is not there any more: the BPF file system was unmounted or the directory \
+                 removed. Forwarding goes on, but ends with the agent, and links that come get \
+                 their hooks only as long as it lives"
+            ),
+            format!("`mount -t bpf bpf {mount}` if it is missing, then restart the agent"),
+        ))
     }
 
     /// Name of the filters on clsact qdiscs: tells instances apart.

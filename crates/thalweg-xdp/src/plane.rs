@@ -145,6 +145,11 @@ impl XdpPlane {
         &self.notes
     }
 
+    /// Why the pins are of no use any more, and the way out; none while they are there.
+    pub fn pins_gone(&self) -> Option<(String, String)> {
+        self.hooks.pins.gone()
+    }
+
     /// Frames and octets by verdict since the instance was first started.
     ///
     /// # Errors

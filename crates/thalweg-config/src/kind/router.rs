@@ -3,11 +3,20 @@
 use crate::draft::{Draft, ObjectId};
 use crate::read::Fields;
 use crate::report::Report;
+use std::net::{Ipv4Addr, SocketAddr};
 use thalweg_model::intent::{IcmpSource, Limits, Router};
 
 /// Fields of its `spec`.
-pub(crate) const FIELDS: &[&str] =
-    &["limits", "hashSeed", "icmp", "puntRate", "burst", "unlistedLinks", "kernelRoutes"];
+pub(crate) const FIELDS: &[&str] = &[
+    "limits",
+    "hashSeed",
+    "icmp",
+    "puntRate",
+    "burst",
+    "unlistedLinks",
+    "kernelRoutes",
+    "metrics",
+];
 
 /// `icmp.source`.
 pub(crate) const SOURCES: &[(&str, IcmpSource)] =
@@ -58,7 +67,31 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     if let Some(kernel) = spec.get("kernelRoutes", report) {
         router.kernel_routes = kernel.flag(report).unwrap_or(true);
     }
+    router.metrics = read_metrics(spec, report);
     draft.router(router, id, report);
+}
+
+fn read_metrics(spec: &Fields, report: &mut Report) -> Option<SocketAddr> {
+    let field = spec.get("metrics", report)?;
+    let metrics = Fields::open(field.node, &field.path, &["listen"], report)?;
+    let remedy = "write a port, or an address and a port: `9475`, `10.0.0.1:9475`, `\"[::]:9475\"`";
+    let listen = metrics.need("listen", remedy, report)?;
+    let text = listen.word("a port, or an address and a port", remedy, report)?;
+    let address = listening(text);
+    if address.is_none() {
+        listen.error(format!("`{text}` is no address and port to listen at"), remedy, report);
+    }
+    address
+}
+
+/// An address to listen at; a port alone is one of the loopback.
+fn listening(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+    let address = match port {
+        Ok(port) => (Ipv4Addr::LOCALHOST, port).into(),
+        Err(_) => text.parse::<SocketAddr>().ok()?,
+    };
+    (address.port() > 0).then_some(address)
 }
 
 fn read_icmp(spec: &Fields, router: &mut Router, report: &mut Report) {
@@ -88,4 +121,21 @@ fn read_limits(spec: &Fields, limits: &mut Limits, report: &mut Report) {
 fn set_rate(fields: &Fields, name: &'static str, rate: &mut u32, report: &mut Report) {
     let value = fields.get(name, report).and_then(|field| field.number(0..=100_000_000, report));
     *rate = value.unwrap_or(*rate);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_one_of_the_loopback() {
+        let read = |text: &str| listening(text).map(|address| address.to_string());
+        assert_eq!(read("9475").as_deref(), Some("127.0.0.1:9475"));
+        assert_eq!(read(":9475").as_deref(), Some("127.0.0.1:9475"));
+        assert_eq!(read("0.0.0.0:80").as_deref(), Some("0.0.0.0:80"));
+        assert_eq!(read("[::1]:9475").as_deref(), Some("[::1]:9475"));
+        for nonsense in ["", "0", "70000", "localhost:1", "10.0.0.1", "::1:80", "[::1]:0"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
+    }
 }

@@ -1,0 +1,213 @@
+//! A snapshot as families of metrics. Names never change their meaning.
+
+use super::{Record, Snapshot};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use thalweg_api::view::Phase;
+use thalweg_model::Severity;
+
+/// The text of all metrics (OpenMetrics 1.0).
+///
+/// # Errors
+///
+/// When the text cannot be made, which takes a value that has no words.
+pub fn text(snapshot: Arc<Snapshot>, record: &Record) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("thalweg");
+    registry.register_collector(Box::new(Families { snapshot, record: record.clone() }));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Families {
+    snapshot: Arc<Snapshot>,
+    record: Record,
+}
+
+/// Writes families one after the other.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+/// One value with its labels.
+type Sample<'a> = (Vec<(&'static str, &'a str)>, f64);
+
+impl Writer<'_> {
+    /// A value without labels.
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn flag(&mut self, name: &str, help: &str, value: bool) -> fmt::Result {
+        self.gauge(name, help, f64::from(u8::from(value)))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut to = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        to.encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) -> fmt::Result {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            family.encode_family(labels)?.encode_gauge(value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Vec<(&'static str, &'a str)>, u64)>,
+    ) -> fmt::Result {
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn info(&mut self, name: &str, help: &str, labels: &impl EncodeLabelSet) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
+    }
+}
+
+impl Collector for Families {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut to = Writer(encoder);
+        self.agent(&mut to)?;
+        self.plans(&mut to)?;
+        self.packets(&mut to)?;
+        self.links(&mut to)?;
+        self.tables(&mut to)
+    }
+}
+
+impl Families {
+    fn agent(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let status = &self.snapshot.status;
+        let build = [("version", &status.version[..]), ("agent", &status.instance)];
+        to.info("build", "Version of the agent, and the name of its instance", &build)?;
+        to.info("plane", "What holds the tables", &[("plane", &status.plane[..])])?;
+        to.gauge("uptime_seconds", "Time since the agent started", status.uptime as f64)?;
+        let in_force = status.phase == Phase::InForce;
+        to.flag("in_force", "Whether packets are decided by an image of this agent", in_force)?;
+        to.flag("ready", "What /readyz says", self.snapshot.unready().is_empty())?;
+        let config = status.config.in_force;
+        to.flag("config_in_force", "Whether the files as they are now are in force", config)?;
+        to.gauge("generation", "Number of the image in force", status.generation as f64)?;
+        let problems = [Severity::Error, Severity::Warning].map(|severity| {
+            let word = if severity == Severity::Error { "error" } else { "warning" };
+            (vec![("severity", word)], self.snapshot.problems(severity) as f64)
+        });
+        to.gauges("problems", "Problems, those of the files included", &problems)?;
+        let help = "How often the kernel had more events than could be read";
+        to.counter("netlink_overruns", help, status.overruns)
+    }
+
+    fn plans(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let results = ["ok", "refused"].into_iter().zip(&self.record.plans);
+        let counts =
+            results.map(|(word, count)| (vec![("result", word)], count.load(Ordering::Relaxed)));
+        to.counters("plans", "Plans that were carried out", counts)?;
+        let unfit = self.record.unfit.load(Ordering::Relaxed);
+        to.counter("plan_steps_unfit", "Steps of plans that did not fit into a table", unfit)?;
+        for (name, help, histogram) in [
+            ("plan_seconds", "Time to compile a plan and put it in force", &self.record.took),
+            ("plan_steps", "Steps of a plan", &self.record.steps),
+        ] {
+            histogram.encode(to.0.encode_descriptor(name, help, None, MetricType::Histogram)?)?;
+        }
+        Ok(())
+    }
+
+    fn packets(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let plane = &self.snapshot.status.plane[..];
+        let labels = |verdict: &thalweg_abi::Verdict| {
+            let (kind, reason) = (verdict.kind().name(), verdict.reason().name());
+            vec![("plane", plane), ("verdict", kind), ("reason", reason)]
+        };
+        let counts = || self.snapshot.counts.iter();
+        let packets = counts().map(|(verdict, count)| (labels(verdict), count.packets));
+        to.counters("packets", "Packets by what became of them and why", packets)?;
+        let octets = counts().map(|(verdict, count)| (labels(verdict), count.bytes));
+        to.counters("octets", "Octets of these packets, link headers included", octets)
+    }
+
+    fn links(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let links = &self.snapshot.links;
+        let up: Vec<Sample<'_>> = links
+            .iter()
+            .map(|link| {
+                let labels = vec![("link", &link.name[..]), ("vrf", &link.vrf)];
+                (labels, f64::from(u8::from(link.up)))
+            })
+            .collect();
+        to.gauges("link_up", "Whether a routed link is up", &up)?;
+        let hooks: Vec<Sample<'_>> = self
+            .snapshot
+            .status
+            .hooks
+            .iter()
+            .map(|hook| {
+                let labels =
+                    vec![("link", &hook.link[..]), ("hook", &hook.hook), ("wish", &hook.wish)];
+                (labels, f64::from(u8::from(hook.attached)))
+            })
+            .collect();
+        to.gauges("link_hook", "The hook that a link's packets come through", &hooks)?;
+        let names = ["octets", "packets", "errors", "drops"];
+        for (at, what) in names.into_iter().enumerate() {
+            let of = |sent: bool| {
+                links.iter().filter_map(move |link| {
+                    let device = self.snapshot.devices.get(&link.name)?;
+                    let counts = if sent { &device.sent } else { &device.received };
+                    Some((vec![("link", &link.name[..])], counts[at]))
+                })
+            };
+            let name = format!("link_received_{what}");
+            to.counters(&name, &format!("What the kernel counts: {what} received"), of(false))?;
+            let name = format!("link_sent_{what}");
+            to.counters(&name, &format!("What the kernel counts: {what} sent"), of(true))?;
+        }
+        Ok(())
+    }
+
+    fn tables(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let of = |value: fn(&thalweg_image::Occupancy) -> f64| -> Vec<Sample<'_>> {
+            let tables = self.snapshot.tables.iter();
+            tables.map(|of| (vec![("table", of.table.name())], value(of))).collect()
+        };
+        to.gauges("table_used", "Cells of a table in use", &of(|of| f64::from(of.used)))?;
+        let capacity = of(|of| f64::from(of.capacity));
+        to.gauges("table_capacity", "Cells of a table", &capacity)?;
+        to.gauges("table_octets", "Memory of a table", &of(|of| of.bytes as f64))?;
+        let mut prefixes: Vec<Sample<'_>> = Vec::new();
+        for vrf in &self.snapshot.vrfs {
+            for (family, count) in [("ipv4", vrf.ipv4), ("ipv6", vrf.ipv6)] {
+                let labels = vec![("vrf", &vrf.name[..]), ("family", family)];
+                prefixes.push((labels, f64::from(count)));
+            }
+        }
+        to.gauges("prefixes", "Prefixes known", &prefixes)?;
+        let status = &self.snapshot.status;
+        to.gauge("labels", "Label bindings asked for", f64::from(status.counts.labels))?;
+        to.gauge("next_hops", "Next hops in force", f64::from(status.counts.nexthops))?;
+        to.gauge("groups", "Next hop groups in force", f64::from(status.counts.groups))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What is exported, compared with what docs/metrics.md says is.
+
+use super::super::snapshot::Device;
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use thalweg_abi::{Counter, Kind, Reason, TableId, Verdict};
+use thalweg_api::view::HookView;
+use thalweg_image::Occupancy;
+
+const DOCUMENT: &str = include_str!("../../../../../docs/metrics.md");
+
+/// A snapshot in which every family has a value; the names of its link and VRF are hostile.
+fn full() -> Snapshot {
+    let compiler = crate::brain::tests::compiled(crate::brain::tests::HOST);
+    let mut links: Vec<_> = compiler.links().into_iter().filter(|link| link.ours).collect();
+    links.truncate(1);
+    links[0].name = "et\"h\\0\n".into();
+    let hook = HookView { link: "eth0".into(), attached: true, ..HookView::default() };
+    let device = Device { received: [1, 2, 3, 4], sent: [5, 6, 7, 8] };
+    Snapshot {
+        status: thalweg_api::view::StatusView {
+            version: "0.1.0".into(),
+            hooks: vec![hook],
+            ..Default::default()
+        },
+        counts: vec![(
+            Verdict::new(Kind::Drop, Reason::ALL[20]),
+            Counter { packets: 7, bytes: 700 },
+        )],
+        tables: vec![Occupancy { table: TableId::Links, used: 2, capacity: 4096, bytes: 8 }],
+        devices: BTreeMap::from([(links[0].name.clone(), device)]),
+        links,
+        vrfs: compiler.vrfs(),
+    }
+}
+
+fn exported() -> String {
+    let record = Record::default();
+    record.plan(12, Duration::from_millis(3), Some(1));
+    record.plan(12, Duration::from_millis(3), None);
+    text(Arc::new(full()), &record).unwrap()
+}
+
+/// Families by name, with their type.
+fn families(text: &str) -> BTreeSet<(String, String)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let split = |line: &str| line.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
+    lines.filter_map(split).collect()
+}
+
+#[test]
+fn the_document_lists_what_is_exported() {
+    let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `thalweg_"));
+    let read = |line: &str| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let name = cells.next()?.trim_matches('`').to_owned();
+        Some((name, cells.next()?.to_owned()))
+    };
+    let documented: BTreeSet<_> = rows.filter_map(read).collect();
+    let suffixed = families(&exported()).into_iter().map(|(name, kind)| match &kind[..] {
+        "counter" => (format!("{name}_total"), kind),
+        "info" => (format!("{name}_info"), kind),
+        _ => (name, kind),
+    });
+    let exported: BTreeSet<_> = suffixed.collect();
+    let missing: Vec<_> = exported.difference(&documented).collect();
+    let gone: Vec<_> = documented.difference(&exported).collect();
+    assert!(missing.is_empty() && gone.is_empty(), "not documented: {missing:?}\ngone: {gone:?}");
+}
+
+#[test]
+fn names_of_links_cannot_forge_lines() {
+    let text = exported();
+    let line = text.lines().find(|line| line.starts_with("thalweg_link_up")).unwrap();
+    assert!(line.contains(r#"link="et\"h\\0\n""#), "{line}");
+    for line in text.lines() {
+        assert!(line.starts_with("# ") || line.starts_with("thalweg_"), "{line}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn values_are_as_they_were() {
+    let text = exported();
+    for line in [
+        "thalweg_link_received_octets_total{link=\"et\\\"h\\\\0\\n\"} 1",
+        "thalweg_link_sent_drops_total{link=\"et\\\"h\\\\0\\n\"} 8",
+        "thalweg_table_capacity{table=\"links\"} 4096.0",
+        "thalweg_plans_total{result=\"refused\"} 1",
+        "thalweg_plan_steps_unfit_total 1",
+        "thalweg_plan_seconds_count 2",
+        "thalweg_ready 0.0",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
+    }
+    assert!(text.contains("plane=\"\",verdict=\"drop\""), "{text}");
+}
