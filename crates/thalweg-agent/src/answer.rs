@@ -129,7 +129,7 @@ fn counts(compiler: &Compiler) -> CountsView {
         vrfs: vrfs.len() as u32,
         ipv4_routes: vrfs.iter().map(|vrf| vrf.ipv4).sum(),
         ipv6_routes: vrfs.iter().map(|vrf| vrf.ipv6).sum(),
-        labels: compiler.intent().labels.len() as u32,
+        labels: compiler.label_count(),
         nexthops: compiler.nexthops().len() as u32,
         groups: compiler.groups().len() as u32,
     }

@@ -110,7 +110,7 @@ fn smallest(
         .collect();
     let by_name: BTreeMap<&str, VrfId> =
         vrfs.iter().map(|(id, name, _)| (name.as_str(), *id)).collect();
-    for (key, _) in compiler.kernel_routes() {
+    for (key, _) in compiler.kernel_routes().chain(compiler.fpm_routes()) {
         if let Some(vrf) = by_table.get(&key.table) {
             offer(*vrf, key.prefix);
         }

@@ -75,6 +75,7 @@ pub fn source(origin: &RouteOrigin) -> String {
         RouteOrigin::Intent(key, _) => key.to_string(),
         RouteOrigin::Kernel { protocol, .. } if protocol == "kernel" => "kernel".into(),
         RouteOrigin::Kernel { protocol, .. } => format!("kernel {protocol}"),
+        RouteOrigin::Fpm { protocol, .. } => format!("fpm {protocol}"),
         RouteOrigin::Address(link) => format!("address {link}"),
         RouteOrigin::Neighbor(link) => format!("neighbor {link}"),
     }

@@ -124,6 +124,7 @@ impl Compiler {
         if let Some(names) = self.index.by_target.get(&target) {
             self.pending.words.extend(names.iter().cloned());
         }
+        self.mark_lsps(target);
     }
 
     /// Finds the words of labels anew.
@@ -136,6 +137,7 @@ impl Compiler {
             self.employ_label(&name);
         }
         for number in numbers {
+            self.employ_lsp(number);
             let word = self.label_word(number).unwrap_or_default();
             let old = self.published.labels.get(&number).copied().unwrap_or_default();
             if old != word {
@@ -169,7 +171,9 @@ impl Compiler {
     }
 
     pub(crate) fn label_word(&self, number: u32) -> Option<IlmWord> {
-        let name = self.index.label_owner(number)?;
+        let Some(name) = self.index.label_owner(number) else {
+            return self.lsp_word(number);
+        };
         let (entry, label) = (self.labels.get(name)?, self.intent.labels.get(name)?);
         let flags = match label.ttl_model {
             Some(TtlModel::Pipe) => IlmWord::PIPE,

@@ -4,6 +4,7 @@ use crate::groups::Groups;
 use crate::index::ObjectIndex;
 use crate::kernel::Bodies;
 use crate::key::{AddrKey, NetKey, RibId};
+use crate::lsp::Lsps;
 use crate::links::Links;
 use crate::objects::{self, LabelEntry, RouteEntry};
 use crate::own::OwnBits;
@@ -18,7 +19,7 @@ use thalweg_abi::{IlmWord, LinkRow, SettingsRow};
 use thalweg_image::Change;
 use thalweg_model::host::{self, RouteKey, Update};
 use thalweg_model::intent::Limits;
-use thalweg_model::{HostState, Intent, Problem};
+use thalweg_model::{FpmUpdate, HostState, Intent, Problem, Teller};
 
 /// Compiles intent and host state into plans, each time only what changed.
 ///
@@ -44,6 +45,8 @@ pub struct Compiler {
     pub(crate) routes: BTreeMap<String, RouteEntry>,
     pub(crate) route_names: Slab<String>,
     pub(crate) labels: BTreeMap<String, LabelEntry>,
+    /// Labels that the kernel or a routing suite binds.
+    pub(crate) lsps: Lsps,
     pub(crate) index: ObjectIndex,
     /// Candidates made of addresses.
     pub(crate) derived: BTreeMap<(u32, IpAddr), Vec<u32>>,
@@ -82,7 +85,7 @@ pub(crate) struct Pending {
     pub(crate) labels: BTreeSet<String>,
     /// Label words to look at again, though the objects are the same.
     pub(crate) words: BTreeSet<String>,
-    /// Labels that lost their object.
+    /// Labels that lost their object, or that the kernel or a routing suite told of.
     pub(crate) lost_labels: BTreeSet<u32>,
     /// Targets that got no number of a group or next hop.
     pub(crate) starved: BTreeSet<u32>,
@@ -112,6 +115,7 @@ impl Compiler {
             routes: BTreeMap::new(),
             route_names: Slab::default(),
             labels: BTreeMap::new(),
+            lsps: Lsps::default(),
             index: ObjectIndex::default(),
             derived: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -157,28 +161,48 @@ impl Compiler {
         &self.host
     }
 
-    /// Everything the kernel reported. Builds the routes anew: not for every packet or event.
+    /// Everything the kernel reported and a routing suite told. Builds the routes anew: not for
+    /// every packet or event.
     pub fn host(&self) -> HostState {
         let mut host = self.host.clone();
         host.routes = self.kernel_routes().map(|(key, route)| (key, route.clone())).collect();
+        host.fpm.routes = self.fpm_routes().map(|(key, route)| (key, route.clone())).collect();
+        for (label, teller, route) in self.lsps.iter() {
+            match teller {
+                Teller::Kernel => host.labels.insert(label, route.clone()),
+                Teller::Fpm => host.fpm.labels.insert(label, route.clone()),
+            };
+        }
         host
     }
 
     /// All kernel routes, in no order.
     pub fn kernel_routes(&self) -> impl Iterator<Item = (RouteKey, &host::Route)> {
         let unused = self.unused.iter().map(|(key, body)| (key.clone(), *body));
-        let used = self.rib.nodes().flat_map(|(index, node)| {
-            let offers = self.rib.candidates(index);
-            offers.filter_map(|(_, offer)| Some((self.route_key(node.key, offer)?, offer.data)))
-        });
-        unused.chain(used).filter_map(|(key, body)| Some((key, &self.bodies.get(body)?.route)))
+        let unused =
+            unused.filter_map(|(key, body)| Some((key, &self.bodies.get(body)?.route)));
+        unused.chain(self.learned_routes(Teller::Kernel))
     }
 
-    /// The kernel's key of a candidate, if it is the kernel's.
+    /// All routes of a routing suite, in no order.
+    pub fn fpm_routes(&self) -> impl Iterator<Item = (RouteKey, &host::Route)> {
+        self.learned_routes(Teller::Fpm)
+    }
+
+    fn learned_routes(&self, teller: Teller) -> impl Iterator<Item = (RouteKey, &host::Route)> {
+        let told = move |source| (source == Source::Fpm) == (teller == Teller::Fpm);
+        let used = self.rib.nodes().flat_map(move |(index, node)| {
+            let offers = self.rib.candidates(index).filter(move |(_, o)| told(o.source));
+            offers.filter_map(|(_, offer)| Some((self.route_key(node.key, offer)?, offer.data)))
+        });
+        used.filter_map(|(key, body)| Some((key, &self.bodies.get(body)?.route)))
+    }
+
+    /// The key of a candidate, if it is the kernel's or a routing suite's.
     pub(crate) fn route_key(&self, key: NetKey, offer: &Offer) -> Option<RouteKey> {
         let table = match (offer.source, self.ribs.feed(key.rib)?) {
             (Source::KernelLocal, _) => LOCAL,
-            (Source::Kernel, Feed::Table(table)) => *table,
+            (Source::Kernel | Source::Fpm, Feed::Table(table)) => *table,
             _ => return None,
         };
         let (metric, instance) = (offer.metric, offer.instance);
@@ -187,11 +211,16 @@ impl Compiler {
 
     /// Feeds a whole host state, for example the kernel's first dump.
     pub fn load_host(&mut self, host: HostState) {
-        let HostState { links, addresses, neighbors, routes, nexthops } = host;
+        let HostState { links, addresses, neighbors, routes, nexthops, labels, fpm } = host;
         let updates = links.into_values().map(Update::Link);
         let updates = updates.chain(addresses.into_values().map(Update::Address));
         let updates = updates.chain(neighbors.into_values().map(Update::Neighbor));
         let updates = updates.chain(nexthops.into_iter().map(|(id, o)| Update::NextHop(id, o)));
+        let updates = updates.chain(labels.into_iter().map(|(l, route)| Update::Label(l, route)));
+        let told = fpm.nexthops.into_iter().map(|(id, o)| FpmUpdate::NextHop(id, o));
+        let told = told.chain(fpm.routes.into_iter().map(|(key, r)| FpmUpdate::Route(key, r)));
+        let told = told.chain(fpm.labels.into_iter().map(|(l, route)| FpmUpdate::Label(l, route)));
+        let updates = updates.chain(told.map(Update::Fpm));
         for update in updates.chain(routes.into_iter().map(|(key, r)| Update::Route(key, r))) {
             self.update_host(update);
         }

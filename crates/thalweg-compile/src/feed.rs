@@ -9,14 +9,14 @@ use crate::target::{Fact, TargetKey, Way};
 use crate::vrfs::{DEFAULT, LOCAL};
 use std::net::IpAddr;
 use thalweg_model::host::{self, RouteKey, Update};
-use thalweg_model::{HostState, Prefix};
+use thalweg_model::{FpmUpdate, HostState, Prefix, Teller};
 
 impl Compiler {
     /// Notes one change of the host.
     pub fn update_host(&mut self, update: Update) {
         match update {
-            Update::Route(key, route) => self.set_route(key, Some(route)),
-            Update::RouteGone(key) => self.set_route(key, None),
+            Update::Route(key, route) => self.set_route(Teller::Kernel, key, Some(route)),
+            Update::RouteGone(key) => self.set_route(Teller::Kernel, key, None),
             Update::Link(link) => self.set_link(link),
             Update::LinkGone(link) => self.drop_link(link),
             Update::Address(address) => self.set_address(address),
@@ -28,15 +28,36 @@ impl Compiler {
             Update::NeighborGone(link, address) => {
                 self.set_neighbor((link, address), Update::NeighborGone(link, address));
             }
-            Update::NextHop(id, object) => self.set_object(id, Update::NextHop(id, object)),
-            Update::NextHopGone(id) => self.set_object(id, Update::NextHopGone(id)),
+            Update::NextHop(id, _) | Update::NextHopGone(id) => {
+                self.set_object(Fact::Object(Teller::Kernel, id), update);
+            }
+            Update::Label(label, route) => self.set_lsp(Teller::Kernel, label, Some(route)),
+            Update::LabelGone(label) => self.set_lsp(Teller::Kernel, label, None),
+            Update::Fpm(update) => self.update_fpm(update),
         }
     }
 
-    fn set_route(&mut self, key: RouteKey, route: Option<host::Route>) {
+    /// Notes one change of what a routing suite tells.
+    fn update_fpm(&mut self, update: FpmUpdate) {
+        match update {
+            FpmUpdate::Route(key, route) => self.set_route(Teller::Fpm, key, Some(route)),
+            FpmUpdate::RouteGone(key) => self.set_route(Teller::Fpm, key, None),
+            FpmUpdate::NextHop(id, _) | FpmUpdate::NextHopGone(id) => {
+                self.set_object(Fact::Object(Teller::Fpm, id), Update::Fpm(update));
+            }
+            FpmUpdate::Label(label, route) => self.set_lsp(Teller::Fpm, label, Some(route)),
+            FpmUpdate::LabelGone(label) => self.set_lsp(Teller::Fpm, label, None),
+        }
+    }
+
+    fn set_route(&mut self, teller: Teller, key: RouteKey, route: Option<host::Route>) {
         let used = route.as_ref().is_some_and(|route| kernel::is_candidate(&key, route));
         let Some(rib) = self.ribs.of_table(key.table) else { return };
-        let source = if key.table == LOCAL { Source::KernelLocal } else { Source::Kernel };
+        let source = match teller {
+            Teller::Fpm => Source::Fpm,
+            Teller::Kernel if key.table == LOCAL => Source::KernelLocal,
+            Teller::Kernel => Source::Kernel,
+        };
         let net = NetKey::new(rib, key.prefix);
         let node = self.rib.find(net);
         let old = node.and_then(|node| {
@@ -55,21 +76,21 @@ impl Compiler {
             self.remove_candidate(candidate);
             self.release_body(Some(body));
         }
-        if !self.unused.is_empty() {
+        if !self.unused.is_empty() && teller == Teller::Kernel {
             let gone = self.unused.remove(&key);
             self.release_body(gone);
         }
         match body {
-            Some(body) if used => self.offer_kernel((net, node), &key, source, body),
-            Some(body) => {
+            Some(body) if used => self.offer_learned((net, node), &key, source, body),
+            Some(body) if teller == Teller::Kernel => {
                 self.unused.insert(key, body);
             }
-            None => {}
+            body => self.release_body(body),
         }
     }
 
-    /// Offers a kernel route for a prefix and its node, if it has one.
-    fn offer_kernel(
+    /// Offers a route of the kernel or a suite for a prefix and its node, if it has one.
+    fn offer_learned(
         &mut self,
         (net, node): (NetKey, Option<u32>),
         key: &RouteKey,
@@ -81,7 +102,8 @@ impl Compiler {
         let target = match body.target {
             Some(target) => target,
             None => {
-                let (wanted, plain) = kernel::target(&body.route, net.rib);
+                let teller = if source == Source::Fpm { Teller::Fpm } else { Teller::Kernel };
+                let (wanted, plain) = kernel::target(teller, &body.route, net.rib);
                 let target = self.targets.intern(wanted);
                 if plain {
                     if let Some(body) = self.bodies.get_mut(number) {
@@ -269,9 +291,9 @@ impl Compiler {
         }
     }
 
-    fn set_object(&mut self, id: u32, update: Update) {
+    fn set_object(&mut self, fact: Fact, update: Update) {
         if self.host.apply(update) {
-            self.targets.mark_fact(Fact::Object(id));
+            self.targets.mark_fact(fact);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Kernel routes as the RIB keeps them: a million routes share a few hundred bodies.
+//! Routes of the kernel and of a routing suite as the RIB keeps them: a million routes share a few hundred bodies.
 
 use crate::hash::Fold;
 use crate::key::{RibId, is_multicast};
@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use std::hash::{Hash, Hasher};
 use thalweg_abi::nexthop::MAX_PUSH;
 use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
+use thalweg_model::Teller;
 use thalweg_wire::mpls::reserved;
 
 /// What many routes have in common.
@@ -110,8 +111,8 @@ fn is_connected(route: &Route) -> bool {
         && route.nexthops.iter().all(|hop| hop.via.is_none() && hop.labels.is_empty())
 }
 
-/// Where a route leads, and whether that is the same in every RIB.
-pub fn target(route: &Route, rib: RibId) -> (TargetKey, bool) {
+/// Where a route leads, and whether that is the same in every RIB and whoever tells of it.
+pub fn target(teller: Teller, route: &Route, rib: RibId) -> (TargetKey, bool) {
     let way = |way| (TargetKey::Way(way), true);
     match route.kind {
         RouteKind::Local | RouteKind::Anycast => way(Way::Deliver),
@@ -123,7 +124,7 @@ pub fn target(route: &Route, rib: RibId) -> (TargetKey, bool) {
             way(Way::Broadcast(route.nexthops.first().map_or(0, |hop| hop.link)))
         }
         RouteKind::Unicast | RouteKind::Multicast => match route.object {
-            Some(id) => (TargetKey::Object { id, rib, mtu: route.mtu }, false),
+            Some(id) => (TargetKey::Object { teller, id, rib, mtu: route.mtu }, false),
             None => hops(route, rib),
         },
     }

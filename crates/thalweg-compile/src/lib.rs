@@ -27,6 +27,7 @@ mod index;
 mod kernel;
 mod key;
 mod links;
+mod lsp;
 mod neighbor;
 mod objects;
 mod own;

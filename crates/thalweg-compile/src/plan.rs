@@ -98,6 +98,7 @@ impl Compiler {
             if before.members == members && before.state == state {
                 continue;
             }
+            self.mark_lsps(target);
             if before.state != state {
                 // Whoever leads to a new target is new as well, and looked at in this plan anyway.
                 if !is_new {

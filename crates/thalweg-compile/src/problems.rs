@@ -9,7 +9,7 @@ use crate::target::{Issue, State, Target};
 use std::collections::BTreeSet;
 use thalweg_abi::{GroupId, VrfId};
 use thalweg_image::{Change, Failure};
-use thalweg_model::{Key, Origin, Prefix, Problem, Severity};
+use thalweg_model::{Key, Origin, Prefix, Problem, Severity, Teller};
 
 impl Compiler {
     /// Everything that is wrong at the moment, worst first within each object's place.
@@ -20,7 +20,8 @@ impl Compiler {
         all.extend(self.limits_problem());
         self.route_problems(&mut all);
         self.label_problems(&mut all);
-        self.kernel_problems(&mut all);
+        self.learned_problems(&mut all);
+        self.lsp_problems(&mut all);
         all.extend(self.room_problems());
         all.extend(self.refused.values().map(|(problem, _)| problem.clone()));
         let mut all: Vec<Problem> = all.into_iter().collect();
@@ -98,16 +99,23 @@ impl Compiler {
         }
     }
 
-    /// Kernel routes that cannot be in force as they are: one finding per target, with an example.
-    fn kernel_problems(&self, all: &mut BTreeSet<Problem>) {
+    /// Routes that were learned and cannot be in force as they are: one finding per target, with
+    /// an example.
+    fn learned_problems(&self, all: &mut BTreeSet<Problem>) {
         for (index, target) in self.targets.troubled() {
             let mut example = None;
             let mut more = 0u32;
+            let mut teller = Teller::Kernel;
             for node in self.rib.nodes_of(index, false) {
-                let mut offers = self.rib.candidates(node).map(|(_, offer)| offer);
-                let is_kernel = |s: Source| matches!(s, Source::Kernel | Source::KernelLocal);
-                if offers.any(|o| o.target == index && is_kernel(o.source)) {
+                let offers = self.rib.candidates(node).map(|(_, offer)| offer);
+                let told = offers.filter(|o| o.target == index).find_map(|o| match o.source {
+                    Source::Fpm => Some(Teller::Fpm),
+                    Source::Kernel | Source::KernelLocal => Some(Teller::Kernel),
+                    _ => None,
+                });
+                if let Some(told) = told {
                     more += 1;
+                    teller = told;
                     let prefix = self.rib.node(node).map(|node| node.key.prefix());
                     example = example.min(prefix).or(prefix);
                 }
@@ -117,13 +125,45 @@ impl Compiler {
                 let also = if more > 1 { format!(" and {} more", more - 1) } else { String::new() };
                 all.insert(Problem {
                     severity,
-                    origin: kernel(),
+                    origin: origin_of(teller),
                     object: None,
                     field: None,
                     what: format!("route {example}{also}: {}", issue.what),
                     remedy: issue.remedy.clone(),
                 });
             }
+        }
+    }
+
+    /// Labels that were learned and cannot be in force as they are: one finding per target.
+    fn lsp_problems(&self, all: &mut BTreeSet<Problem>) {
+        let mut report = |teller, severity, what, remedy: &str| {
+            let (origin, remedy) = (origin_of(teller), remedy.to_owned());
+            all.insert(Problem { severity, origin, object: None, field: None, what, remedy });
+        };
+        for (index, target) in self.targets.troubled() {
+            let mut labels = self.lsps.to(index);
+            let Some(label) = labels.next() else { continue };
+            let more = labels.count();
+            let of = |teller| self.lsps.target(label, teller) == Some(index);
+            let teller = if of(Teller::Fpm) { Teller::Fpm } else { Teller::Kernel };
+            let also = if more > 0 { format!(" and {more} more") } else { String::new() };
+            for (issue, severity) in graded(target) {
+                let what = format!("label {label}{also}: {}", issue.what);
+                report(teller, severity, what, &issue.remedy);
+            }
+        }
+        let mut beyond = self.lsps.beyond(self.limits.labels);
+        if let Some((label, teller)) = beyond.next() {
+            let more = beyond.count();
+            let also = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let last = self.limits.labels.saturating_sub(1);
+            report(
+                teller,
+                Severity::Error,
+                format!("label {label}{also}: beyond the label table, which ends at {last}"),
+                "raise spec.limits.labels of the Router object and restart the agent",
+            );
         }
     }
 
@@ -187,6 +227,13 @@ impl Compiler {
             };
             self.refused.insert(identity, (problem, failure.change.clone()));
         }
+    }
+
+    /// Whether the plane could not take the route that is in force.
+    pub(crate) fn is_refused(&self, vrf: VrfId, prefix: Prefix) -> bool {
+        !self.refused.is_empty()
+            && identity(&route_change(vrf, prefix, GroupId::NONE))
+                .is_some_and(|identity| self.refused.contains_key(&identity))
     }
 
     /// The object behind a change.
@@ -263,7 +310,16 @@ impl Compiler {
 }
 
 fn kernel() -> Origin {
-    Origin { file: "kernel".into(), line: 0, column: 0 }
+    origin_of(Teller::Kernel)
+}
+
+/// Where something stands that no file names.
+pub(crate) fn origin_of(teller: Teller) -> Origin {
+    let file = match teller {
+        Teller::Kernel => "kernel",
+        Teller::Fpm => "fpm",
+    };
+    Origin { file: file.into(), line: 0, column: 0 }
 }
 
 /// Issues of a target; those that leave a next hop out are errors only if nothing is left.

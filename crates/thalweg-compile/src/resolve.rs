@@ -18,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::NextHopRow;
 use thalweg_abi::nexthop::{MAX_PUSH, flag, kind};
-use thalweg_model::HostState;
 use thalweg_model::host::NextHopObject;
+use thalweg_model::{HostState, Teller};
 use thalweg_wire::Lse;
 
 /// Prefixes on the way from a gateway to an adjacency.
@@ -91,7 +91,9 @@ impl Resolver<'_> {
         match key {
             TargetKey::Way(way) => self.without_hops(*way, run),
             TargetKey::Hops(Hops { rib, hops, .. }) => self.hops(hops, *rib, run),
-            TargetKey::Object { id, rib, mtu } => self.object(*id, *rib, *mtu, run),
+            TargetKey::Object { teller, id, rib, mtu } => {
+                self.object((*teller, *id), *rib, *mtu, run)
+            }
         }
     }
 
@@ -108,7 +110,7 @@ impl Resolver<'_> {
 
     fn object(
         &self,
-        id: u32,
+        id: (Teller, u32),
         rib: RibId,
         mtu: Option<u32>,
         run: &mut Run,
@@ -117,16 +119,29 @@ impl Resolver<'_> {
             Expanded::Hops(hops) => self.hops(&hops, rib, run),
             Expanded::Blackhole => self.without_hops(Way::Blackhole, run),
             Expanded::Missing => {
-                let what = format!("next hop object {id} does not exist");
-                (Vec::new(), vec![issue(None, &Fault { what, remedy: "add it with ip nexthop" })])
+                let what = format!("next hop object {} does not exist", id.1);
+                let remedy = match id.0 {
+                    Teller::Kernel => "add it with ip nexthop",
+                    Teller::Fpm => "`show nexthop-group rib` in vtysh lists those there are",
+                };
+                (Vec::new(), vec![issue(None, &Fault { what, remedy })])
             }
         }
     }
 
     /// The next hops of an object, members of a group one by one.
-    fn expand(&self, id: u32, mtu: Option<u32>, run: &mut Run) -> Expanded {
-        run.facts.insert(Fact::Object(id));
-        let members = match self.host.nexthops.get(&id) {
+    fn expand(
+        &self,
+        (teller, id): (Teller, u32),
+        mtu: Option<u32>,
+        run: &mut Run,
+    ) -> Expanded {
+        let objects = match teller {
+            Teller::Kernel => &self.host.nexthops,
+            Teller::Fpm => &self.host.fpm.nexthops,
+        };
+        run.facts.insert(Fact::Object(teller, id));
+        let members = match objects.get(&id) {
             None => return Expanded::Missing,
             Some(NextHopObject::Blackhole) => return Expanded::Blackhole,
             Some(NextHopObject::Single(hop)) => return Expanded::Hops(vec![kernel::hop(hop, mtu)]),
@@ -135,8 +150,8 @@ impl Resolver<'_> {
         let mut hops = Vec::new();
         let mut blackhole = false;
         for (id, weight) in members {
-            run.facts.insert(Fact::Object(*id));
-            match self.host.nexthops.get(id) {
+            run.facts.insert(Fact::Object(teller, *id));
+            match objects.get(id) {
                 Some(NextHopObject::Single(hop)) => {
                     hops.push(Hop { weight: (*weight).max(1), ..kernel::hop(hop, mtu) });
                 }
@@ -262,8 +277,8 @@ impl Resolver<'_> {
         match key {
             TargetKey::Way(_) => false,
             TargetKey::Hops(Hops { hops, .. }) => out_of(hops),
-            TargetKey::Object { id, mtu, .. } => {
-                matches!(self.expand(*id, *mtu, run), Expanded::Hops(hops) if out_of(&hops))
+            TargetKey::Object { teller, id, mtu, .. } => {
+                matches!(self.expand((*teller, *id), *mtu, run), Expanded::Hops(hops) if out_of(&hops))
             }
         }
     }

@@ -17,6 +17,9 @@ pub enum Source {
     Intent,
     /// A route of the kernel's table local; `data` is its body.
     KernelLocal,
+    /// A route of a routing suite, told over FPM; `data` is its body. The suite mostly gives its
+    /// routes to the kernel, too: of the two equal ones, its own is followed.
+    Fpm,
     /// A route of any other kernel table; `data` is its body.
     Kernel,
     /// An address of this host that the kernel's tables may lack; `data` is its link.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::NextHopRow;
+use thalweg_model::Teller;
 
 /// Where packets go in the end.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -94,8 +95,10 @@ pub enum TargetKey {
     Way(Way),
     /// Next hops, named one by one.
     Hops(Hops),
-    /// A next hop object of the kernel.
+    /// A next hop object of the kernel or of a routing suite.
     Object {
+        /// Whose.
+        teller: Teller,
         /// Its id.
         id: u32,
         /// RIB in which gateways without link are resolved.
@@ -190,7 +193,7 @@ pub enum Fact {
     /// The routes that cover an address.
     Covers(AddrKey),
     /// A next hop object.
-    Object(u32),
+    Object(Teller, u32),
     /// The VRF of a RIB.
     Rib(RibId),
 }

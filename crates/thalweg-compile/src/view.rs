@@ -13,7 +13,7 @@ use thalweg_abi::nexthop::kind;
 use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, VrfId};
 use thalweg_model::host::{self, RouteKey};
 use thalweg_model::intent::XdpWish;
-use thalweg_model::{Key, Origin, Prefix};
+use thalweg_model::{Key, Origin, Prefix, Teller};
 use thalweg_wire::Mac;
 
 /// Where a route comes from.
@@ -26,6 +26,13 @@ pub enum RouteOrigin {
         /// Kernel table.
         table: u32,
         /// `kernel`, `static`, `bgp`, ….
+        protocol: String,
+    },
+    /// A routing suite, over FPM: table and protocol.
+    Fpm {
+        /// Kernel table that it stands for.
+        table: u32,
+        /// `bgp`, `ospf`, `static`, ….
         protocol: String,
     },
     /// An address of a link.
@@ -118,7 +125,7 @@ pub struct NextHopView {
 pub struct LabelView {
     /// The label.
     pub label: u32,
-    /// The object and its place.
+    /// The object and its place; for what was learned, `kernel` or `fpm` with the protocol.
     pub object: Key,
     /// Where it stands.
     pub origin: Origin,
@@ -298,14 +305,15 @@ impl Compiler {
                 let origin = self.intent.origin("Route", &name);
                 RouteOrigin::Intent(Key { kind: "Route".into(), name }, origin)
             }
-            Source::Kernel | Source::KernelLocal => RouteOrigin::Kernel {
-                table: self.route_key(key, offer).map_or(0, |key| key.table),
-                protocol: self
-                    .bodies
-                    .get(offer.data)
-                    .map(|body| body.route.protocol.clone())
-                    .unwrap_or_default(),
-            },
+            Source::Kernel | Source::KernelLocal | Source::Fpm => {
+                let table = self.route_key(key, offer).map_or(0, |key| key.table);
+                let body = self.bodies.get(offer.data);
+                let protocol = body.map(|body| body.route.protocol.clone()).unwrap_or_default();
+                match offer.source {
+                    Source::Fpm => RouteOrigin::Fpm { table, protocol },
+                    _ => RouteOrigin::Kernel { table, protocol },
+                }
+            }
             Source::Own | Source::Broadcast | Source::Connected => {
                 RouteOrigin::Address(self.link_name(offer.data))
             }
@@ -513,9 +521,48 @@ impl Compiler {
                     },
                 }
             })
+            .chain(self.lsps.iter().map(|(label, teller, _)| self.lsp_view(label, teller)))
             .collect();
         views.sort_by(|a, b| (a.label, &a.object).cmp(&(b.label, &b.object)));
         views
+    }
+
+    /// Labels that objects bind and that were learned.
+    pub fn label_count(&self) -> u32 {
+        (self.intent.labels.len() + self.lsps.len()) as u32
+    }
+
+    fn lsp_view(&self, label: u32, teller: Teller) -> LabelView {
+        let target = self.lsps.target(label, teller);
+        let ours = self.lsp_in_force(label).is_some_and(|(best, _)| best == teller);
+        let word = self.published.labels.get(&label).copied().filter(|_| ours);
+        let origin = crate::problems::origin_of(teller);
+        let route = self.lsps.route(label, teller);
+        let protocol = route.map(|route| route.protocol.as_str()).unwrap_or_default();
+        LabelView {
+            label,
+            object: Key {
+                kind: origin.file.clone(),
+                name: format!("{} {protocol}", origin.file).trim_end().into(),
+            },
+            origin,
+            word,
+            group: word.filter(|w| w.is_forward()).map(|word| GroupId(word.group())),
+            action: target.map_or_else(|| "not in force".into(), |target| self.action(target)),
+        }
+    }
+
+    /// Whether packets follow what a routing suite told of a prefix.
+    pub fn follows_fpm(&self, key: &RouteKey) -> bool {
+        let Some(rib) = self.ribs.find_table(key.table) else { return false };
+        let net = NetKey::new(rib, key.prefix);
+        let Some(node) = self.rib.find(net) else { return false };
+        let force = self.rib.node(node).map_or(NIL, |node| node.force);
+        let mut offers = self.rib.candidates(node).map(|(_, offer)| offer);
+        let ours = |o: &Offer| o.source == Source::Fpm && o.target == force;
+        force != NIL
+            && self.ribs.vrf(rib).is_some_and(|vrf| !self.is_refused(vrf, key.prefix))
+            && offers.any(ours)
     }
 
     /// The binding of a label that is in force.
@@ -644,6 +691,7 @@ impl Compiler {
         let of_labels = self.labels.values().filter_map(|entry| entry.target);
         of_routes
             .chain(of_labels)
+            .chain(self.lsps.own_targets())
             .filter_map(|target| self.targets.get(target))
             .flat_map(|target| &target.outcome.facts)
             .filter_map(|fact| match fact {

@@ -1,6 +1,7 @@
-//! What the kernel says exists: links, addresses, neighbors, routes, next hop objects.
+//! What the kernel says exists: links, addresses, neighbors, routes, labels, next hop objects.
 
 use crate::Prefix;
+use crate::fpm::{Fpm, FpmUpdate};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,21 +20,15 @@ pub struct HostState {
     pub routes: BTreeMap<RouteKey, Route>,
     /// Next hop objects by id (`ip nexthop`).
     pub nexthops: BTreeMap<u32, NextHopObject>,
+    /// MPLS routes by incoming label (`ip -f mpls route`).
+    pub labels: BTreeMap<u32, LabelRoute>,
+    /// What a routing suite tells beside the kernel.
+    pub fpm: Fpm,
 }
 
 impl HostState {
     /// Applies one update; returns whether anything changed.
     pub fn apply(&mut self, update: Update) -> bool {
-        fn set<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
-            match map.get_mut(&key) {
-                Some(old) if *old == value => false,
-                Some(old) => {
-                    *old = value;
-                    true
-                }
-                None => map.insert(key, value).is_none(),
-            }
-        }
         match update {
             Update::Link(link) => set(&mut self.links, link.index, link),
             Update::LinkGone(index) => {
@@ -51,12 +46,27 @@ impl HostState {
             Update::RouteGone(key) => self.routes.remove(&key).is_some(),
             Update::NextHop(id, object) => set(&mut self.nexthops, id, object),
             Update::NextHopGone(id) => self.nexthops.remove(&id).is_some(),
+            Update::Label(label, route) => set(&mut self.labels, label, route),
+            Update::LabelGone(label) => self.labels.remove(&label).is_some(),
+            Update::Fpm(update) => self.fpm.apply(update),
         }
     }
 
     /// The link with this name.
     pub fn link_named(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|link| link.name == name)
+    }
+}
+
+/// Sets a value; returns whether it is another than before.
+pub(crate) fn set<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    match map.get_mut(&key) {
+        Some(old) if *old == value => false,
+        Some(old) => {
+            *old = value;
+            true
+        }
+        None => map.insert(key, value).is_none(),
     }
 }
 
@@ -83,6 +93,12 @@ pub enum Update {
     NextHop(u32, NextHopObject),
     /// A next hop object is gone.
     NextHopGone(u32),
+    /// An MPLS route appeared or was replaced, by incoming label.
+    Label(u32, LabelRoute),
+    /// An MPLS route is gone.
+    LabelGone(u32),
+    /// A routing suite told something.
+    Fpm(FpmUpdate),
 }
 
 /// A network device.
@@ -183,6 +199,20 @@ pub struct Route {
     pub object: Option<u32>,
     /// Path MTU of the route, if the kernel holds one.
     pub mtu: Option<u32>,
+}
+
+/// A route for packets whose top label is known: what an MPLS route does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelRoute {
+    /// Who installed it: `static`, `ldp`, `isis`, … or the number.
+    pub protocol: String,
+    /// Where packets go once the label is off; labels of a next hop take its place (swap, or swap
+    /// and push). A next hop without gateway on a loopback or VRF device means: look up what the
+    /// label stood in front of.
+    pub nexthops: Vec<NextHop>,
+    /// Whether TTL and class are copied out on pop (uniform) or stay as they are inside (pipe);
+    /// none leaves it to the link.
+    pub propagate: Option<bool>,
 }
 
 /// What a kernel route does.

@@ -6,6 +6,7 @@ use crate::Prefix;
 use crate::origin::{Key, Origin};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use thalweg_wire::Label;
 
 /// Everything users asked for.
@@ -58,6 +59,8 @@ pub struct Router {
     pub kernel_routes: bool,
     /// Where metrics and health are served over HTTP; none serves them nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where a routing suite may connect; none listens nowhere.
+    pub fpm: Option<Fpm>,
 }
 
 impl Default for Router {
@@ -72,6 +75,29 @@ impl Default for Router {
             unlisted_links: false,
             kernel_routes: true,
             metrics: None,
+            fpm: None,
+        }
+    }
+}
+
+/// Where a routing suite may connect to tell its routes, and how long they outlive it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fpm {
+    /// Address and TCP port to listen at.
+    pub listen: SocketAddr,
+    /// How long routes stay in force when the suite is gone or was restarted and has not told them
+    /// again.
+    pub stale_time: Duration,
+    /// How long nothing must come after a new connection until all is taken for told.
+    pub quiet_time: Duration,
+}
+
+impl Default for Fpm {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 2620)),
+            stale_time: Duration::from_secs(120),
+            quiet_time: Duration::from_secs(5),
         }
     }
 }

@@ -4,11 +4,13 @@
 //! are *ground state*: compiled tables derive from them and may be thrown away.
 #![forbid(unsafe_code)]
 
+pub mod fpm;
 pub mod host;
 pub mod intent;
 pub mod origin;
 pub mod problem;
 
+pub use fpm::{FpmUpdate, Teller};
 pub use host::{HostState, Update};
 pub use intent::Intent;
 pub use origin::{Key, Origin};

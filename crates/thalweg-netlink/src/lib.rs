@@ -6,8 +6,9 @@
 //! down takes its IPv4 routes along in silence. After such an event the routes in question are read
 //! again and only the difference is told.
 //!
-//! - `message`: octets of one netlink message to values, without I/O;
-//! - `mirror`: values to updates: what the kernel is known to have, and what of it was told;
+//! - [`message`]: octets of one netlink message to values, without I/O;
+//! - `mirror`: values to updates: what the kernel is known to have, and what of it was told
+//!   ([`tracked`]);
 //! - [`source`]: sockets, dumps, the order of events;
 //! - [`resolver`]: asks the kernel to keep a neighbor resolved;
 //! - [`exporter`]: writes routes of ours into the kernel's tables;
@@ -17,12 +18,13 @@
 mod error;
 pub mod exporter;
 pub mod file;
-mod message;
+pub mod message;
 mod mirror;
 mod netns;
 pub mod resolver;
 mod socket;
 pub mod source;
+pub mod tracked;
 
 pub use error::Error;
 pub use exporter::{ExportHop, ExportKey, Exporter, withdraw};

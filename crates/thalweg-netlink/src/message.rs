@@ -3,8 +3,11 @@
 //! A full table is a million messages. They are read in place: a message is a slice, an attribute
 //! is a slice of it, and nothing is copied before it is known to be new. Octets that make no sense
 //! yield nothing; they never panic.
+//!
+//! The same messages come from zebra over FPM; `thalweg-fpm` reads them with this module.
 
 pub mod address;
+pub mod label;
 pub mod link;
 pub mod names;
 pub mod neighbor;
@@ -74,6 +77,8 @@ pub mod raw {
     pub const AF_INET: u8 = 2;
     /// IPv6.
     pub const AF_INET6: u8 = 10;
+    /// MPLS.
+    pub const AF_MPLS: u8 = 28;
 }
 
 /// One netlink message.
@@ -85,12 +90,23 @@ pub struct Message<'a> {
     pub flags: u16,
     /// Number of the request it answers; in notifications, of the request that caused the event.
     pub sequence: u32,
+    /// Netlink port of the process that the message answers or comes from.
+    pub port: u32,
     /// Family header and attributes.
     pub body: &'a [u8],
 }
 
 /// The messages of one datagram, up to the first that makes no sense.
+#[derive(Clone, Copy, Debug)]
 pub struct Messages<'a>(pub &'a [u8]);
+
+impl Messages<'_> {
+    /// Whether the octets are messages up to the last, and nothing else.
+    pub fn is_whole(mut self) -> bool {
+        self.by_ref().for_each(drop);
+        self.0.is_empty()
+    }
+}
 
 impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
@@ -103,6 +119,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16::from_ne_bytes([header[4], header[5]]),
             flags: u16::from_ne_bytes([header[6], header[7]]),
             sequence: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]),
+            port: u32::from_ne_bytes([header[12], header[13], header[14], header[15]]),
             body,
         };
         self.0 = self.0.get(aligned(len)..).unwrap_or_default();
@@ -141,6 +158,14 @@ pub struct Attribute<'a> {
 /// The attributes of a message or of a nest, up to the first that makes no sense.
 #[derive(Clone, Copy, Debug)]
 pub struct Attributes<'a>(pub &'a [u8]);
+
+impl Attributes<'_> {
+    /// Whether the octets are attributes up to the last, and nothing else.
+    pub fn is_whole(mut self) -> bool {
+        self.by_ref().for_each(drop);
+        self.0.is_empty()
+    }
+}
 
 impl<'a> Iterator for Attributes<'a> {
     type Item = Attribute<'a>;

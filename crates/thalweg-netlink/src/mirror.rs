@@ -6,15 +6,14 @@
 //! not known, the mirror asks for a listing ([`Doubts`]).
 
 pub mod routes;
-pub mod tracked;
 
-use crate::message::{Message, address, link, neighbor, nexthop, raw, route};
+use crate::message::{Message, address, label, link, neighbor, nexthop, raw, route};
+use crate::tracked::{Epoch, Tracked};
 use routes::{Outcome, Routes, Scope};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use thalweg_model::Update;
-use thalweg_model::host::{Address, Neighbor, NextHopObject};
-use tracked::{Epoch, Tracked};
+use thalweg_model::host::{Address, LabelRoute, Neighbor, NextHopObject};
 
 /// More listings by link than this cost more than one of everything.
 const MANY_LINKS: usize = 8;
@@ -30,6 +29,8 @@ pub enum Listing {
     Neighbors,
     /// All next hop objects.
     NextHops,
+    /// All MPLS routes.
+    Labels,
     /// Routes.
     Routes(Scope),
 }
@@ -38,7 +39,8 @@ impl Listing {
     /// Everything, in the order to ask for it.
     pub fn everything() -> BTreeSet<Self> {
         let routes = |v4| Self::Routes(Scope { v4, table: None, link: None });
-        let others = [Self::Links, Self::Addresses, Self::Neighbors, Self::NextHops];
+        let others =
+            [Self::Links, Self::Addresses, Self::Neighbors, Self::NextHops, Self::Labels];
         others.into_iter().chain([true, false].map(routes)).collect()
     }
 }
@@ -59,6 +61,7 @@ pub struct Mirror {
     addresses: Tracked<(u32, IpAddr), Vec<Address>>,
     neighbors: Tracked<(u32, IpAddr), Neighbor>,
     nexthops: Tracked<u32, NextHopObject>,
+    labels: Tracked<u32, LabelRoute>,
     routes: Routes,
     epoch: Epoch,
     doubts: BTreeSet<Listing>,
@@ -98,6 +101,11 @@ impl Mirror {
                     self.nexthops.set(id, object, epoch);
                 }
             }
+            (raw::NEWROUTE, Listing::Labels) => {
+                if let Some((label, route)) = label::parse(message) {
+                    self.labels.set(label, route, epoch);
+                }
+            }
             (raw::NEWROUTE, Listing::Routes(scope)) => {
                 if let Some(parsed) = route::parse(message) {
                     let outcome = self.routes.listed(&parsed, scope, epoch);
@@ -130,6 +138,11 @@ impl Mirror {
             Listing::NextHops => {
                 for id in self.nexthops.unseen(epoch) {
                     self.nexthop_gone(id);
+                }
+            }
+            Listing::Labels => {
+                for label in self.labels.unseen(epoch) {
+                    self.labels.remove(label);
                 }
             }
             Listing::Routes(scope) => self.routes.sweep(scope, epoch),
@@ -179,7 +192,12 @@ impl Mirror {
                 }
             }
             raw::NEWROUTE | raw::DELROUTE => {
-                if let Some(parsed) = route::parse(message) {
+                if let Some((label, route)) = label::parse(message) {
+                    match message.kind {
+                        raw::NEWROUTE => self.labels.set(label, route, self.epoch),
+                        _ => self.labels.remove(label),
+                    }
+                } else if let Some(parsed) = route::parse(message) {
                     self.route(&parsed, message, how);
                 }
             }
@@ -240,6 +258,7 @@ impl Mirror {
         self.links.set(index, parsed, self.epoch);
         if touched {
             self.doubt_link(index);
+            self.doubt_labels(index);
         }
         if touched && down {
             self.doubt_objects(index);
@@ -266,6 +285,15 @@ impl Mirror {
             self.doubt(Listing::Routes(scope));
         }
         self.doubt_objects(index);
+        self.doubt_labels(index);
+    }
+
+    /// MPLS routes through a link change with it: some are told of, some only marked.
+    fn doubt_labels(&mut self, index: u32) {
+        let uses = |route: &LabelRoute| route.nexthops.iter().any(|hop| hop.link == index);
+        if !self.labels.keys(|_, route| uses(route)).is_empty() {
+            self.doubt(Listing::Labels);
+        }
     }
 
     /// Sets or removes an address. With an IPv4 address go, in silence, the routes that prefer it
@@ -380,6 +408,7 @@ impl Mirror {
             || self.addresses.is_touched()
             || self.neighbors.is_touched()
             || self.nexthops.is_touched()
+            || self.labels.is_touched()
             || self.routes.is_touched()
     }
 
@@ -419,6 +448,10 @@ impl Mirror {
                 Some(object) => Update::NextHop(id, object),
                 None => Update::NextHopGone(id),
             });
+        }
+        for (label, _, new) in self.labels.changes() {
+            let gone = Update::LabelGone(label);
+            updates.push(new.map_or(gone, |route| Update::Label(label, route)));
         }
         self.routes.changes(&mut updates, limit);
         updates

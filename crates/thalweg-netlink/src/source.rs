@@ -9,7 +9,7 @@
 //! that takes this lock, which is answered only when the announced change is complete.
 
 use crate::Error;
-use crate::message::{self, Message, Messages, nexthop, raw, route};
+use crate::message::{self, Message, Messages, label, nexthop, raw, route};
 use crate::mirror::{How, Listing, Mirror};
 use crate::socket::{Read, Socket};
 use rustix::io::Errno;
@@ -18,8 +18,10 @@ use std::time::Duration;
 use thalweg_model::{HostState, Update};
 use tokio::sync::mpsc;
 
-/// `RTNLGRP_*`: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route, nexthop.
-const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+/// `RTNLGRP_*`: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route, mpls-route, nexthop.
+const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 27, 32];
+/// Is there when the kernel has MPLS. Without it, asking for MPLS routes lists all others.
+const MPLS: &str = "/proc/sys/net/mpls/platform_labels";
 /// Octets of events read at once; about a thousand.
 const GULP: usize = 256 << 10;
 /// Octets of events that may wait for a listing; beyond, everything is listed again.
@@ -286,6 +288,9 @@ impl Reader {
     }
 
     async fn list(&mut self, listing: Listing, sink: Option<&Sink<'_>>) -> Result<(), Error> {
+        if listing == Listing::Labels && !std::path::Path::new(MPLS).exists() {
+            return Ok(());
+        }
         for _ in 0..ATTEMPTS {
             match self.list_once(listing, sink).await? {
                 Listed::Whole => {
@@ -366,6 +371,7 @@ fn request(listing: Listing, sequence: u32) -> Vec<u8> {
         Listing::Addresses => list(raw::GETADDR, &[0; 8], &[]),
         Listing::Neighbors => list(raw::GETNEIGH, &[0; 12], &[]),
         Listing::NextHops => list(raw::GETNEXTHOP, &nexthop::LIST, &[]),
+        Listing::Labels => label::list(sequence),
         Listing::Routes(scope) => route::list(sequence, scope.v4, scope.table, scope.link),
     }
 }
@@ -380,7 +386,7 @@ fn ended(listing: Listing, message: &Message<'_>) -> Result<Listed, Error> {
         (Errno::NODEV, Listing::Routes(_)) => Ok(Listed::Void),
         (Errno::INTR | Errno::AGAIN | Errno::BUSY, _) => Ok(Listed::Torn),
         // Linux before 5.3 has no next hop objects, and IPv6 may be left out of a kernel.
-        (errno, Listing::NextHops) if missing.contains(&errno) => Ok(Listed::Whole),
+        (errno, Listing::NextHops | Listing::Labels) if missing.contains(&errno) => Ok(Listed::Whole),
         (errno, Listing::Routes(scope)) if !scope.v4 && missing.contains(&errno) => {
             Ok(Listed::Whole)
         }
@@ -405,6 +411,7 @@ fn name(listing: Listing) -> &'static str {
         Listing::Addresses => "addresses",
         Listing::Neighbors => "neighbors",
         Listing::NextHops => "next hop objects",
+        Listing::Labels => "MPLS routes",
         Listing::Routes(scope) if scope.v4 => "IPv4 routes",
         Listing::Routes(_) => "IPv6 routes",
     }

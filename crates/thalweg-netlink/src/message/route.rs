@@ -4,7 +4,7 @@
 //! destination, read at once, and everything else, gathered as octets by which a body that was
 //! read before is found again.
 
-use super::{Attribute, Attributes, Message, ip, names, raw};
+use super::{Attribute, Attributes, Message, ip, label, names, raw};
 use crate::exporter::{ExportHop, ExportKey, METRIC, PROTOCOL};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_model::Prefix;
@@ -19,6 +19,7 @@ const RTA_METRICS: u16 = 8;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
+const RTA_NEWDST: u16 = 19;
 const RTA_ENCAP_TYPE: u16 = 21;
 const RTA_ENCAP: u16 = 22;
 const RTA_NH_ID: u16 = 30;
@@ -255,7 +256,9 @@ impl Parsed<'_> {
                     body.route.mtu =
                         attribute.nested().find(|a| a.kind == RTAX_MTU).and_then(|a| a.u32());
                 }
-                RTA_MULTIPATH => body.route.nexthops = multipath(attribute.value)?,
+                RTA_MULTIPATH => {
+                    body.route.nexthops = multipath(attribute.value, HopKind::Ip)?;
+                }
                 _ => {}
             }
         }
@@ -273,7 +276,8 @@ impl Parsed<'_> {
         } else if discards {
             body.route.nexthops.clear();
         } else if body.route.nexthops.is_empty() {
-            body.route.nexthops.push(hop(self.attributes, flags(self.header), 0, 0)?);
+            let flags = flags(self.header);
+            body.route.nexthops.push(hop(self.attributes, flags, 0, 0, HopKind::Ip)?);
         }
         if !body.v4 {
             // A message lists siblings from the one it is about; a dump from the first.
@@ -341,7 +345,8 @@ fn same_hop(a: &NextHop, b: &NextHop) -> bool {
     (a.via, a.link, &a.labels, a.ttl, &a.encap) == (b.via, b.link, &b.labels, b.ttl, &b.encap)
 }
 
-fn flags(header: &[u8; 12]) -> u32 {
+/// `RTM_F_*` and `RTNH_F_*` of a route.
+pub(super) fn flags(header: &[u8; 12]) -> u32 {
     u32::from_ne_bytes([header[8], header[9], header[10], header[11]])
 }
 
@@ -365,34 +370,53 @@ fn route_kind(number: u8) -> Option<RouteKind> {
     })
 }
 
+/// What route a member belongs to, which decides what its labels are called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum HopKind {
+    /// IPv4 or IPv6: labels are an encapsulation.
+    Ip,
+    /// MPLS: labels take the place of the one that led here.
+    Mpls,
+}
+
 /// Members of a route: `struct rtnexthop` with attributes, one behind the other.
-fn multipath(mut value: &[u8]) -> Option<Vec<NextHop>> {
+pub(super) fn multipath(mut value: &[u8], kind: HopKind) -> Option<Vec<NextHop>> {
     let mut hops = Vec::new();
     while let Some(header) = value.first_chunk::<8>() {
         let [len_low, len_high, flags, weight, link @ ..] = *header;
         let len = usize::from(u16::from_ne_bytes([len_low, len_high]));
         let attributes = Attributes(value.get(8..len)?);
-        hops.push(hop(attributes, flags.into(), weight, u32::from_ne_bytes(link))?);
+        hops.push(hop(attributes, flags.into(), weight, u32::from_ne_bytes(link), kind)?);
         value = value.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(hops)
 }
 
 /// A member from its attributes; `weight` as the kernel counts, from 0.
-fn hop(attributes: Attributes<'_>, flags: u32, weight: u8, link: u32) -> Option<NextHop> {
-    let (mut via, mut link) = (None, link);
+pub(super) fn hop(
+    attributes: Attributes<'_>,
+    flags: u32,
+    weight: u8,
+    link: u32,
+    kind: HopKind,
+) -> Option<NextHop> {
+    let (mut via, mut link, mut swapped) = (None, link, Vec::new());
     let mut encapsulation = Encapsulation::default();
     for attribute in attributes {
         match attribute.kind {
             RTA_OIF => link = attribute.u32()?,
             RTA_GATEWAY => via = attribute.ip(),
             RTA_VIA => via = other_family(&attribute),
+            RTA_NEWDST if kind == HopKind::Mpls => swapped = label::stack(&attribute)?,
             RTA_ENCAP_TYPE => encapsulation.kind = attribute.u16()?,
             RTA_ENCAP => encapsulation.value = attribute.value,
             _ => {}
         }
     }
-    let (labels, ttl, encap) = encapsulation.read();
+    let (labels, ttl, encap) = match kind {
+        HopKind::Ip => encapsulation.read(),
+        HopKind::Mpls => (swapped, None, None),
+    };
     let (onlink, dead) = hop_flags(flags);
     let weight = u16::from(weight) + 1;
     Some(NextHop { via, link, weight, labels, ttl, encap, onlink, dead })

@@ -165,6 +165,75 @@ fn cached_and_source_specific_routes_are_none_of_ours() {
     assert!(!none(&route_header(10, 64, 4, 1)));
 }
 
+/// `RTA_VIA` of an IPv4 gateway.
+const VIA: &[u8] = &[2, 0, 10, 0, 0, 9];
+
+#[test]
+fn a_label_is_swapped_for_others() {
+    let list: &[(u16, &[u8])] = &[
+        (1, &[0x00, 0x06, 0x41, 0x00]),
+        (19, &[0x00, 0x0c, 0x80, 0x00, 0x00, 0x12, 0xc1, 0x00]),
+        (18, VIA),
+        (4, &3u32.to_ne_bytes()),
+        (26, &[0]),
+    ];
+    let found = with_message(raw::NEWROUTE, &route_header(28, 20, 4, 1), list, label::parse);
+    let (label, route) = found.unwrap();
+    assert_eq!((label, route.protocol.as_str(), route.propagate), (100, "static", Some(false)));
+    let hop = &route.nexthops[0];
+    assert_eq!((hop.labels.as_slice(), hop.link), (&[200, 300][..], 3));
+    assert_eq!(hop.via, Some([10, 0, 0, 9].into()));
+}
+
+#[test]
+fn a_label_comes_off_or_is_spread() {
+    let pop: &[(u16, &[u8])] = &[(1, &[0x00, 0x06, 0x41, 0x00]), (4, &1u32.to_ne_bytes())];
+    let header = route_header(28, 20, 4, 1);
+    let (label, route) = with_message(raw::NEWROUTE, &header, pop, label::parse).unwrap();
+    assert_eq!((label, route.nexthops.len(), route.propagate), (100, 1, None));
+    assert_eq!((route.nexthops[0].link, route.nexthops[0].labels.len()), (1, 0));
+    let member = attributes(&[(19, &[0x00, 0x0c, 0x81, 0x00]), (18, VIA)]);
+    let mut value = Vec::new();
+    for link in [3u32, 4] {
+        value.extend_from_slice(&(member.len() as u16 + 8).to_ne_bytes());
+        value.extend_from_slice(&[0, 0]);
+        value.extend_from_slice(&link.to_ne_bytes());
+        value.extend_from_slice(&member);
+    }
+    let spread: &[(u16, &[u8])] = &[(1, &[0x00, 0x06, 0x41, 0x00]), (9, &value)];
+    let (_, route) = with_message(raw::NEWROUTE, &header, spread, label::parse).unwrap();
+    let links: Vec<_> = route.nexthops.iter().map(|hop| (hop.link, hop.labels.clone())).collect();
+    assert_eq!(links, [(3, vec![200]), (4, vec![200])]);
+    let bare: &[(u16, &[u8])] = &[(1, &[0x00, 0x06, 0x41, 0x00])];
+    let (label, route) = with_message(raw::DELROUTE, &header, bare, label::parse).unwrap();
+    assert_eq!((label, route.nexthops.len()), (100, 0));
+}
+
+#[test]
+fn mpls_routes_that_make_no_sense_are_none() {
+    let none = |header: &[u8], list: &[(u16, &[u8])]| {
+        with_message(raw::NEWROUTE, header, list, |m| label::parse(m).is_none())
+    };
+    assert!(none(&route_header(2, 20, 4, 1), &[(1, &[0, 6, 0x41, 0])]), "family");
+    assert!(none(&route_header(28, 24, 4, 1), &[(1, &[0, 6, 0x41, 0])]), "length");
+    assert!(none(&route_header(28, 20, 4, 1), &[]), "no label");
+    assert!(none(&route_header(28, 20, 4, 1), &[(1, &[0, 6])]), "half a label");
+    assert!(none(&route_header(28, 20, 4, 1), &[(1, &[0, 6, 0x41, 0]), (19, &[1])]), "new label");
+}
+
+#[test]
+fn what_is_left_over_is_seen() {
+    let octets = request(raw::NEWROUTE, 0, 1, &route_header(2, 0, 4, 1), &[(15, &[1, 0, 0, 0])]);
+    assert!(Messages(&octets).is_whole());
+    assert!(Messages(&[]).is_whole());
+    for cut in 1..octets.len() {
+        assert!(!Messages(&octets[..cut]).is_whole(), "{cut}");
+    }
+    let (_, list) = Messages(&octets).next().unwrap().split::<12>().unwrap();
+    assert!(list.is_whole());
+    assert!(!Attributes(&list.0[..list.0.len() - 1]).is_whole());
+}
+
 #[test]
 fn weights_of_a_group_have_sixteen_bits() {
     let group = [1, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 255, 2, 0, 0];
@@ -233,7 +302,7 @@ fn parse_all(octets: &[u8]) {
     for message in Messages(octets) {
         let _ = (link::parse(&message), link::index(&message), message.error());
         let _ = (address::parse(&message), neighbor::parse(&message).and_then(|n| n.neighbor()));
-        let _ = (nexthop::parse(&message), nexthop::id(&message));
+        let _ = (nexthop::parse(&message), nexthop::id(&message), label::parse(&message));
         if let Some(parsed) = route::parse(&message) {
             let _ = (parsed.destination.key(0), parsed.body());
             parsed.body_key(&mut Vec::new());

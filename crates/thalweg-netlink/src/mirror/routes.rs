@@ -4,9 +4,9 @@
 //! into one multipath route and keeps others side by side; their order means little and is made
 //! canonical here, so that events and a listing give the same result.
 
-use super::tracked::Epoch;
 use crate::message::raw;
 use crate::message::route::{Body, Destination, Parsed};
+use crate::tracked::Epoch;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

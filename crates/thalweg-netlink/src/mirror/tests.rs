@@ -172,3 +172,28 @@ fn many_links_are_listed_as_a_whole() {
     assert_eq!(mirror.take_doubts(), BTreeSet::from([Listing::Routes(ALL4)]));
     assert!(!mirror.is_doubtful());
 }
+
+/// An MPLS route through link 3.
+fn lsp(kind: u16, label: u32, via: [u8; 4]) -> Vec<u8> {
+    let header = [raw::AF_MPLS, 20, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+    let entry = (label << 12 | 0x100).to_be_bytes();
+    let via: Vec<u8> = [raw::AF_INET, 0].into_iter().chain(via).collect();
+    request(kind, 0, 0, &header, &[(1, &entry), (18, &via), (4, &3u32.to_ne_bytes())])
+}
+
+#[test]
+fn mpls_routes_are_followed_and_swept() {
+    let mut stage = Stage::default();
+    let labels = |stage: &Stage| -> Vec<u32> { stage.host.labels.keys().copied().collect() };
+    stage.list(Listing::Labels, &[lsp(raw::NEWROUTE, 100, A), lsp(raw::NEWROUTE, 200, A)]);
+    stage.event(&lsp(raw::NEWROUTE, 300, B), How::Live);
+    stage.tell();
+    assert_eq!(labels(&stage), [100, 200, 300]);
+    assert_eq!(stage.host.labels[&300].nexthops[0].via, Some(B.into()));
+    stage.event(&lsp(raw::DELROUTE, 100, A), How::Live);
+    stage.list(Listing::Labels, &[lsp(raw::NEWROUTE, 300, C)]);
+    stage.tell();
+    assert_eq!(labels(&stage), [300]);
+    assert_eq!(stage.host.labels[&300].nexthops[0].via, Some(C.into()));
+    assert!(stage.told().is_empty(), "a label is no prefix");
+}

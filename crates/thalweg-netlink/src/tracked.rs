@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 pub type Epoch = u32;
 
 /// Values by key, with the difference to what was told last.
+#[derive(Debug)]
 pub struct Tracked<K, V> {
     now: BTreeMap<K, (Epoch, V)>,
     /// What was told of the keys touched since.
@@ -49,6 +50,16 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Tracked<K, V> {
         if let Some((_, old)) = self.now.remove(&key) {
             self.told.entry(key).or_insert(Some(old));
         }
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.now.len()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.now.is_empty()
     }
 
     /// The keys that satisfy a condition.
