@@ -77,6 +77,11 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Tracked<K, V> {
         !self.told.is_empty()
     }
 
+    /// The first key that [`Tracked::some_changes`] has still to tell of.
+    pub fn first_touched(&self) -> Option<K> {
+        self.told.keys().next().copied()
+    }
+
     /// What changed since the last call: key, what was told, what holds now.
     pub fn changes(&mut self) -> impl Iterator<Item = (K, Option<V>, Option<V>)> {
         let told = std::mem::take(&mut self.told);
@@ -84,6 +89,20 @@ impl<K: Copy + Ord, V: Clone + PartialEq> Tracked<K, V> {
             let new = self.get(key).cloned();
             (old != new).then_some((key, old, new))
         })
+    }
+
+    /// Like [`Tracked::changes`], for the first `limit` keys that were touched; the others follow
+    /// with the next call.
+    pub fn some_changes(&mut self, limit: usize) -> Vec<(K, Option<V>, Option<V>)> {
+        let mut changes = Vec::new();
+        for _ in 0..limit {
+            let Some((key, old)) = self.told.pop_first() else { break };
+            let new = self.get(key).cloned();
+            if old != new {
+                changes.push((key, old, new));
+            }
+        }
+        changes
     }
 }
 

@@ -57,7 +57,35 @@ pub struct Destination {
     metric: u32,
 }
 
+impl From<&RouteKey> for Destination {
+    fn from(key: &RouteKey) -> Self {
+        let mut octets = [0; 16];
+        let v4 = match key.prefix.address() {
+            IpAddr::V4(address) => {
+                octets[..4].copy_from_slice(&address.octets());
+                true
+            }
+            IpAddr::V6(address) => {
+                octets = address.octets();
+                false
+            }
+        };
+        let (len, tos, metric) = (key.prefix.len(), key.tos, key.metric);
+        Self { v4, table: key.table, octets, len, tos, metric }
+    }
+}
+
 impl Destination {
+    /// The same without its metric, and the metric: zebra has one route for each prefix.
+    pub fn split_metric(self) -> (Self, u32) {
+        (Self { metric: 0, ..self }, self.metric)
+    }
+
+    /// Address in network order, and the length of the prefix.
+    pub fn prefix(&self) -> (&[u8], u8) {
+        (if self.v4 { &self.octets[..4] } else { &self.octets }, self.len)
+    }
+
     /// The model's key of the `instance`th route for this destination.
     pub fn key(&self, instance: u32) -> RouteKey {
         let address: IpAddr = match self.v4 {
