@@ -23,6 +23,8 @@ pub struct Context<'a> {
     pub host_problems: Vec<thalweg_model::Problem>,
     /// The configuration that waits to be confirmed.
     pub pending: Option<PendingView>,
+    /// How things stand with a routing suite, if one may connect.
+    pub suite: Option<thalweg_api::view::FpmView>,
 }
 
 /// Answers a call.
@@ -116,6 +118,7 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         pending: context.pending.clone(),
         counts: compiler.filter(|_| brain.phase == Phase::InForce).map(counts).unwrap_or_default(),
         hooks: brain.hooks.iter().map(views::hook).collect(),
+        fpm: context.suite.clone(),
         overruns: brain.overruns,
         problems: brain.problems().into_iter().chain(context.host_problems.clone()).collect(),
     }

@@ -16,7 +16,7 @@ use thalweg_api::view::Phase;
 use thalweg_compile::{Compiler, Export};
 use thalweg_config::Loaded;
 use thalweg_image::{Applied, Plan, PlaneError};
-use thalweg_model::intent::Limits;
+use thalweg_model::intent::{Fpm, Limits};
 use thalweg_model::{Origin, Problem, Severity, Update};
 
 /// What happened.
@@ -80,6 +80,8 @@ pub enum Effect {
     Resolve(u32, IpAddr),
     /// Give up a neighbor.
     Forget(u32, IpAddr),
+    /// Listen for a routing suite there, or nowhere.
+    Suite(Option<Fpm>),
     /// Say something.
     Log(Level, String),
 }
@@ -122,6 +124,8 @@ pub struct Brain {
     exporting: bool,
     /// Whether the plan under way follows the host, which changes all the time.
     routine: bool,
+    /// Where a routing suite may connect.
+    suite: Option<Fpm>,
 }
 
 impl Brain {
@@ -145,6 +149,7 @@ impl Brain {
             told: BTreeSet::new(),
             exporting: false,
             routine: false,
+            suite: None,
         }
     }
 
@@ -205,6 +210,11 @@ impl Brain {
             };
             effects.push(Effect::Log(Level::Error, line.into()));
             return effects;
+        }
+        let suite = loaded.intent.router.fpm.clone();
+        if suite != self.suite {
+            self.suite.clone_from(&suite);
+            effects.push(Effect::Suite(suite));
         }
         if let Some(compiler) = &mut self.compiler {
             compiler.set_intent(loaded.intent);
@@ -364,6 +374,11 @@ impl Brain {
         }
         self.hooks = hooks;
         effects
+    }
+
+    /// Whether the last plan could not be put in force.
+    pub fn is_plane_broken(&self) -> bool {
+        self.plane_problem.is_some()
     }
 
     /// Everything that is not as wished, but for what the files say.

@@ -3,8 +3,8 @@
 //! ```text
 //! files ──► config ─┐            ┌─► plan ─► DataPlane (ebpf, memory)
 //!                   ├─► Brain ───┼─► hooks
-//! kernel ─► netlink ┘  compiler  └─► neighbors to resolve
-//!                         ▲
+//! kernel ─► netlink ┤  compiler  └─► neighbors to resolve
+//! zebra ──► fpm ────┘     ▲      └─► acknowledgements
 //! control socket ─────────┘ answers
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod ebpf;
 pub mod events;
 mod export;
 pub mod fault;
+mod fpm;
 mod herald;
 mod history;
 mod install;

@@ -5,6 +5,7 @@ use crate::answer::{self, Context};
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
 use crate::fault::point;
+use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake};
 use crate::metrics::{self, Exporter, Record, Snapshot};
@@ -123,6 +124,7 @@ struct Shell {
     plane: Option<Box<dyn DataPlane>>,
     host: Option<HostSource>,
     source: Option<Source>,
+    suite: Suite,
     resolver: Option<Resolver>,
     exports: Option<Exports>,
     features: Option<AsyncFd<FeatureWatch>>,
@@ -156,6 +158,7 @@ impl Shell {
             plane: None,
             host: Some(parts.host),
             source: None,
+            suite: Suite::default(),
             resolver: None,
             exports: None,
             features: None,
@@ -206,7 +209,14 @@ impl Shell {
                 event = next(&mut self.source) => {
                     let event = of_host(event?);
                     self.react(&event);
-                    self.happened(event).await?;
+                    if let Some(event) = self.suite.hold(event) {
+                        self.happened(event).await?;
+                    }
+                }
+                told = self.suite.next() => {
+                    for event in self.suite.told(told) {
+                        self.happened(event).await?;
+                    }
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
@@ -279,6 +289,7 @@ impl Shell {
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
         self.exporter.serve(intent.and_then(|intent| intent.router.metrics));
         self.herald.stands(self.standing());
+        self.suite.confirm(&self.brain);
         self.changes.send_modify(|number| *number += 1);
         Ok(())
     }
@@ -357,6 +368,10 @@ impl Shell {
                 }
                 None
             }
+            Effect::Suite(settings) => {
+                self.suite.set(settings);
+                None
+            }
             Effect::Log(level, line) => {
                 log::write(level, &line);
                 None
@@ -406,6 +421,7 @@ impl Shell {
             uptime: self.started.elapsed().as_secs(),
             host_problems,
             pending: self.keeper.pending(),
+            suite: self.suite.view(),
         }
     }
 
@@ -441,7 +457,9 @@ impl Shell {
             return;
         }
         let context = self.context(match asked.call {
-            Call::Status => [self.host_problems(), self.keeper.problems()].concat(),
+            Call::Status => {
+                [self.host_problems(), self.keeper.problems(), self.suite.problems()].concat()
+            }
             _ => Vec::new(),
         });
         // Who asked may be gone.

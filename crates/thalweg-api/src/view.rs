@@ -40,6 +40,9 @@ pub struct StatusView {
     pub counts: CountsView,
     /// Hooks of our links.
     pub hooks: Vec<HookView>,
+    /// The routing suite beside us, if one may connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpm: Option<FpmView>,
     /// How often the kernel had more events than could be read; everything was read again.
     pub overruns: u64,
     /// Everything that is not as wished, the configuration's problems not included.
@@ -143,6 +146,46 @@ pub struct HookView {
     pub reason: String,
     /// Whether packets pass through the programs.
     pub attached: bool,
+}
+
+/// How things stand with a routing suite that tells its routes over FPM.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FpmView {
+    /// Address and port it may connect to.
+    pub listen: String,
+    /// Its address, if it is connected.
+    pub peer: Option<String>,
+    /// Seconds since it connected.
+    pub connected_for: Option<u64>,
+    /// Routes it told.
+    pub routes: u64,
+    /// Next hop objects it told.
+    pub nexthops: u64,
+    /// Labels it told.
+    pub labels: u64,
+    /// What an earlier connection told and the present one has not told again.
+    pub stale: u64,
+    /// Seconds until that is taken away.
+    pub stale_for: Option<u64>,
+    /// Seconds since the last resync ended.
+    pub resynced: Option<u64>,
+    /// Microseconds from the connection to the last frame of that resync.
+    pub resync_micros: Option<u64>,
+    /// Connections so far.
+    pub connections: u64,
+    /// Connections that were dropped because of what came.
+    pub errors: u64,
+    /// Why the last one was.
+    pub last_error: Option<String>,
+    /// Connections that were turned away because one was there.
+    pub refused: u64,
+    /// Frames so far.
+    pub frames: u64,
+    /// Routes acknowledged as in force.
+    pub acknowledged: u64,
+    /// Routes acknowledged as not in force.
+    pub failed: u64,
 }
 
 /// A link.

@@ -1,5 +1,6 @@
 //! Views as text for people.
 
+mod fpm;
 pub mod record;
 
 pub use record::diff;
@@ -143,6 +144,10 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     let (v4, v6) = (counts.ipv4_routes, counts.ipv6_routes);
     line("prefixes", format!("{v4} IPv4, {v6} IPv6 in {vrfs}; {} labels", counts.labels));
     line("next hops", format!("{} in {} groups", counts.nexthops, counts.groups));
+    let suite = view.fpm.as_ref().map(fpm::lines).unwrap_or_default();
+    for (position, text) in suite.into_iter().enumerate() {
+        line(if position == 0 { "fpm" } else { "" }, text);
+    }
     if view.overruns > 0 {
         line("overruns", format!("{} (the kernel's state was read again)", view.overruns));
     }

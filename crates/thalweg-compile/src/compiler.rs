@@ -4,8 +4,8 @@ use crate::groups::Groups;
 use crate::index::ObjectIndex;
 use crate::kernel::Bodies;
 use crate::key::{AddrKey, NetKey, RibId};
-use crate::lsp::Lsps;
 use crate::links::Links;
+use crate::lsp::Lsps;
 use crate::objects::{self, LabelEntry, RouteEntry};
 use crate::own::OwnBits;
 use crate::rib::{Offer, Rib, Source};
@@ -179,8 +179,7 @@ impl Compiler {
     /// All kernel routes, in no order.
     pub fn kernel_routes(&self) -> impl Iterator<Item = (RouteKey, &host::Route)> {
         let unused = self.unused.iter().map(|(key, body)| (key.clone(), *body));
-        let unused =
-            unused.filter_map(|(key, body)| Some((key, &self.bodies.get(body)?.route)));
+        let unused = unused.filter_map(|(key, body)| Some((key, &self.bodies.get(body)?.route)));
         unused.chain(self.learned_routes(Teller::Kernel))
     }
 

@@ -8,8 +8,8 @@ use crate::target::{Dress, Hop, Hops, TargetKey, Way};
 use hashbrown::HashTable;
 use std::hash::{Hash, Hasher};
 use thalweg_abi::nexthop::MAX_PUSH;
-use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
 use thalweg_model::Teller;
+use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
 use thalweg_wire::mpls::reserved;
 
 /// What many routes have in common.

@@ -130,12 +130,7 @@ impl Resolver<'_> {
     }
 
     /// The next hops of an object, members of a group one by one.
-    fn expand(
-        &self,
-        (teller, id): (Teller, u32),
-        mtu: Option<u32>,
-        run: &mut Run,
-    ) -> Expanded {
+    fn expand(&self, (teller, id): (Teller, u32), mtu: Option<u32>, run: &mut Run) -> Expanded {
         let objects = match teller {
             Teller::Kernel => &self.host.nexthops,
             Teller::Fpm => &self.host.fpm.nexthops,

@@ -118,6 +118,12 @@ fn router(router: &Router, out: &mut Yaml) {
         out.line(1, "metrics:");
         out.field(2, "listen", quoted(&address.to_string()));
     }
+    if let Some(fpm) = &router.fpm {
+        out.line(1, "fpm:");
+        out.field(2, "listen", quoted(&fpm.listen.to_string()));
+        out.field(2, "staleTime", format_args!("{}s", fpm.stale_time.as_secs()));
+        out.field(2, "quietTime", format_args!("{}s", fpm.quiet_time.as_secs()));
+    }
 }
 
 fn write_vrf(name: &str, vrf: &Vrf, out: &mut Yaml) {

@@ -746,6 +746,117 @@ spec:
 }
 
 #[test]
+fn fpm_where_and_how_long() {
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: a}
+spec:
+  fpm: {listen: localhost:2620, staleTime: soon, quietTime: 1s, port: 2620}
+"#,
+        expect![[r#"
+            error: Router/a: `localhost:2620` is no address with a port
+             --> lab.yaml:5:17 (spec.fpm.listen)
+              |
+            5 |   fpm: {listen: localhost:2620, staleTime: soon, quietTime: 1s, port: 2620}
+              |                 ^^^^^^^^^^^^^^
+              = help: write an address and a port, as in 127.0.0.1:2620 or "[::1]:2620"
+
+            error: Router/a: `soon` is no time in seconds
+             --> lab.yaml:5:44 (spec.fpm.staleTime)
+              |
+            5 |   fpm: {listen: localhost:2620, staleTime: soon, quietTime: 1s, port: 2620}
+              |                                            ^^^^
+              = help: write seconds from 1s to 86400s, or minutes as in 2m
+
+            error: Router/a: 1s is out of range
+             --> lab.yaml:5:61 (spec.fpm.quietTime)
+              |
+            5 |   fpm: {listen: localhost:2620, staleTime: soon, quietTime: 1s, port: 2620}
+              |                                                             ^^
+              = help: write seconds from 2s to 600s, or minutes as in 2m
+
+            error: Router/a: unknown field `port`
+             --> lab.yaml:5:65 (spec.fpm.port)
+              |
+            5 |   fpm: {listen: localhost:2620, staleTime: soon, quietTime: 1s, port: 2620}
+              |                                                                 ^^^^
+              = help: known here: `listen`, `staleTime` and `quietTime`
+
+            4 errors
+        "#]],
+    );
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: a}
+spec:
+  fpm: {listen: "::1", staleTime: 5s, quietTime: 10s}
+"#,
+        expect![[r#"
+            error: Router/a: `::1` has no port
+             --> lab.yaml:5:17 (spec.fpm.listen)
+              |
+            5 |   fpm: {listen: "::1", staleTime: 5s, quietTime: 10s}
+              |                 ^^^^^
+              = help: write "[::1]:2620"
+
+            error: Router/a: 10 s of quiet are more than the 5 s that routes stay
+             --> lab.yaml:5:50 (spec.fpm.quietTime)
+              |
+            5 |   fpm: {listen: "::1", staleTime: 5s, quietTime: 10s}
+              |                                                  ^^^
+              = help: make quietTime at most staleTime
+
+            2 errors
+        "#]],
+    );
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: a}
+spec:
+  fpm: {listen: 0.0.0.0:2620, staleTime: 25h}
+"#,
+        expect![[r#"
+            warning: Router/a: whoever reaches 0.0.0.0:2620 decides where packets go: FPM asks for no password
+             --> lab.yaml:5:17 (spec.fpm.listen)
+              |
+            5 |   fpm: {listen: 0.0.0.0:2620, staleTime: 25h}
+              |                 ^^^^^^^^^^^^
+              = help: listen at 127.0.0.1, or let a firewall keep others away
+
+            error: Router/a: 25h is out of range
+             --> lab.yaml:5:42 (spec.fpm.staleTime)
+              |
+            5 |   fpm: {listen: 0.0.0.0:2620, staleTime: 25h}
+              |                                          ^^^
+              = help: write seconds from 1s to 86400s, or minutes as in 2m
+
+            1 error, 1 warning
+        "#]],
+    );
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: a}
+spec:
+  fpm: {listen: 127.0.0.1:0}
+"#,
+        expect![[r#"
+            error: Router/a: port 0 is none to connect to
+             --> lab.yaml:5:17 (spec.fpm.listen)
+              |
+            5 |   fpm: {listen: 127.0.0.1:0}
+              |                 ^^^^^^^^^^^
+              = help: write the port zebra connects to
+
+            1 error
+        "#]],
+    );
+}
+
+#[test]
 fn links_without_names() {
     check(
         r#"apiVersion: thalweg.dev/v1alpha1

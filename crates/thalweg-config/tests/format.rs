@@ -5,6 +5,7 @@ use proptest::option;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 use thalweg_config::{fuzz, parse, render, to_yaml};
 use thalweg_model::intent::*;
 use thalweg_model::{Intent, Prefix};
@@ -40,6 +41,20 @@ fn every_example_of_the_documentation_is_right() {
     let (router, _) = router.split_once("```").unwrap();
     let text = format!("apiVersion: thalweg.dev/v1alpha1\nkind: Router{router}");
     assert_eq!(read(&text).router, Router::default(), "the page promises the defaults");
+}
+
+#[test]
+fn a_suite_may_connect_at_loopback_unless_told_otherwise() {
+    let fpm = |spec: &str| {
+        let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\nspec: ";
+        read(&format!("{head}{spec}\n")).router.fpm
+    };
+    assert_eq!(fpm("{burst: 1}"), None, "nothing listens unless it is to");
+    assert_eq!(fpm("{fpm: {}}"), Some(Fpm::default()));
+    assert!(Fpm::default().listen.ip().is_loopback());
+    let all = fpm("{fpm: {listen: \"[::1]:2621\", staleTime: 2m, quietTime: 10s}}").unwrap();
+    assert_eq!(all.listen.to_string(), "[::1]:2621");
+    assert_eq!((all.stale_time.as_secs(), all.quiet_time.as_secs()), (120, 10));
 }
 
 #[test]
@@ -334,6 +349,13 @@ fn intents() -> impl Strategy<Value = Intent> {
         intent.router.burst = rates[1] % 1_000_000;
         intent.router.limits.groups = groups;
         intent.router.unlisted_links = flag;
+        intent.router.fpm = flag.then(|| Fpm {
+            listen: if rates[0] % 2 == 0 { "[::1]:2620" } else { "127.0.0.1:2621" }
+                .parse()
+                .unwrap(),
+            stale_time: Duration::from_secs(u64::from(rates[1] % 1_000 + 10)),
+            quiet_time: Duration::from_secs(u64::from(rates[2] % 9 + 2)),
+        });
         intent.router.icmp = if flag { IcmpSource::Kernel } else { IcmpSource::Thalweg };
         intent.vrfs.insert(
             "red".into(),

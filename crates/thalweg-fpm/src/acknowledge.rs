@@ -25,7 +25,8 @@ pub fn message(to: &Destination, metric: u32, body: &[u8], in_force: bool) -> Ve
     };
     let [family, protocol, scope, kind, flags @ ..] = head;
     let outcome = if in_force { OFFLOAD } else { OFFLOAD_FAILED };
-    let [a, b, c, d] = (u32::from_ne_bytes(flags) & !(OFFLOAD | OFFLOAD_FAILED) | outcome).to_ne_bytes();
+    let [a, b, c, d] =
+        (u32::from_ne_bytes(flags) & !(OFFLOAD | OFFLOAD_FAILED) | outcome).to_ne_bytes();
     // `RT_TABLE_UNSPEC` leaves it to the attribute.
     let short = u8::try_from(to.table).unwrap_or(0);
     let header = [family, len, 0, 0, short, protocol, scope, kind, a, b, c, d];

@@ -122,11 +122,7 @@ impl Table {
 
     /// How much was told.
     pub fn size(&self) -> Size {
-        Size {
-            routes: self.routes.len(),
-            nexthops: self.nexthops.len(),
-            labels: self.labels.len(),
-        }
+        Size { routes: self.routes.len(), nexthops: self.nexthops.len(), labels: self.labels.len() }
     }
 
     /// How much is stale: walks everything.
@@ -187,7 +183,8 @@ impl Table {
             {
                 updates.push(FpmUpdate::RouteGone(key(metric)));
             }
-            updates.extend(new.map(|(metric, body)| FpmUpdate::Route(key(metric), body.0.0.clone())));
+            updates
+                .extend(new.map(|(metric, body)| FpmUpdate::Route(key(metric), body.0.0.clone())));
         }
         if !self.routes.is_touched() {
             let leaving = std::mem::take(&mut self.leaving);

@@ -39,8 +39,7 @@ impl Listing {
     /// Everything, in the order to ask for it.
     pub fn everything() -> BTreeSet<Self> {
         let routes = |v4| Self::Routes(Scope { v4, table: None, link: None });
-        let others =
-            [Self::Links, Self::Addresses, Self::Neighbors, Self::NextHops, Self::Labels];
+        let others = [Self::Links, Self::Addresses, Self::Neighbors, Self::NextHops, Self::Labels];
         others.into_iter().chain([true, false].map(routes)).collect()
     }
 }

@@ -386,7 +386,9 @@ fn ended(listing: Listing, message: &Message<'_>) -> Result<Listed, Error> {
         (Errno::NODEV, Listing::Routes(_)) => Ok(Listed::Void),
         (Errno::INTR | Errno::AGAIN | Errno::BUSY, _) => Ok(Listed::Torn),
         // Linux before 5.3 has no next hop objects, and IPv6 may be left out of a kernel.
-        (errno, Listing::NextHops | Listing::Labels) if missing.contains(&errno) => Ok(Listed::Whole),
+        (errno, Listing::NextHops | Listing::Labels) if missing.contains(&errno) => {
+            Ok(Listed::Whole)
+        }
         (errno, Listing::Routes(scope)) if !scope.v4 && missing.contains(&errno) => {
             Ok(Listed::Whole)
         }

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("oracle", &["wire", "model"]),
     ("config", &["wire", "model"]),
     ("netlink", &["wire", "model"]),
+    ("fpm", &["model", "netlink"]),
     ("native", &["wire", "abi", "core", "image"]),
     ("bpf-object", &[]),
     ("xdp", &["wire", "abi", "image"]),
@@ -32,6 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "compile",
             "config",
             "netlink",
+            "fpm",
             "native",
             "xdp",
             "bpf-object",
@@ -52,7 +54,7 @@ const ANY: &[&str] = &["*"];
 const ROOMS: &[(&str, &[&str])] = &[
     ("aya", &["xdp", "bench", "testkit"]),
     ("netlink-sys", &["netlink", "xdp", "agent", "bench"]),
-    ("tokio", &["netlink", "agent", "cli", "config", "api", "bench"]),
+    ("tokio", &["netlink", "fpm", "agent", "cli", "config", "api", "bench"]),
     ("thalweg-oracle", &["testkit", "compile"]),
 ];
 

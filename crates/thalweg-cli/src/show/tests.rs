@@ -64,6 +64,7 @@ fn well() -> StatusView {
             groups: 8,
         },
         hooks: vec![hook()],
+        fpm: None,
         overruns: 0,
         problems: Vec::new(),
     }
@@ -111,6 +112,47 @@ fn a_status_with_a_wrong_configuration() {
            = help: create it, or name one of eth0, eth1
     "#]]
     .assert_eq(&status(&view, &plain(false)));
+}
+
+#[test]
+fn a_status_with_a_routing_suite() {
+    let mut fpm = FpmView {
+        listen: "127.0.0.1:2620".into(),
+        peer: Some("127.0.0.1:43210".into()),
+        connected_for: Some(75),
+        routes: 100_003,
+        nexthops: 12,
+        labels: 2,
+        resynced: Some(60),
+        resync_micros: Some(480_000),
+        acknowledged: 100_003,
+        ..FpmView::default()
+    };
+    let shown = |fpm: &FpmView| {
+        let text = status(&StatusView { fpm: Some(fpm.clone()), ..well() }, &plain(false));
+        let from = text.find("fpm ").unwrap();
+        text[from..text.find("problems").unwrap()].to_owned()
+    };
+    expect![[r#"
+        fpm        127.0.0.1:2620: 127.0.0.1:43210 connected for 1 min 15 s
+                     100003 routes, 12 next hop objects, 2 labels
+                     last resync 1 min 0 s ago, told in 480.0 ms
+    "#]]
+    .assert_eq(&shown(&fpm));
+    fpm.peer = None;
+    (fpm.stale, fpm.stale_for, fpm.failed, fpm.refused, fpm.errors) = (7, Some(110), 3, 1, 2);
+    fpm.last_error =
+        Some("FPM: connection to 127.0.0.1:43210 dropped: a frame of version 9".into());
+    expect![[r#"
+        fpm        127.0.0.1:2620: nobody is connected
+                     100003 routes, 12 next hop objects, 2 labels
+                     last resync 1 min 0 s ago, told in 480.0 ms
+                     7 not told again by this connection, taken away in 1 min 50 s
+                     3 answers that a route is not in force
+                     1 turned away while one was connected
+                     2 dropped for what came; the last: FPM: connection to 127.0.0.1:43210 dropped: a frame of version 9
+    "#]]
+    .assert_eq(&shown(&fpm));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `Router`: settings of the router as a whole.
 
 use crate::draft::{Draft, ObjectId};
-use crate::read::Fields;
+use crate::read::{Field, Fields};
 use crate::report::Report;
-use std::net::{Ipv4Addr, SocketAddr};
-use thalweg_model::intent::{IcmpSource, Limits, Router};
+use crate::tree::short;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use thalweg_model::intent::{Fpm, IcmpSource, Limits, Router};
 
 /// Fields of its `spec`.
 pub(crate) const FIELDS: &[&str] = &[
@@ -16,11 +18,15 @@ pub(crate) const FIELDS: &[&str] = &[
     "unlistedLinks",
     "kernelRoutes",
     "metrics",
+    "fpm",
 ];
 
 /// `icmp.source`.
 pub(crate) const SOURCES: &[(&str, IcmpSource)] =
     &[("Thalweg", IcmpSource::Thalweg), ("Kernel", IcmpSource::Kernel)];
+
+/// Fields of `fpm`.
+const FPM: &[&str] = &["listen", "staleTime", "quietTime"];
 
 /// Fields of `limits` with their ranges.
 pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
@@ -68,6 +74,7 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
         router.kernel_routes = kernel.flag(report).unwrap_or(true);
     }
     router.metrics = read_metrics(spec, report);
+    read_fpm(spec, &mut router, report);
     draft.router(router, id, report);
 }
 
@@ -92,6 +99,79 @@ fn listening(text: &str) -> Option<SocketAddr> {
         Err(_) => text.parse::<SocketAddr>().ok()?,
     };
     (address.port() > 0).then_some(address)
+}
+
+fn read_fpm(spec: &Fields, router: &mut Router, report: &mut Report) {
+    let Some(field) = spec.get("fpm", report) else { return };
+    let Some(fields) = Fields::open(field.node, &field.path, FPM, report) else { return };
+    let mut fpm = Fpm::default();
+    if let Some(listen) = fields.get("listen", report) {
+        fpm.listen = read_listen(&listen, report).unwrap_or(fpm.listen);
+    }
+    set_time(&fields, "staleTime", (1, 86_400), &mut fpm.stale_time, report);
+    set_time(&fields, "quietTime", (2, 600), &mut fpm.quiet_time, report);
+    if let Some(quiet) = fields.peek("quietTime").filter(|_| fpm.quiet_time > fpm.stale_time) {
+        quiet.error(
+            format!(
+                "{} s of quiet are more than the {} s that routes stay",
+                fpm.quiet_time.as_secs(),
+                fpm.stale_time.as_secs()
+            ),
+            "make quietTime at most staleTime",
+            report,
+        );
+    }
+    router.fpm = Some(fpm);
+}
+
+/// An address with a port; no name, and one address.
+fn read_listen(field: &Field, report: &mut Report) -> Option<SocketAddr> {
+    let remedy = "write an address and a port, as in 127.0.0.1:2620 or \"[::1]:2620\"";
+    let text = field.word("an address with a port", remedy, report)?;
+    let Ok(listen) = text.parse::<SocketAddr>() else {
+        let (what, remedy) = match text.parse::<IpAddr>() {
+            Ok(IpAddr::V4(ip)) => (format!("`{ip}` has no port"), format!("write {ip}:2620")),
+            Ok(IpAddr::V6(ip)) => (format!("`{ip}` has no port"), format!("write \"[{ip}]:2620\"")),
+            Err(_) => (format!("`{}` is no address with a port", short(text)), remedy.into()),
+        };
+        field.error(what, remedy, report);
+        return None;
+    };
+    if listen.port() == 0 {
+        field.error("port 0 is none to connect to", "write the port zebra connects to", report);
+        return None;
+    }
+    if !listen.ip().is_loopback() {
+        field.warning(
+            format!("whoever reaches {listen} decides where packets go: FPM asks for no password"),
+            "listen at 127.0.0.1, or let a firewall keep others away",
+            report,
+        );
+    }
+    Some(listen)
+}
+
+/// A time in whole seconds: `120s`, `2m`, `1h`, or a number of seconds.
+fn set_time(
+    fields: &Fields,
+    name: &'static str,
+    (min, max): (u64, u64),
+    time: &mut Duration,
+    report: &mut Report,
+) {
+    let Some(field) = fields.get(name, report) else { return };
+    let remedy = format!("write seconds from {min}s to {max}s, or minutes as in 2m");
+    let Some(text) = field.word("a time", &remedy, report) else { return };
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let unit = units.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, *s)));
+    let (digits, scale) = unit.unwrap_or((text, 1));
+    let digits = Some(digits).filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    let seconds = digits.and_then(|d| d.parse::<u64>().ok()).and_then(|n| n.checked_mul(scale));
+    match seconds {
+        Some(seconds) if (min..=max).contains(&seconds) => *time = Duration::from_secs(seconds),
+        Some(_) => field.error(format!("{} is out of range", short(text)), remedy, report),
+        None => field.error(format!("`{}` is no time in seconds", short(text)), remedy, report),
+    }
 }
 
 fn read_icmp(spec: &Fields, router: &mut Router, report: &mut Report) {

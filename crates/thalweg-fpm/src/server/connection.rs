@@ -55,7 +55,8 @@ impl Connection {
 
     /// Sends messages; false when the suite does not read what it is sent.
     pub fn send(&self, messages: &[Vec<u8>]) -> bool {
-        let piece: Vec<u8> = messages.iter().filter_map(|message| frame(message)).flatten().collect();
+        let piece: Vec<u8> =
+            messages.iter().filter_map(|message| frame(message)).flatten().collect();
         piece.is_empty() || self.output.try_send(piece).is_ok()
     }
 }

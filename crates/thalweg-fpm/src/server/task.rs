@@ -169,12 +169,9 @@ impl Task {
                     self.notice(false, format!("FPM: listening at {address}"));
                 }
                 Err(error) => {
-                    let text = format!(
-                        "FPM: cannot listen at {address}: {error}; end who does, or set \
-                         spec.fpm.listen of the Router object; trying again each second"
-                    );
+                    let text = format!("FPM: cannot listen at {address}: {error}");
                     if self.now.deaf.as_ref() != Some(&text) {
-                        self.notice(true, text.clone());
+                        self.notice(true, format!("{text}; trying again each second"));
                     }
                     self.now.deaf = Some(text);
                 }
