@@ -223,7 +223,9 @@ impl Lab {
     pub fn vtysh(&self, side: usize, commands: &[&str]) -> String {
         let mut vtysh = Command::new("vtysh");
         vtysh.arg("--vty_socket").arg(self.path(side));
-        commands.iter().for_each(|command| drop(vtysh.args(["-c", command])));
+        for command in commands {
+            vtysh.args(["-c", command]);
+        }
         let output = vtysh.output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

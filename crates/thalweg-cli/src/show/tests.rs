@@ -4,7 +4,7 @@ use super::*;
 use expect_test::{Expect, expect};
 use thalweg_api::model::{Key, Origin};
 use thalweg_api::view::{
-    ConfigView, CountsView, HookView, MemberView, PlanView, SectionView, StepView,
+    ConfigView, CountsView, FpmView, HookView, MemberView, PlanView, SectionView, StepView,
 };
 
 fn plain(wide: bool) -> Style {

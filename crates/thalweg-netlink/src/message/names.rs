@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-/// `RTPROT_*`: who installed a route (`/etc/iproute2/rt_protos` as shipped).
+/// `RTPROT_*`: who installed a route (`/etc/iproute2/rt_protos` as shipped, and `rt_protos.d/frr.conf`
+/// as FRR ships it).
 pub fn protocol(number: u8) -> Cow<'static, str> {
     Cow::Borrowed(match number {
         1 => "redirect",
@@ -25,7 +26,15 @@ pub fn protocol(number: u8) -> Cow<'static, str> {
         187 => "isis",
         188 => "ospf",
         189 => "rip",
+        190 => "ripng",
+        191 => "nhrp",
         192 => "eigrp",
+        193 => "ldp",
+        194 => "sharp",
+        195 => "pbr",
+        // Of staticd; a route that people add has 4.
+        196 => "static",
+        197 => "openfabric",
         other => return Cow::Owned(other.to_string()),
     })
 }
