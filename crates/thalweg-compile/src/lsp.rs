@@ -140,6 +140,8 @@ impl Compiler {
     /// Takes the target of a label in use, or lets go of the one it had.
     pub(crate) fn employ_lsp(&mut self, label: u32) {
         let wanted = self.lsp_in_force(label).map(|(_, target)| target);
+        // What only looks up needs no group.
+        let wanted = wanted.filter(|target| self.lookup_of(*target).is_none());
         let before = self.lsps.used.get(&label).copied();
         if wanted == before {
             return;
@@ -155,16 +157,15 @@ impl Compiler {
 
     /// The word of a label that no object binds.
     pub(crate) fn lsp_word(&self, label: u32) -> Option<IlmWord> {
-        let target = *self.lsps.used.get(&label)?;
-        let mut bindings = self.lsps.of(label).map(|(_, lsp)| lsp);
-        let lsp = bindings.find(|lsp| lsp.target == Some(target))?;
-        let flags = match lsp.route.propagate {
+        let (teller, target) = self.lsp_in_force(label)?;
+        let flags = match self.lsps.route(label, teller)?.propagate {
             Some(false) => IlmWord::PIPE,
             Some(true) => 0,
             None => IlmWord::LINK,
         };
         match self.lookup_of(target) {
             Some(rib) => self.ribs.vrf(rib).map(|vrf| IlmWord::lookup(vrf, flags)),
+            None if self.lsps.used.get(&label) != Some(&target) => None,
             None => self.groups.get(target).map(|group| IlmWord::forward(group.id, flags)),
         }
     }

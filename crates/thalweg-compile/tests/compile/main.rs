@@ -2,5 +2,6 @@
 
 mod fixture;
 mod journeys;
+mod learned;
 mod maps;
 mod oracle;

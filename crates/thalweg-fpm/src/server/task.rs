@@ -234,6 +234,11 @@ impl Task {
     fn read(&mut self, read: io::Result<usize>) {
         let now = Instant::now();
         let Some(mut connection) = self.connection.take() else { return };
+        // Who dies with something unread resets the connection.
+        let read = match read {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
+            read => read,
+        };
         let end = match read {
             Ok(0) => Err(match connection.frames.pending() {
                 0 => None,

@@ -1,0 +1,5 @@
+//! The crate from outside: frames made by hand, over memory and over TCP.
+
+mod server;
+mod table;
+mod words;
