@@ -31,6 +31,7 @@ iputils-ping    ping
 nftables        nft
 ethtool         ethtool
 g++             g++
+frr             /usr/lib/frr/zebra
 '
 BENCH='
 iputils-ping    ping

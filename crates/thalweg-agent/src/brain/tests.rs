@@ -80,6 +80,10 @@ fn words(effects: &[Effect]) -> Vec<String> {
         }
         Effect::Resolve(link, address) => format!("resolve {link} {address}"),
         Effect::Forget(link, address) => format!("forget {link} {address}"),
+        Effect::Suite(fpm) => match fpm {
+            Some(fpm) => format!("suite {}", fpm.listen),
+            None => "no suite".into(),
+        },
         Effect::Log(level, line) => format!("{level:?} {line}"),
     };
     effects.iter().map(word).collect()
@@ -92,6 +96,23 @@ pub(crate) fn running() -> Brain {
     brain.handle(updates(host(HOST)));
     brain.handle(Event::HostComplete);
     brain
+}
+
+#[test]
+fn a_suite_may_connect_as_long_as_the_files_say_so() {
+    let with = |spec: &str| {
+        let router = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\nspec: ";
+        files(&format!("{}---\n{router}{spec}\n", config("10.0.1.254")))
+    };
+    let suites = |brain: &mut Brain, event| -> Vec<String> {
+        let all = words(&brain.handle(event)).into_iter();
+        all.filter(|word| word.contains("suite")).collect()
+    };
+    let mut brain = running();
+    assert_eq!(suites(&mut brain, with("{fpm: {}}")), ["suite 127.0.0.1:2620"]);
+    assert!(suites(&mut brain, with("{burst: 7, fpm: {}}")).is_empty());
+    assert!(suites(&mut brain, with("{fpm: {listen: nowhere}}")).is_empty(), "wrong files");
+    assert_eq!(suites(&mut brain, with("{burst: 7}")), ["no suite"]);
 }
 
 fn applied(failures: Vec<Failure>) -> Event {

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thalweg_agent::plane::{Counts, HookState, HookWish};
 use thalweg_agent::{DataPlane, HostSource, MemoryPlane, Parts, RunError, Settings};
-use thalweg_api::view::{FpmView, RouteView, StatusView};
+use thalweg_api::view::{FpmView, LabelView, RouteView, StatusView};
 use thalweg_api::{Answer, Call, Client, RouteQuery};
 use thalweg_image::{Applied, Change, Memory, Occupancy, Plan, Plane, PlaneError};
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ const DAEMONS: &str = "/usr/lib/frr";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Says why a test does not run.
-fn skip(why: &str) {
+pub fn skip(why: &str) {
     println!("skipped: {why}");
     if let Ok(log) = std::env::var("THALWEG_SKIP_LOG") {
         use std::io::Write;
@@ -289,6 +289,14 @@ impl Lab {
                 Some(next) => after = Some(next),
                 None => return all,
             }
+        }
+    }
+
+    /// All labels of the agent.
+    pub fn labels(&self) -> Vec<LabelView> {
+        match self.call(Call::Labels) {
+            Some(Answer::Labels(labels)) => labels,
+            _ => Vec::new(),
         }
     }
 

@@ -190,3 +190,17 @@ fn routes_of_ospf_arrive() {
     // Only what zebra has by itself is told: connected prefixes are the kernel's.
     assert_eq!(status.fpm.unwrap().routes, 1);
 }
+
+#[test]
+fn lsps_of_zebra_arrive() {
+    if !std::path::Path::new("/proc/sys/net/mpls").exists() {
+        // zebra asks at its start whether the kernel has it.
+        return lab::skip("LSPs of FRR: this kernel has no MPLS routing, so zebra has none either");
+    }
+    let Some(mut lab) = Lab::new() else { return };
+    lab.agent("{}");
+    zebra_of_b(&mut lab);
+    lab.vtysh(B, &["configure terminal", "mpls lsp 100 10.0.0.1 200"]);
+    let label = lab.until("the label", |lab| lab.labels().into_iter().find(|l| l.label == 100));
+    assert_eq!(label.action, "via 10.0.0.1 dev e0 labels 200");
+}

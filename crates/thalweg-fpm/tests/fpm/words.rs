@@ -1,4 +1,4 @@
-//! Frames as zebra writes them, from a few words.
+//! Frames as zebra writes them, from a few words. Tests of the agent use them, too.
 
 use thalweg_fpm::frame::frame;
 use thalweg_netlink::message::{raw, request};
@@ -31,6 +31,7 @@ pub fn object(port: u32, id: u32, last: u8) -> Vec<u8> {
 }
 
 /// An object is gone.
+#[allow(dead_code, reason = "not every test that speaks so says each word")]
 pub fn object_gone(port: u32, id: u32) -> Vec<u8> {
     let header = [raw::AF_INET, 0, 11, 0, 0, 0, 0, 0];
     message(port, raw::DELNEXTHOP, &header, &[(1, &id.to_ne_bytes())])
