@@ -49,6 +49,11 @@ pub struct Table {
     pub others: u64,
 }
 
+/// A destination without its metric, and with no bits set outside the length of its prefix.
+fn plain(to: Destination) -> (Destination, u32) {
+    Destination::from(&to.key(0)).split_metric()
+}
+
 /// How much was told.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Size {
@@ -86,12 +91,12 @@ impl Table {
         match word {
             Word::Route(parsed) => {
                 let Some(body) = self.share(&parsed) else { return };
-                let (to, metric) = parsed.destination.split_metric();
+                let (to, metric) = plain(parsed.destination);
                 self.routes.set(to, (metric, body), epoch);
                 self.owed.insert(to);
             }
             Word::RouteGone(to) => {
-                let (to, _) = to.split_metric();
+                let (to, _) = plain(to);
                 self.routes.remove(to);
                 self.owed.remove(&to);
                 self.failed.remove(&to);

@@ -95,6 +95,10 @@ impl DataPlane for GuardedPlane {
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
         self.inner.hook(wishes)
     }
+
+    fn set_state(&mut self, link: u32, up: bool) -> bool {
+        self.inner.set_state(link, up)
+    }
 }
 
 /// A daemon of FRR; killed when dropped.

@@ -73,7 +73,8 @@ fn bgp(lab: &mut Lab) {
     }
     lab.batch(A, &commands);
     lab.daemon(A, "zebra", "", "");
-    let redistribute = " address-family ipv4 unicast\n  redistribute kernel\n exit-address-family\n";
+    let redistribute =
+        " address-family ipv4 unicast\n  redistribute kernel\n exit-address-family\n";
     lab.daemon(A, "bgpd", "", &session(1, 2, redistribute));
     suite_of_b(lab);
 }

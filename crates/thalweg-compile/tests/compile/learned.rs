@@ -80,7 +80,8 @@ impl Bench {
     }
 
     fn word(&self, label: u32) -> IlmWord {
-        let view = self.compiler.labels().into_iter().find(|l| l.label == label && l.word.is_some());
+        let view =
+            self.compiler.labels().into_iter().find(|l| l.label == label && l.word.is_some());
         view.and_then(|view| view.word).unwrap_or_default()
     }
 

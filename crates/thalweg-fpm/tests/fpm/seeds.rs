@@ -14,7 +14,7 @@ fn take(name: &str) -> (Table, Fpm, Result<usize, String>) {
         match frames.next_frame() {
             Ok(Some(frame)) => {
                 table.take(frame).unwrap();
-            },
+            }
             Ok(None) => break Ok(frames.pending()),
             Err(error) => break Err(error.to_string()),
         }

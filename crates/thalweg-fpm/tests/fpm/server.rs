@@ -38,8 +38,7 @@ impl Stage {
         };
         let server = Server::start(Some(settings.clone()));
         let (told, notices) = (Told::default(), Vec::new());
-        let mut stage =
-            Self { server, address, settings, told, complete: false, notices, gone: 0 };
+        let mut stage = Self { server, address, settings, told, complete: false, notices, gone: 0 };
         stage.until(|stage| stage.notices.iter().any(|text| text.contains("listening"))).await;
         stage
     }
@@ -216,7 +215,8 @@ fn what_makes_no_sense_ends_the_connection_and_nothing_else() {
         stage.until(|stage| stage.status().peer.is_none()).await;
         let mut zebra = stage.connect().await;
         zebra.write_all(&dump(PORT, 100)).await.unwrap();
-        stage.until(|stage| stage.said("resync complete: 100 routes, 1 next hop objects, 1 labels"))
+        stage
+            .until(|stage| stage.said("resync complete: 100 routes, 1 next hop objects, 1 labels"))
             .await;
     });
 }

@@ -1,6 +1,5 @@
 //! What frames do to what was told.
 
-
 use crate::words::{PORT, lsp, message, object, object_gone, route};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -71,6 +70,19 @@ fn a_route_that_is_taken_back_and_told_in_one_frame_never_leaves() {
     stage.take(&pair);
     let (updates, _) = stage.table.changes(100);
     assert!(matches!(updates.as_slice(), [FpmUpdate::Route(_, route)] if route.object == Some(8)));
+}
+
+#[test]
+fn bits_outside_of_a_prefix_do_not_make_another_route() {
+    let mut stage = Stage::default();
+    let header = [raw::AF_INET, 24, 0, 0, 254, 186, 0, 1, 0, 0, 0, 0];
+    let metric = 20u32.to_ne_bytes();
+    let list: &[(u16, &[u8])] = &[(1, &[10, 0, 1, 77]), (6, &metric), (30, &[7, 0, 0, 0])];
+    stage.take(&message(PORT, raw::NEWROUTE, &header, list));
+    let asked = stage.pass_on(10);
+    assert!(stage.table.acknowledge(&asked[0], true).is_some());
+    stage.take(&route(PORT, raw::DELROUTE, 1, 7));
+    assert!(stage.routes().is_empty());
 }
 
 #[test]
@@ -274,7 +286,9 @@ proptest! {
             }
             if n % 2 == 0 {
                 let (updates, _) = stage.table.changes(limit);
-                updates.into_iter().for_each(|update| drop(stage.told.apply(update)));
+                for update in updates {
+                    stage.told.apply(update);
+                }
             }
         }
         stage.pass_on(limit);
