@@ -53,7 +53,7 @@ router bgp 6500$own
   redistribute kernel
 EOF
     done
-    cat >"$DIR/edge/thalweg.yaml" <<'EOF'
+    cat >"$DIR/thalweg/thalweg.yaml" <<'EOF'
 apiVersion: thalweg.dev/v1alpha1
 kind: Router
 metadata:
@@ -86,13 +86,15 @@ up() {
         ip -n "thw-$name" link set e0 up
         ip -n "thw-$name" address add "$address" dev e0
     done
+    # What others own is no configuration.
+    mkdir -p "$DIR/thalweg"
     ip -n thw-peer address add 10.9.9.9/32 dev lo
     for name in {0..99}; do printf 'route add 20.0.%s.0/24 via 10.0.0.3 dev e0\n' "$name"; done |
         ip -n thw-peer -batch -
     configs
     for name in zebra ospfd bgpd; do start peer "$name"; done
-    "$THALWEG" run -f "$DIR/edge/thalweg.yaml" --instance edge --netns thw-edge 2>"$DIR/edge/thalweg.log" &
-    echo $! >"$DIR/edge/thalweg.pid"
+    "$THALWEG" run -f "$DIR/thalweg/thalweg.yaml" --instance edge --netns thw-edge 2>"$DIR/thalweg/thalweg.log" &
+    echo $! >"$DIR/thalweg/thalweg.pid"
     # -K: after a restart, zebra leaves its routes in the kernel until it has learned them again.
     start edge zebra -M dplane_fpm_nl -K 120
     for name in ospfd bgpd; do start edge "$name"; done

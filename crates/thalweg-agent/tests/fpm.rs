@@ -38,8 +38,8 @@ impl Lab {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
-        // A port that was free a moment ago.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // A port that was free a moment ago, where no outgoing connection takes one.
+        let address = TcpListener::bind("127.77.0.2:0").unwrap().local_addr().unwrap();
         let mut lab = Self { dir, address, stop: None, agent: None };
         lab.write("Link", "{interfaces: [eth0], mpls: true}");
         lab.write("Router", &format!("{{fpm: {{listen: '{address}', quietTime: 2s}}}}"));

@@ -81,10 +81,11 @@ impl Task {
         let mut again = tokio::time::interval(AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // Who hears of something finds it in the status, too.
+            self.publish();
             if !self.pass_on() {
                 return;
             }
-            self.publish();
             let deadline = self.deadline();
             let wake = tokio::select! {
                 order = orders.recv() => Wake::Order(order),

@@ -27,8 +27,8 @@ struct Stage {
 
 impl Stage {
     async fn new(stale: u64, quiet: u64) -> Self {
-        // A port that was free a moment ago.
-        let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // A port that was free a moment ago, where no outgoing connection takes one.
+        let probe = TcpListener::bind("127.77.0.1:0").await.unwrap();
         let address = probe.local_addr().unwrap();
         drop(probe);
         let settings = Fpm {

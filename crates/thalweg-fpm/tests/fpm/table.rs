@@ -86,6 +86,18 @@ fn bits_outside_of_a_prefix_do_not_make_another_route() {
 }
 
 #[test]
+fn octets_that_mean_nothing_are_no_news() {
+    let mut stage = Stage::default();
+    stage.take(&route(PORT, raw::NEWROUTE, 1, 7));
+    stage.pass_on(10);
+    let mut again = route(PORT, raw::NEWROUTE, 1, 7);
+    // A flag of `struct rtmsg` behind the header of the message.
+    again[16 + 9] = 0x40;
+    stage.take(&again);
+    assert_eq!(stage.table.changes(10).0, []);
+}
+
+#[test]
 fn what_the_kernel_has_by_itself_is_passed_over() {
     let mut stage = Stage::default();
     let connected = |kind| {
