@@ -27,7 +27,7 @@ pub fn opener(settings: &Settings) -> Opener {
 }
 
 /// An error with what caused it, as far as that is not said already.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -17,6 +17,7 @@ pub mod answer;
 pub mod brain;
 pub mod capture;
 mod describe;
+pub mod doctor;
 pub mod ebpf;
 pub mod events;
 mod export;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  as wished
-  1  not as wished: problems in `status` or `check`, differences in `diff`,
+  1  not as wished: problems in `status`, `check` or `doctor`, differences in `diff`,
      files that `apply` refuses, engines that disagree in `replay`, an object that is not there
   2  the command line or a file given on it makes no sense
   3  no agent answers, or one of another version
@@ -145,6 +145,16 @@ pub enum Command {
         /// Mount point of the BPF file system
         #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
         bpffs: PathBuf,
+    },
+    /// Look for what is in the way: kernel, rights, links, other software
+    Doctor {
+        /// Mount point of the BPF file system
+        #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
+        bpffs: PathBuf,
+        /// Look at this network namespace (`ip netns`), or at one given by its path [default: the
+        /// agent's, else this one]
+        #[arg(long, value_name = "NAME")]
+        netns: Option<String>,
     },
     /// Show the version of this program and of the agent
     Version,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod doctor;
 pub mod exit;
 mod files;
 mod online;
@@ -97,6 +98,9 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         Command::Replay(replay) => files::replay(replay, common, writer.out),
         Command::Detach { bpffs } => detach(common, bpffs, writer.out),
+        Command::Doctor { bpffs, netns } => {
+            doctor::run(common, bpffs, netns.as_deref(), &mut writer)
+        }
         Command::Version => version(common, writer.out),
         Command::Completions { shell } => {
             let mut buffer = Vec::new();

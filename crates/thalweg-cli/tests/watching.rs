@@ -200,3 +200,61 @@ fn the_bpf_file_system_may_be_unmounted_under_us() {
     lab.until(|| lab.ask(&["get", "routes", "10.0.4.7"]).status.success());
     assert!(lab.pings("10.0.4.7"), "{}", lab.log());
 }
+
+#[test]
+fn the_doctor_works_with_and_without_an_agent() {
+    let Some(mut lab) = Lab::new("d") else { return };
+    let ns = format!("{}r", lab.name);
+    let output = lab.ask(&["doctor", "--netns", &ns]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("no agent answers at "), "{said}{output:?}");
+    if said.contains("this process lacks") {
+        assert_eq!(output.status.code(), Some(1));
+        return skip("the doctor needs rights");
+    }
+    for words in
+        ["ok    kernel", "the kernel takes the XDP and the tc program", "link eth0", "link eth1"]
+    {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    // The veths' other ends have their offloads on, and the kernel of the router does not do IPv6.
+    assert!(said.contains("so this link gets tc"), "{said}");
+    assert!(said.contains("`sysctl -w net.ipv6.conf.all.forwarding=1`"), "{said}");
+    // Somebody else's things are seen.
+    for line in [
+        format!("-n {ns} link add link eth1 name eth1.7 type vlan id 7"),
+        format!("-n {ns} link set eth0 mtu 1000"),
+        format!("netns exec {ns} nft add table inet fw"),
+        format!(
+            "netns exec {ns} nft add chain inet fw fwd {{ type filter hook forward priority 0 ; policy drop ; }}"
+        ),
+        format!("netns exec {ns} tc qdisc add dev eth0 clsact"),
+        format!("netns exec {ns} tc filter add dev eth0 ingress matchall action ok"),
+    ] {
+        if let Err(why) = ip(&line) {
+            return skip(&why);
+        }
+    }
+    let output = lab.ask(&["doctor", "--netns", &ns, "-o", "json"]);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let find = |words: &str| {
+        let found = findings.iter().find(|f| f["what"].as_str().unwrap().contains(words));
+        found.unwrap_or_else(|| panic!("{words}: {findings:#?}")).clone()
+    };
+    assert_eq!(find("chain `inet fw fwd` drops")["health"], "warn");
+    assert_eq!(find("tc filter matchall")["about"], "link eth0");
+    assert_eq!(
+        find("MTU of 1000")["remedy"],
+        "`ip link set eth0 mtu 1500`, or use IPv4 alone there"
+    );
+    assert_eq!(find("packets of eth1.7")["health"], "fail");
+    assert_eq!(output.status.code(), Some(1));
+    // With an agent, by itself in the agent's namespace and about its links alone.
+    if !lab.start() {
+        return;
+    }
+    let said = lab.text(&["doctor"]);
+    assert!(said.contains("in force"), "{said}");
+    assert!(said.contains("packets come through "), "{said}");
+    assert!(!said.contains("thalweg_tc") && !said.contains("thalweg_xdp"), "not foreign: {said}");
+}

@@ -106,6 +106,23 @@ impl Devices {
         }))
     }
 
+    /// Indices of all devices, in the kernel's order.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn indices(&self) -> io::Result<Vec<u32>> {
+        let request = Request::new(RTM_GETLINK, libc::NLM_F_DUMP, &[0; IFINFO]);
+        let replies = self.route.ask(request).map_err(|refusal| refusal.error)?;
+        let index = |body: &[u8]| body.get(4..8).map(|octets| number(octets) as u32);
+        Ok(replies.iter().filter_map(|reply| index(&reply.body)).collect())
+    }
+
+    /// Attributes of a link as the kernel writes them (`IFLA_*`).
+    pub(crate) fn rows(&self, index: u32) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.link(index)?.map(|body| body.get(IFINFO..).unwrap_or_default().to_vec()))
+    }
+
     fn link(&self, index: u32) -> io::Result<Option<Vec<u8>>> {
         let mut fixed = [0; IFINFO];
         fixed[4..8].copy_from_slice(&index.to_ne_bytes());

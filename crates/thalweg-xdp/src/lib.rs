@@ -19,6 +19,7 @@ pub mod pins;
 pub mod plane;
 mod raw;
 pub mod rights;
+pub mod survey;
 mod tc;
 mod words;
 

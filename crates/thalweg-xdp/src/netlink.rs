@@ -133,6 +133,11 @@ impl Talk {
         Self::open(NETLINK_GENERIC)
     }
 
+    /// For tables of nftables.
+    pub fn netfilter() -> io::Result<Self> {
+        Self::open(libc::NETLINK_NETFILTER)
+    }
+
     fn open(protocol: i32) -> io::Result<Self> {
         let mut socket = Socket::new(protocol as isize)?;
         socket.bind_auto()?;

@@ -81,6 +81,14 @@ fn device_name(index: u32) -> Option<String> {
 
 /// What the device with an index in this thread's namespace leaves to the link.
 fn offloads(index: u32) -> Option<Offloads> {
+    let on = features_on(index)?;
+    let any = |names: &[&str]| on.iter().any(|name| names.contains(&name.as_str()));
+    Some(Offloads { checksums: any(&CHECKSUMS), segments: any(&SEGMENTS) })
+}
+
+/// Features of the device with an index in this thread's namespace that are on, by the kernel's names
+/// (`ethtool -k` translates some of them).
+pub(crate) fn features_on(index: u32) -> Option<Vec<String>> {
     let talk = Talk::generic().ok()?;
     let (id, _) = family(&talk, "ethtool").ok()??;
     let header = nested(&[(ethtool::HEADER_INDEX, &index.to_ne_bytes())]);
@@ -89,10 +97,7 @@ fn offloads(index: u32) -> Option<Offloads> {
     let replies = talk.ask(request).ok()?;
     let active = find(replies.first()?.body.get(4..)?, ethtool::ACTIVE)?;
     let bits = find(active, ethtool::BITS).unwrap_or_default();
-    let on: Vec<String> =
-        attributes(bits).filter_map(|(_, bit)| find(bit, ethtool::BIT_NAME).map(text)).collect();
-    let any = |names: &[&str]| on.iter().any(|name| names.contains(&name.as_str()));
-    Some(Offloads { checksums: any(&CHECKSUMS), segments: any(&SEGMENTS) })
+    Some(attributes(bits).filter_map(|(_, bit)| find(bit, ethtool::BIT_NAME).map(text)).collect())
 }
 
 /// A path that opens the namespace which ours knows under a number.

@@ -188,6 +188,20 @@ pub fn pinned(path: &CStr) -> io::Result<OwnedFd> {
     unsafe { Ok(OwnedFd::from_raw_fd(bpf(command::OBJ_GET, &mut attributes)?)) }
 }
 
+/// Ids of the programs at a hook of a device, at most 64 (`BPF_PROG_QUERY`).
+pub fn query_ids(device: u32, attach: u32) -> io::Result<Vec<u32>> {
+    let mut ids = [0u32; 64];
+    let mut attributes = Attributes::default();
+    attributes[0] = pair(device, attach);
+    attributes[2] = ids.as_mut_ptr() as u64;
+    attributes[3] = pair(ids.len() as u32, 0);
+    // SAFETY: `ids` has as much room as said and lives through the call.
+    unsafe { bpf(command::PROG_QUERY, &mut attributes)? };
+    let [a, b, c, d, ..] = attributes[3].to_ne_bytes();
+    let count = u32::from_ne_bytes([a, b, c, d]) as usize;
+    Ok(ids.into_iter().take(count).collect())
+}
+
 /// Asks how many programs stand at a hook of a device (`BPF_PROG_QUERY`): an error where the kernel
 /// has no such hook.
 pub fn query(device: u32, attach: u32) -> io::Result<()> {

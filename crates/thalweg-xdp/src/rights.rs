@@ -55,6 +55,11 @@ fn bound(kept: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the calling thread holds [`HELD`].
+pub fn may_raise() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.permitted.contains(HELD))
+}
+
 /// Runs `work` with [`HELD`] raised on this thread, if it is held, and lowers it again.
 pub fn raised<T>(work: impl FnOnce() -> T) -> T {
     let Ok(before) = capabilities(None) else { return work() };

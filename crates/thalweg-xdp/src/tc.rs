@@ -115,6 +115,25 @@ impl Tc {
         Ok(true)
     }
 
+    /// Filters of other people for frames that arrive at a device: kind and name.
+    pub fn others(&self, device: u32) -> Result<Vec<String>, Refusal> {
+        let told = |body: Vec<u8>| {
+            let rows = body.get(TCMSG..)?;
+            let kind = find(rows, TCA_KIND).map(text)?;
+            let name = find(rows, TCA_OPTIONS).and_then(|options| find(options, bpf::NAME));
+            let name = name.map(text).filter(|_| kind == "bpf").unwrap_or_default();
+            (!name.starts_with("thalweg/")).then(|| match name.is_empty() {
+                true => kind,
+                false => format!("{kind} `{name}`"),
+            })
+        };
+        let mut others: Vec<String> =
+            self.filters(device, INGRESS)?.into_iter().filter_map(told).collect();
+        others.sort_unstable();
+        others.dedup();
+        Ok(others)
+    }
+
     fn filters(&self, device: u32, parent: u32) -> Result<Vec<Vec<u8>>, Refusal> {
         let fixed = tcmsg(device, 0, parent, 0);
         let replies = match self.talk.ask(Request::new(RTM_GETTFILTER, NLM_F_DUMP, &fixed)) {

@@ -98,12 +98,16 @@ fn set_xdp(
 
 /// How to name a program by its id: `` `name` (id 7) ``, or the id where names are not for us.
 pub fn program(id: u32) -> String {
-    let all = || loaded_programs().flatten().find(|info| info.id() == id);
-    let found = rights::raised(all);
-    match found.as_ref().and_then(|info| info.name_as_str()) {
+    match program_name(id) {
         Some(name) if !name.is_empty() => format!("`{name}` (id {id})"),
         _ => format!("id {id}"),
     }
+}
+
+/// Name of a program; none where names are not for us.
+pub fn program_name(id: u32) -> Option<String> {
+    let all = || loaded_programs().flatten().find(|info| info.id() == id);
+    rights::raised(all)?.name_as_str().map(str::to_owned)
 }
 
 /// Whether the kernel has tcx links (Linux 6.6), asked on the loopback, which is always there.
