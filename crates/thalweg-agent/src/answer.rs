@@ -120,8 +120,20 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         hooks: brain.hooks.iter().map(views::hook).collect(),
         fpm: context.suite.clone(),
         overruns: brain.overruns,
+        fullest: context.plane.and_then(|plane| fullest(plane.occupancy())),
+        metrics: compiler.and_then(|c| c.intent().router.metrics).map(|at| at.to_string()),
         problems: brain.problems().into_iter().chain(context.host_problems.clone()).collect(),
     }
+}
+
+/// The table that is fullest, for its size.
+fn fullest(tables: Vec<thalweg_image::Occupancy>) -> Option<TableView> {
+    let share = |table: &thalweg_image::Occupancy| {
+        u64::from(table.used) * u64::from(u32::MAX) / u64::from(table.capacity.max(1))
+    };
+    // A table of one row is full by nature.
+    let large = tables.into_iter().filter(|table| table.capacity > 1);
+    views::tables(large.max_by_key(share).into_iter().collect()).pop()
 }
 
 fn counts(compiler: &Compiler) -> CountsView {

@@ -45,6 +45,12 @@ pub struct StatusView {
     pub fpm: Option<FpmView>,
     /// How often the kernel had more events than could be read; everything was read again.
     pub overruns: u64,
+    /// The table that is fullest, for its size.
+    #[serde(default)]
+    pub fullest: Option<TableView>,
+    /// Where metrics are wished to be served.
+    #[serde(default)]
+    pub metrics: Option<String>,
     /// Everything that is not as wished, the configuration's problems not included.
     pub problems: Vec<Problem>,
 }

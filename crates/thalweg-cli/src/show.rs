@@ -130,6 +130,7 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     if let Some(pending) = &view.pending {
         line("on trial", paint.yellow(&record::pending(pending)));
     }
+    line("host", host(view, paint));
     line("plane", view.plane.clone());
     let counts = &view.counts;
     line("links", format!("{} routed of {}", counts.routed_links, counts.links));
@@ -148,14 +149,43 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     for (position, text) in suite.into_iter().enumerate() {
         line(if position == 0 { "fpm" } else { "" }, text);
     }
-    if view.overruns > 0 {
-        line("overruns", format!("{} (the kernel's state was read again)", view.overruns));
+    if let Some(table) = &view.fullest {
+        line("tables", fullest(table, paint));
+    }
+    if let Some(address) = &view.metrics {
+        line("metrics", format!("http://{address}/metrics"));
     }
     let count = view.config.problems.len() + view.problems.len();
     line("problems", if count == 0 { "none".into() } else { count.to_string() });
     out.push_str(&problems(&view.config.problems, paint));
     out.push_str(&problems(&view.problems, paint));
     out
+}
+
+/// How the kernel is followed.
+fn host(view: &StatusView, paint: &Paint) -> String {
+    let again = match view.overruns {
+        0 => String::new(),
+        1 => "; read again once, for it had more events than could be read".into(),
+        many => format!("; read again {many} times, for it had more events than could be read"),
+    };
+    match view.phase {
+        Phase::InForce => format!("followed{again}"),
+        Phase::AwaitsHost => paint.red("being read"),
+        _ => "not read yet".into(),
+    }
+}
+
+/// How full the fullest table is.
+fn fullest(table: &TableView, paint: &Paint) -> String {
+    let percent = f64::from(table.used) * 100.0 / f64::from(table.capacity.max(1));
+    let share = format!("{percent:.1}%");
+    let share = match percent {
+        90.0.. => paint.red(&share),
+        75.0.. => paint.yellow(&share),
+        _ => share,
+    };
+    format!("fullest is {} with {share} of {}", table.name, table.capacity)
 }
 
 fn config(view: &StatusView, paint: &Paint) -> String {

@@ -82,11 +82,16 @@ fn rights_are_given_up_and_hooks_netlink_and_taking_over_go_on() {
 
 /// Asks for the status as another user with a group.
 fn ask_as(lab: &Lab, group: u32, supplementary: &str) -> Output {
+    call_as(lab, "status", group, supplementary)
+}
+
+/// Makes a call as another user with a group.
+fn call_as(lab: &Lab, call: &str, group: u32, supplementary: &str) -> Output {
     let words =
         ["--reuid", "65534", "--regid", &group.to_string(), supplementary].map(String::from);
     let mut command = std::process::Command::new("setpriv");
     command.args(words).arg(lab.dir.path().join("thalweg"));
-    command.args(["status", "--socket"]).arg(lab.dir.path().join("sock"));
+    command.args([call, "--socket"]).arg(lab.dir.path().join("sock"));
     command.output().unwrap()
 }
 
@@ -118,6 +123,15 @@ fn groups_may_ask_and_others_are_told_which_group_would_do() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("the user with id 65534 may not ask this agent"), "{said}");
     assert!(said.contains("`64001` or `64002`"), "{said}");
+    // Changing takes the admin group; that there is nothing to confirm is another matter.
+    let output = call_as(&lab, "confirm", 64001, "--clear-groups");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("may not change this agent") && said.contains("`64002`"), "{said}");
+    assert!(!said.contains("64001"), "{said}");
+    let output = call_as(&lab, "confirm", 64002, "--clear-groups");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains("may not"), "{said}");
     lab.end("-TERM");
     // One group: the file keeps the others out, and who they are not is told by the client.
     assert!(lab.start_with(|run| {

@@ -221,12 +221,15 @@ fn the_doctor_works_with_and_without_an_agent() {
     assert!(said.contains("so this link gets tc"), "{said}");
     assert!(said.contains("`sysctl -w net.ipv6.conf.all.forwarding=1`"), "{said}");
     // Somebody else's things are seen.
+    let vlan = ip(&format!("-n {ns} link add link eth1 name eth1.7 type vlan id 7"));
+    if let Err(why) = &vlan {
+        skip(why);
+    }
     for line in [
-        format!("-n {ns} link add link eth1 name eth1.7 type vlan id 7"),
         format!("-n {ns} link set eth0 mtu 1000"),
         format!("netns exec {ns} nft add table inet fw"),
         format!(
-            "netns exec {ns} nft add chain inet fw fwd {{ type filter hook forward priority 0 ; policy drop ; }}"
+            "netns exec {ns} nft add chain inet fw passing {{ type filter hook forward priority 0 ; policy drop ; }}"
         ),
         format!("netns exec {ns} tc qdisc add dev eth0 clsact"),
         format!("netns exec {ns} tc filter add dev eth0 ingress matchall action ok"),
@@ -241,14 +244,16 @@ fn the_doctor_works_with_and_without_an_agent() {
         let found = findings.iter().find(|f| f["what"].as_str().unwrap().contains(words));
         found.unwrap_or_else(|| panic!("{words}: {findings:#?}")).clone()
     };
-    assert_eq!(find("chain `inet fw fwd` drops")["health"], "warn");
+    assert_eq!(find("chain `inet fw passing` drops")["health"], "warn");
     assert_eq!(find("tc filter matchall")["about"], "link eth0");
     assert_eq!(
         find("MTU of 1000")["remedy"],
         "`ip link set eth0 mtu 1500`, or use IPv4 alone there"
     );
-    assert_eq!(find("packets of eth1.7")["health"], "fail");
-    assert_eq!(output.status.code(), Some(1));
+    if vlan.is_ok() {
+        assert_eq!(find("packets of eth1.7")["health"], "fail");
+        assert_eq!(output.status.code(), Some(1));
+    }
     // With an agent, by itself in the agent's namespace and about its links alone.
     if !lab.start() {
         return;

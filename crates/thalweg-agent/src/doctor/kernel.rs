@@ -19,6 +19,9 @@ pub fn examine() -> Vec<Finding> {
         false => Finding::warn("programs", "not tried without these rights", "run this as root"),
     });
     findings.push(match facts.tcx {
+        false if !facts.missing.is_empty() => {
+            Finding::warn("tcx", "not tried without these rights", "run this as root")
+        }
         true => Finding::ok("tcx", "there: programs at tc are links of their own"),
         false => Finding::ok("tcx", "not in this kernel (Linux 6.6); clsact filters do the work"),
     });

@@ -103,7 +103,7 @@ mod tests {
         let said = rules(Ok(vec![
             chain("inet filter empty", false, 0),
             chain("ip filter FORWARD", true, 0),
-            chain("inet fw fwd", false, 4),
+            chain("inet fw passing", false, 4),
         ]));
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].what.contains("`ip filter FORWARD` drops"), "{said:?}");

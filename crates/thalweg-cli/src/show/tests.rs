@@ -66,6 +66,13 @@ fn well() -> StatusView {
         hooks: vec![hook()],
         fpm: None,
         overruns: 0,
+        fullest: Some(TableView {
+            name: "fib4_leaves".into(),
+            used: 700,
+            capacity: 1_000,
+            bytes: 4_000,
+        }),
+        metrics: Some("127.0.0.1:9475".into()),
         problems: Vec::new(),
     }
 }
@@ -77,12 +84,15 @@ fn a_status_that_is_well() {
         instance   default (pid 4711, up 2 h 3 min, version 0.1.0)
         state      in force, generation 17 (last plan: 12 changes in 340 µs)
         config     /etc/thalweg: in force
+        host       followed
         plane      ebpf
         links      2 routed of 5
                    eth0: xdp-generic
                      native refused: the driver has no XDP
         prefixes   1000000 IPv4, 250000 IPv6 in 1 VRF; 3 labels
         next hops  12 in 8 groups
+        tables     fullest is fib4_leaves with 70.0% of 1000
+        metrics    http://127.0.0.1:9475/metrics
         problems   none
     "#]]
     .assert_eq(&status(&well(), &plain(false)));
@@ -99,13 +109,15 @@ fn a_status_with_a_wrong_configuration() {
         instance   default (pid 4711, up 2 h 3 min, version 0.1.0)
         state      in force, generation 17 (last plan: 12 changes in 340 µs)
         config     /etc/thalweg: has errors; the last good one is in force
+        host       followed; read again 2 times, for it had more events than could be read
         plane      ebpf
         links      2 routed of 5
                    eth0: xdp-generic
                      native refused: the driver has no XDP
         prefixes   1000000 IPv4, 250000 IPv6 in 1 VRF; 3 labels
         next hops  12 in 8 groups
-        overruns   2 (the kernel's state was read again)
+        tables     fullest is fib4_leaves with 70.0% of 1000
+        metrics    http://127.0.0.1:9475/metrics
         problems   1
         error: Route/lan: there is no link `eth9`
           --> /etc/thalweg/routes.yaml:12:9 (spec.nextHops[0].dev)
