@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_plain_link_is_well() {
         let plain = survey(7, "", 1500);
-        assert_eq!(link(&plain, &[plain.clone()])[0].health, Health::Ok);
+        assert_eq!(link(&plain, std::slice::from_ref(&plain))[0].health, Health::Ok);
     }
 
     #[test]
