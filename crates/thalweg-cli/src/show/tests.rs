@@ -149,6 +149,8 @@ fn a_status_with_a_routing_suite() {
         fpm        127.0.0.1:2620: 127.0.0.1:43210 connected for 1 min 15 s
                      100003 routes, 12 next hop objects, 2 labels
                      last resync 1 min 0 s ago, told in 480.0 ms
+        tables     fullest is fib4_leaves with 70.0% of 1000
+        metrics    http://127.0.0.1:9475/metrics
     "#]]
     .assert_eq(&shown(&fpm));
     fpm.peer = None;
@@ -163,6 +165,8 @@ fn a_status_with_a_routing_suite() {
                      3 answers that a route is not in force
                      1 turned away while one was connected
                      2 dropped for what came; the last: FPM: connection to 127.0.0.1:43210 dropped: a frame of version 9
+        tables     fullest is fib4_leaves with 70.0% of 1000
+        metrics    http://127.0.0.1:9475/metrics
     "#]]
     .assert_eq(&shown(&fpm));
 }
