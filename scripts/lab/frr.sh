@@ -93,7 +93,7 @@ up() {
         ip -n thw-peer -batch -
     configs
     for name in zebra ospfd bgpd; do start peer "$name"; done
-    "$THALWEG" run -f "$DIR/thalweg/thalweg.yaml" --instance edge --netns thw-edge 2>"$DIR/thalweg/thalweg.log" &
+    "$THALWEG" run -f "$DIR/thalweg/thalweg.yaml" --instance edge --netns thw-edge >"$DIR/thalweg/thalweg.log" 2>&1 </dev/null &
     echo $! >"$DIR/thalweg/thalweg.pid"
     # -K: after a restart, zebra leaves its routes in the kernel until it has learned them again.
     start edge zebra -M dplane_fpm_nl -K 120
