@@ -37,6 +37,7 @@ BENCH='
 iputils-ping    ping
 nftables        nft
 ethtool         ethtool
+frr             /usr/lib/frr/zebra
 '
 
 usage() {

@@ -4,6 +4,7 @@
 //! be reached. What a machine cannot measure is reported as skipped, with the reason.
 #![forbid(unsafe_code)]
 
+mod agent;
 #[cfg(test)]
 mod flips;
 mod forward;
@@ -88,10 +89,11 @@ fn run() -> Measured<()> {
     forward::measure(&mut bench, &full);
     traffic::measure(&mut bench, &full);
     load::measure(&mut bench, &full);
+    agent::measure(&mut bench, &full);
     if bench.rows.is_empty() {
         return Err(format!(
-            "no row begins with `{}`; rows begin with lpm4, lpm6, forward, veth, load, update or \
-             memory",
+            "no row begins with `{}`; rows begin with lpm4, lpm6, forward, veth, load, update, \
+             memory or agent",
             bench.only
         )
         .into());
