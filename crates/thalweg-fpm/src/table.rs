@@ -5,7 +5,7 @@
 
 use crate::acknowledge;
 use crate::read::{ReadError, Word, read};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use thalweg_model::FpmUpdate;
 use thalweg_model::host::{LabelRoute, NextHopObject, Route, RouteKey};
@@ -36,8 +36,9 @@ pub struct Table {
     routes: Tracked<Destination, Entry>,
     nexthops: Tracked<u32, NextHopObject>,
     labels: Tracked<u32, LabelRoute>,
-    /// Objects that are gone once no route that is still to be passed on needs them.
-    leaving: BTreeSet<u32>,
+    /// Objects, as they were passed on, that are gone once no route that is still to be passed on
+    /// needs them.
+    leaving: BTreeMap<u32, NextHopObject>,
     bodies: HashMap<Box<[u8]>, Body>,
     /// Number of bodies at which unused ones are dropped.
     crowded: usize,
@@ -167,15 +168,18 @@ impl Table {
     /// is asked for. Objects come before the routes that need them, and go after those.
     pub fn changes(&mut self, limit: usize) -> (Vec<FpmUpdate>, Vec<RouteKey>) {
         let mut updates = Vec::new();
-        for (id, _, new) in self.nexthops.changes() {
-            match new {
-                Some(object) => {
-                    self.leaving.remove(&id);
-                    updates.push(FpmUpdate::NextHop(id, object));
+        for (id, old, new) in self.nexthops.changes() {
+            match (old, new) {
+                (_, Some(object)) => {
+                    // One that comes back as it was before it left is no news.
+                    if self.leaving.remove(&id).as_ref() != Some(&object) {
+                        updates.push(FpmUpdate::NextHop(id, object));
+                    }
                 }
-                None => {
-                    self.leaving.insert(id);
+                (Some(object), None) => {
+                    self.leaving.insert(id, object);
                 }
+                (None, None) => {}
             }
         }
         for (label, _, new) in self.labels.changes() {
@@ -194,8 +198,7 @@ impl Table {
         }
         if !self.routes.is_touched() {
             let leaving = std::mem::take(&mut self.leaving);
-            let gone = leaving.into_iter().filter(|id| self.nexthops.get(*id).is_none());
-            updates.extend(gone.map(FpmUpdate::NextHopGone));
+            updates.extend(leaving.into_keys().map(FpmUpdate::NextHopGone));
         }
         (updates, self.asked(limit))
     }
