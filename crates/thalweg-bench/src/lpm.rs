@@ -23,9 +23,14 @@ const PER_RUN: u32 = 4096;
 const RUNS: u32 = 16;
 const WARM_UP: u32 = 4;
 /// The engines, as their programs are called.
-const ENGINES: [&str; 4] = ["none", "ours", "trie", "kernel"];
-/// The two that ours is compared with: name in rows, and in words.
-const PEERS: [(&str, &str); 2] = [("lpm-trie", "BPF LPM_TRIE"), ("fib-lookup", "bpf_fib_lookup")];
+const ENGINES: [&str; 5] = ["none", "ours", "trie", "kernel", "reads"];
+/// What ours is compared with: name in rows, and in words. The last is no peer but the limit: two
+/// reads of the same memory without a lookup around them.
+const PEERS: [(&str, &str); 3] = [
+    ("lpm-trie", "BPF LPM_TRIE"),
+    ("fib-lookup", "bpf_fib_lookup"),
+    ("two-reads", "two reads of our tables alone"),
+];
 
 /// What differs between the families.
 trait Family {
@@ -115,7 +120,7 @@ fn forms() -> impl Iterator<Item = (Kind, bool)> {
     Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)])
 }
 
-fn names<F: Family>(size: &str, kind: Kind, dependent: bool) -> [String; 2] {
+fn names<F: Family>(size: &str, kind: Kind, dependent: bool) -> [String; PEERS.len()] {
     let end = if dependent { "/dependent" } else { "" };
     PEERS.map(|(peer, _)| format!("{}/{size}/{}/vs-{peer}{end}", F::NAME, kind.name()))
 }
@@ -169,8 +174,8 @@ fn fill<F: Family>(list: &Routes<F::Prefix>) -> Measured<(u32, Object)> {
     Ok((link, object))
 }
 
-/// Nanoseconds of a lookup by ours, the trie and the kernel, without what drawing an address costs.
-fn time<F: Family>(object: &mut Object, link: u32, dependent: bool) -> Measured<[f64; 3]> {
+/// Nanoseconds of a lookup by ours and each peer, without what drawing an address costs.
+fn time<F: Family>(object: &mut Object, link: u32, dependent: bool) -> Measured<[f64; 4]> {
     let form = if dependent { "_dep" } else { "" };
     let mut samples = ENGINES.map(|_| Vec::with_capacity(ROUNDS));
     for round in 0..ROUNDS {
@@ -184,7 +189,7 @@ fn time<F: Family>(object: &mut Object, link: u32, dependent: bool) -> Measured<
             answers[at] = object.array::<u64>("answers")?.get(&0, 0)?;
             samples[at].push(took.as_nanos() as f64 / f64::from(PER_RUN));
         }
-        let [_, ours, trie, kernel] = answers;
+        let [_, ours, trie, kernel, _] = answers;
         if ours != trie || ours != kernel {
             return Err(format!(
                 "engines disagree: sums of answers are {ours} (ours), {trie} (trie), {kernel} (kernel)"
@@ -192,6 +197,6 @@ fn time<F: Family>(object: &mut Object, link: u32, dependent: bool) -> Measured<
             .into());
         }
     }
-    let [none, ours, trie, kernel] = samples.map(|samples| median(&samples));
-    Ok([ours, trie, kernel].map(|time| (time - none).max(0.1)))
+    let [none, times @ ..] = samples.map(|samples| median(&samples));
+    Ok(times.map(|time| (time - none).max(0.1)))
 }
