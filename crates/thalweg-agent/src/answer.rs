@@ -39,7 +39,7 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
     let compiler = ready(brain)?;
     Ok(match call {
         Call::Status => Answer::Status(Box::new(status(brain, context))),
-        Call::Links => Answer::Links(views::links(compiler, &brain.hooks)),
+        Call::Links => Answer::Links(views::links(compiler, &brain.hooks, &brain.holds)),
         Call::Routes(query) => Answer::Routes(routes::page(compiler, query)?),
         Call::Labels => Answer::Labels(views::labels(compiler)),
         Call::NextHops => {
@@ -56,7 +56,7 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Host => Answer::Host(views::host(&compiler.host())),
         Call::Describe { kind, name } => {
             let counts = context.plane.and_then(|plane| plane.counts().ok()).unwrap_or_default();
-            let described = describe::describe(compiler, &brain.hooks, &counts, kind, name)?;
+            let described = describe::describe(brain, compiler, &counts, kind, name)?;
             Answer::Describe(described)
         }
         Call::Explain { packet } => {

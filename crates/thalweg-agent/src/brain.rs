@@ -8,10 +8,12 @@
 //! Nothing is attached before the first plan is in force. A wrong configuration changes nothing but
 //! what status and log say.
 
+use crate::events::Note;
+use crate::hold::Holds;
 use crate::plane::{HookState, HookWish};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thalweg_api::view::Phase;
 use thalweg_compile::{Compiler, Export};
 use thalweg_config::Loaded;
@@ -115,6 +117,8 @@ pub struct Brain {
     plane_problem: Option<Problem>,
     wishes: Vec<HookWish>,
     pub(crate) hooks: Vec<HookState>,
+    /// Links that came up again and are not used yet.
+    pub(crate) holds: Holds,
     /// Neighbors the kernel was asked for, with what went wrong.
     asked: BTreeMap<(u32, IpAddr), Option<String>>,
     pub(crate) overruns: u64,
@@ -143,6 +147,7 @@ impl Brain {
             plane_problem: None,
             wishes: Vec::new(),
             hooks: Vec::new(),
+            holds: Holds::default(),
             asked: BTreeMap::new(),
             overruns: 0,
             last_plan: None,
@@ -161,6 +166,29 @@ impl Brain {
     /// Where the configuration comes from.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What the kernel tells, as it is to be taken: links that came up again are held down for a
+    /// while. To be asked before anybody else sees it. Tells of links that are held from now on.
+    pub fn screen(&mut self, event: Event, now: Instant) -> (Event, Vec<Note>) {
+        match (event, &self.compiler) {
+            (Event::Host(updates), Some(compiler)) => {
+                let (updates, notes) = self.holds.screen(compiler, updates, now);
+                (Event::Host(updates), notes)
+            }
+            (event, _) => (event, Vec::new()),
+        }
+    }
+
+    /// When to ask for [`Self::release`].
+    pub fn hold_ends(&self) -> Option<Instant> {
+        self.holds.due(self.compiler.as_ref()?)
+    }
+
+    /// The links that stayed up long enough, to be told as the kernel's news.
+    pub fn release(&mut self, now: Instant) -> Event {
+        let compiler = self.compiler.as_ref();
+        Event::Host(compiler.map(|c| self.holds.release(c, now)).unwrap_or_default())
     }
 
     /// Takes an event in; returns what is to be done.

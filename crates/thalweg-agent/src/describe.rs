@@ -1,6 +1,7 @@
 //! Everything about one object.
 
-use crate::plane::{Counts, HookState};
+use crate::brain::Brain;
+use crate::plane::Counts;
 use crate::views;
 use std::net::IpAddr;
 use thalweg_abi::{GroupId, NextHopId};
@@ -21,14 +22,14 @@ const MAX_LINES: usize = 50;
 ///
 /// [`Fault`] for kinds and objects that are not there.
 pub fn describe(
+    brain: &Brain,
     compiler: &Compiler,
-    hooks: &[HookState],
     counts: &Counts,
     kind: &str,
     name: &str,
 ) -> Result<DescribeView, Fault> {
     match kind {
-        "link" | "links" => link(compiler, hooks, name),
+        "link" | "links" => link(brain, compiler, name),
         "vrf" | "vrfs" => vrf(compiler, name),
         "route" | "routes" => route(compiler, name),
         "label" | "labels" => label(compiler, name),
@@ -93,13 +94,15 @@ fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
-fn link(compiler: &Compiler, hooks: &[HookState], name: &str) -> Result<DescribeView, Fault> {
-    let view = views::links(compiler, hooks).into_iter().find(|link| link.name == name);
+fn link(brain: &Brain, compiler: &Compiler, name: &str) -> Result<DescribeView, Fault> {
+    let all = views::links(compiler, &brain.hooks, &brain.holds);
+    let view = all.into_iter().find(|link| link.name == name);
     let view = view.ok_or_else(|| missing("link", name))?;
     let mut draft = Draft::new("link", name);
     draft
         .field("Index", view.index)
         .field("Up", yes(view.up))
+        .some("Held down", view.held.map(|left| format!("it came up again, {left} s left")))
         .field("Routed", yes(view.routed))
         .field("Reason", &view.reason)
         .some("Object", view.object.as_ref().map(|object| format!("Link/{object}")))

@@ -332,7 +332,8 @@ fn late(trial: &Trial) -> String {
     format!("not confirmed within {} s", trial.seconds)
 }
 
-async fn at(moment: Option<Instant>) {
+/// Returns at a moment; never without one.
+pub async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,

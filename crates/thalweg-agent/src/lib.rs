@@ -25,6 +25,7 @@ pub mod fault;
 mod fpm;
 mod herald;
 mod history;
+mod hold;
 mod install;
 pub mod judge;
 mod keeper;

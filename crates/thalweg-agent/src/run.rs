@@ -7,7 +7,7 @@ use crate::export::Exports;
 use crate::fault::point;
 use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
-use crate::keeper::{Keeper, Read, Wake};
+use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
 use crate::serve::{self, Asked, SocketError};
@@ -207,8 +207,9 @@ impl Shell {
                     self.read(now).await?;
                 }
                 event = next(&mut self.source) => {
-                    let event = of_host(event?);
+                    let (event, notes) = self.brain.screen(of_host(event?), Instant::now());
                     self.react(&event);
+                    notes.into_iter().for_each(|note| self.keeper.events().tell(note));
                     if let Some(event) = self.suite.hold(event) {
                         self.happened(event).await?;
                     }
@@ -217,6 +218,10 @@ impl Shell {
                     for event in self.suite.told(told) {
                         self.happened(event).await?;
                     }
+                }
+                () = at(self.brain.hold_ends()) => {
+                    let event = self.brain.release(Instant::now());
+                    self.happened(event).await?;
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,

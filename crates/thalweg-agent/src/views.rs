@@ -1,7 +1,9 @@
 //! Compiled state to views: names instead of numbers, words instead of bits.
 
+use crate::hold::Holds;
 use crate::plane::{HookState, wish_word};
 use std::collections::BTreeMap;
+use std::time::Instant;
 use thalweg_abi::{Kind, NextHopRow, Reason, Verdict, link, nexthop};
 use thalweg_api::view::{
     DropView, GroupView, HookView, LabelView, LinkView, MemberView, NeighborView, NextHopView,
@@ -24,7 +26,8 @@ pub fn hook(state: &HookState) -> HookView {
 }
 
 /// All links, by index.
-pub fn links(compiler: &Compiler, hooks: &[HookState]) -> Vec<LinkView> {
+pub fn links(compiler: &Compiler, hooks: &[HookState], holds: &Holds) -> Vec<LinkView> {
+    let now = Instant::now();
     let mut addresses: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for own in compiler.host_facts().addresses.values() {
         addresses.entry(own.link).or_default().push(format!("{}/{}", own.address, own.len));
@@ -36,6 +39,7 @@ pub fn links(compiler: &Compiler, hooks: &[HookState]) -> Vec<LinkView> {
         object: view.object,
         vrf: view.vrf,
         up: view.up,
+        held: holds.left(view.index, compiler, now),
         mtu: view.mtu,
         mac: view.mac.to_string(),
         addresses: addresses.remove(&view.index).unwrap_or_default(),

@@ -212,6 +212,9 @@ pub struct LinkView {
     pub vrf: String,
     /// Whether it is up.
     pub up: bool,
+    /// It came up again and counts as down for so many seconds more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u64>,
     /// The MTU packets are held to, in octets at L3.
     pub mtu: u32,
     /// Link address.

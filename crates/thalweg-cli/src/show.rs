@@ -210,7 +210,10 @@ pub fn links(views: &[LinkView], style: &Style) -> Table {
         let narrow = vec![
             view.name.clone(),
             view.index.to_string(),
-            yes(view.up),
+            match view.held {
+                Some(left) => format!("held down, {left} s left"),
+                None => yes(view.up),
+            },
             yes(view.routed),
             view.vrf.clone(),
             view.mtu.to_string(),

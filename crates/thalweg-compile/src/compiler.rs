@@ -15,6 +15,7 @@ use crate::target::Targets;
 use crate::vrfs::{DEFAULT, Feed, LOCAL, MAIN, Ribs, Vrfs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 use thalweg_abi::{IlmWord, LinkRow, SettingsRow};
 use thalweg_image::Change;
 use thalweg_model::host::{self, RouteKey, Update};
@@ -159,6 +160,12 @@ impl Compiler {
     /// Links, addresses, neighbors and next hop objects as last reported; no routes.
     pub fn host_facts(&self) -> &HostState {
         &self.host
+    }
+
+    /// How long a link that came up again must stay up until packets use it: whoever feeds the
+    /// compiler tells it no sooner.
+    pub fn hold_up(&self, link: u32) -> Duration {
+        self.links.hold_up(link, &self.intent.router)
     }
 
     /// Everything the kernel reported and a routing suite told. Builds the routes anew: not for

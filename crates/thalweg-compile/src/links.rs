@@ -5,6 +5,7 @@ use crate::pool::Pool;
 use crate::vrfs::{DEFAULT, Vrfs};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 use thalweg_abi::link::flag;
 use thalweg_abi::{LinkRow, VrfId};
 use thalweg_model::intent::{IcmpSource, Role, Rpf, TtlModel};
@@ -85,6 +86,12 @@ impl Links {
     pub fn mtu(&self, link: &host::Link) -> u32 {
         let wish = self.standing.get(&link.index).and_then(|standing| standing.wish.mtu);
         wish.map_or(link.mtu, |wish| wish.min(link.mtu))
+    }
+
+    /// How long a link that came up again must stay up until packets use it.
+    pub fn hold_up(&self, link: u32, router: &intent::Router) -> Duration {
+        let wish = self.standing.get(&link).and_then(|standing| standing.wish.hold_up);
+        wish.unwrap_or(router.hold_up)
     }
 
     /// Whether table `links` has a row for this index.

@@ -6,6 +6,7 @@ use crate::suggest;
 use crate::tree::{Entry, Node, Scalar, Value, short};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// A mapping whose fields are known.
 pub(crate) struct Fields<'n, 's, 'p> {
@@ -235,6 +236,25 @@ impl<'n, 's, 'p> Field<'n, 's, 'p> {
                 None
             }
         }
+    }
+
+    /// A time in whole seconds: `120s`, `2m`, `1h`, or a number of seconds.
+    pub fn seconds(&self, range: RangeInclusive<u64>, report: &mut Report) -> Option<Duration> {
+        let (min, max) = (range.start(), range.end());
+        let remedy = format!("write seconds from {min}s to {max}s, or minutes as in 2m");
+        let text = self.word("a time", &remedy, report)?;
+        let units = [("s", 1), ("m", 60), ("h", 3600)];
+        let unit = units.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, *s)));
+        let (digits, scale) = unit.unwrap_or((text, 1));
+        let digits =
+            Some(digits).filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+        let seconds = digits.and_then(|d| d.parse::<u64>().ok()).and_then(|n| n.checked_mul(scale));
+        match seconds {
+            Some(seconds) if range.contains(&seconds) => return Some(Duration::from_secs(seconds)),
+            Some(_) => self.error(format!("{} is out of range", short(text)), remedy, report),
+            None => self.error(format!("`{}` is no time in seconds", short(text)), remedy, report),
+        }
+        None
     }
 
     /// One of several words.

@@ -113,6 +113,9 @@ fn router(router: &Router, out: &mut Yaml) {
     out.differing(1, "puntRate", router.punt_rate, default.punt_rate);
     out.differing(1, "burst", router.burst, default.burst);
     out.differing(1, "unlistedLinks", router.unlisted_links, default.unlisted_links);
+    if router.hold_up != default.hold_up {
+        out.field(1, "holdUp", format_args!("{}s", router.hold_up.as_secs()));
+    }
     out.differing(1, "kernelRoutes", router.kernel_routes, default.kernel_routes);
     if let Some(address) = router.metrics {
         out.line(1, "metrics:");
@@ -153,6 +156,9 @@ fn write_link(name: &str, link: &Link, out: &mut Yaml) {
     out.differing(1, "ttlModel", word(TTL_MODELS, &link.ttl_model), "Uniform");
     out.differing(1, "xdp", word(XDP, &link.xdp), word(XDP, &default.xdp));
     out.differing(1, "rpf", word(RPF, &link.rpf), word(RPF, &default.rpf));
+    if let Some(hold) = link.hold_up {
+        out.field(1, "holdUp", format_args!("{}s", hold.as_secs()));
+    }
     out.differing(1, "sourceRoute", link.source_route, false);
     out.differing(1, "directedBroadcast", link.directed_broadcast, false);
 }

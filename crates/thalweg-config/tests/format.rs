@@ -349,6 +349,7 @@ fn intents() -> impl Strategy<Value = Intent> {
         intent.router.burst = rates[1] % 1_000_000;
         intent.router.limits.groups = groups;
         intent.router.unlisted_links = flag;
+        intent.router.hold_up = Duration::from_secs(u64::from(rates[0] % 3));
         intent.router.fpm = flag.then(|| Fpm {
             listen: if rates[0] % 2 == 0 { "[::1]:2620" } else { "127.0.0.1:2621" }
                 .parse()
@@ -400,6 +401,7 @@ fn intents() -> impl Strategy<Value = Intent> {
                     mpls,
                     vrf: vrf.then(|| "red".into()),
                     ttl_model: if pipe { TtlModel::Pipe } else { TtlModel::Uniform },
+                    hold_up: mtu.map(|mtu| Duration::from_secs(u64::from(mtu % 4))),
                     rpf: if strict { Rpf::Strict } else { Rpf::Off },
                     xdp: if native { XdpWish::Native } else { XdpWish::Auto },
                     ..Link::default()

@@ -55,6 +55,9 @@ pub struct Router {
     pub icmp: IcmpSource,
     /// Whether links that no [`Link`] object names are routed, too.
     pub unlisted_links: bool,
+    /// How long a link that came up again must stay up until packets use it, where its [`Link`] does
+    /// not say otherwise.
+    pub hold_up: Duration,
     /// Whether routes that files alone know are written into the kernel's tables, for exceptions.
     pub kernel_routes: bool,
     /// Where metrics and health are served over HTTP; none serves them nowhere.
@@ -73,6 +76,7 @@ impl Default for Router {
             burst: 100,
             icmp: IcmpSource::Thalweg,
             unlisted_links: false,
+            hold_up: Duration::ZERO,
             kernel_routes: true,
             metrics: None,
             fpm: None,
@@ -170,6 +174,9 @@ pub struct Link {
     pub xdp: XdpWish,
     /// Reverse path filter.
     pub rpf: Rpf,
+    /// How long the link must stay up, once it came up again, until packets use it; none takes the
+    /// router's.
+    pub hold_up: Option<Duration>,
     /// Whether packets with IPv4 source routes go to the kernel instead of being dropped.
     pub source_route: bool,
     /// Whether directed broadcasts go to the kernel instead of being dropped.
@@ -187,6 +194,7 @@ impl Default for Link {
             ttl_model: TtlModel::Uniform,
             xdp: XdpWish::Auto,
             rpf: Rpf::Off,
+            hold_up: None,
             source_route: false,
             directed_broadcast: false,
         }

@@ -182,6 +182,7 @@ fn links_narrow_and_wide() {
             object: Some("lan".into()),
             vrf: "default".into(),
             up: true,
+            held: None,
             mtu: 1500,
             mac: "02:00:00:00:00:01".into(),
             addresses: vec!["10.0.0.1/24".into(), "2001:db8::1/64".into()],
@@ -194,14 +195,23 @@ fn links_narrow_and_wide() {
             reason: "no Link names it".into(),
             ..LinkView::default()
         },
+        LinkView {
+            index: 3,
+            name: "eth1".into(),
+            routed: true,
+            reason: "named by Link/lan".into(),
+            held: Some(3),
+            ..LinkView::default()
+        },
     ];
     check(
         links(&views, &plain(false)),
         expect![[r#"
-        NAME     INDEX  UP   ROUTED  VRF       MTU  HOOK         WHY
-        eth0         2  yes  yes     default  1500  xdp-generic  named by Link/lan
-        docker0     11  no   no      -           0  -            no Link names it
-    "#]],
+            NAME     INDEX  UP                   ROUTED  VRF       MTU  HOOK         WHY
+            eth0         2  yes                  yes     default  1500  xdp-generic  named by Link/lan
+            docker0     11  no                   no      -           0  -            no Link names it
+            eth1         3  held down, 3 s left  yes     -           0  -            named by Link/lan
+        "#]],
     );
     check(
         links(&views[..1], &plain(true)),

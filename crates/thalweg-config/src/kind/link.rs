@@ -1,7 +1,7 @@
 //! `Link`: which interfaces take part and how.
 
 use crate::draft::{Draft, ObjectId};
-use crate::kind::TTL_MODELS;
+use crate::kind::{TTL_MODELS, router};
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -19,6 +19,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "ttlModel",
     "xdp",
     "rpf",
+    "holdUp",
     "sourceRoute",
     "directedBroadcast",
 ];
@@ -66,6 +67,7 @@ pub(crate) fn read(
     if let Some(rpf) = spec.get("rpf", report) {
         link.rpf = rpf.choice(RPF, report).unwrap_or_default();
     }
+    link.hold_up = spec.get("holdUp", report).and_then(|hold| hold.seconds(router::HOLD, report));
     let flag = |name, report: &mut Report| {
         spec.get(name, report).and_then(|field| field.flag(report)).unwrap_or_default()
     };

@@ -5,7 +5,7 @@ use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::tree::short;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::ops::RangeInclusive;
 use thalweg_model::intent::{Fpm, IcmpSource, Limits, Router};
 
 /// Fields of its `spec`.
@@ -16,6 +16,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "puntRate",
     "burst",
     "unlistedLinks",
+    "holdUp",
     "kernelRoutes",
     "metrics",
     "fpm",
@@ -24,6 +25,9 @@ pub(crate) const FIELDS: &[&str] = &[
 /// `icmp.source`.
 pub(crate) const SOURCES: &[(&str, IcmpSource)] =
     &[("Thalweg", IcmpSource::Thalweg), ("Kernel", IcmpSource::Kernel)];
+
+/// Seconds of `holdUp`, here and in a `Link`.
+pub(crate) const HOLD: RangeInclusive<u64> = 0..=3_600;
 
 /// Fields of `fpm`.
 const FPM: &[&str] = &["listen", "staleTime", "quietTime"];
@@ -70,6 +74,9 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     if let Some(unlisted) = spec.get("unlistedLinks", report) {
         router.unlisted_links = unlisted.flag(report).unwrap_or_default();
     }
+    if let Some(hold) = spec.get("holdUp", report) {
+        router.hold_up = hold.seconds(HOLD, report).unwrap_or_default();
+    }
     if let Some(kernel) = spec.get("kernelRoutes", report) {
         router.kernel_routes = kernel.flag(report).unwrap_or(true);
     }
@@ -108,8 +115,9 @@ fn read_fpm(spec: &Fields, router: &mut Router, report: &mut Report) {
     if let Some(listen) = fields.get("listen", report) {
         fpm.listen = read_listen(&listen, report).unwrap_or(fpm.listen);
     }
-    set_time(&fields, "staleTime", (1, 86_400), &mut fpm.stale_time, report);
-    set_time(&fields, "quietTime", (2, 600), &mut fpm.quiet_time, report);
+    let time = |name, range, report: &mut Report| fields.get(name, report)?.seconds(range, report);
+    fpm.stale_time = time("staleTime", 1..=86_400, report).unwrap_or(fpm.stale_time);
+    fpm.quiet_time = time("quietTime", 2..=600, report).unwrap_or(fpm.quiet_time);
     if let Some(quiet) = fields.peek("quietTime").filter(|_| fpm.quiet_time > fpm.stale_time) {
         quiet.error(
             format!(
@@ -149,29 +157,6 @@ fn read_listen(field: &Field, report: &mut Report) -> Option<SocketAddr> {
         );
     }
     Some(listen)
-}
-
-/// A time in whole seconds: `120s`, `2m`, `1h`, or a number of seconds.
-fn set_time(
-    fields: &Fields,
-    name: &'static str,
-    (min, max): (u64, u64),
-    time: &mut Duration,
-    report: &mut Report,
-) {
-    let Some(field) = fields.get(name, report) else { return };
-    let remedy = format!("write seconds from {min}s to {max}s, or minutes as in 2m");
-    let Some(text) = field.word("a time", &remedy, report) else { return };
-    let units = [("s", 1), ("m", 60), ("h", 3600)];
-    let unit = units.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, *s)));
-    let (digits, scale) = unit.unwrap_or((text, 1));
-    let digits = Some(digits).filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
-    let seconds = digits.and_then(|d| d.parse::<u64>().ok()).and_then(|n| n.checked_mul(scale));
-    match seconds {
-        Some(seconds) if (min..=max).contains(&seconds) => *time = Duration::from_secs(seconds),
-        Some(_) => field.error(format!("{} is out of range", short(text)), remedy, report),
-        None => field.error(format!("`{}` is no time in seconds", short(text)), remedy, report),
-    }
 }
 
 fn read_icmp(spec: &Fields, router: &mut Router, report: &mut Report) {
