@@ -21,7 +21,6 @@ pub mod doctor;
 pub mod ebpf;
 pub mod events;
 mod export;
-pub mod fault;
 mod fpm;
 mod herald;
 mod history;
@@ -52,6 +51,8 @@ pub use plane::{DataPlane, MemoryPlane};
 pub use run::{HostSource, Parts, RunError, run};
 pub use serve::SocketError;
 pub use settings::{LogFormat, Settings};
+/// Places where a test build dies on request.
+pub use thalweg_fault as fault;
 pub use thalweg_xdp::{Detached, PinsError};
 
 use std::path::Path;

@@ -98,7 +98,7 @@ fn change(fault: &str, confirm: Option<u64>) -> bool {
 
 /// Each place, each time that it is come by.
 fn at_every_point(confirm: Option<u64>, except: &[&str]) {
-    let points: Vec<&str> = fault::POINTS.iter().copied().filter(|p| !except.contains(p)).collect();
+    let points: Vec<&str> = fault::STATE.iter().copied().filter(|p| !except.contains(p)).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let work = || loop {
         let at = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

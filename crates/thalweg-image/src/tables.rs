@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use thalweg_abi::table::Change;
 use thalweg_abi::{NextHopRow, Row, TableId, control, fib4};
+use thalweg_fault::point;
 use zerocopy::FromZeros;
 
 /// A table has no room, or ends before the index asked for.
@@ -148,6 +149,7 @@ impl Tables {
         }
         // From here on, readers of that version, two epochs old, find out that it does not hold.
         set_control(&self.memory, control::WRITING, self.epoch + 1);
+        point("tables-writing");
         if cfg!(not(target_arch = "x86_64")) {
             // Kernel programs cannot ask for the order of two loads; elsewhere they need not.
             self.grace.wait();
@@ -156,6 +158,7 @@ impl Tables {
         for (table, index) in self.changed.drain(..) {
             draft.copy_cell(table, index, force);
         }
+        point("tables-copied");
         self.retired.append(std::mem::take(&mut self.leaving));
         self.open = true;
     }
@@ -167,13 +170,16 @@ impl Tables {
         }
         if self.memory.generation() != generation {
             set_control(&self.memory, control::GENERATION, generation);
+            point("tables-generation");
         }
         !self.split
     }
 
     fn flip(&mut self) {
         self.epoch += 1;
+        point("tables-drafted");
         set_control(&self.memory, control::EPOCH, self.epoch);
+        point("tables-epoch");
         self.open = false;
     }
 
@@ -275,6 +281,7 @@ impl Tables {
         self.stores.clear();
         self.replaced.drain(..).for_each(|range| self.leaving.push(range));
         self.taken.clear();
+        point("tables-part");
     }
 
     /// Drops a part of the plan before it is taken into the draft: its room is free at once.

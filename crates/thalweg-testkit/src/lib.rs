@@ -9,11 +9,13 @@
 pub mod against_oracle;
 pub mod engine;
 pub mod invariant;
+pub mod inventory;
 pub mod journey;
 pub mod kernel;
 pub mod links;
 pub mod random;
 pub mod runner;
+pub mod stream;
 pub mod world;
 
 pub use engine::{Engine, Fate, Native, Refusal};

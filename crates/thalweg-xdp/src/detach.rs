@@ -5,6 +5,7 @@ use crate::namespace;
 use crate::pins::{Mark, Pins, PinsError};
 use crate::tc::Tc;
 use std::path::Path;
+use thalweg_fault::point;
 
 /// What was taken out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -58,6 +59,7 @@ fn hooks(pins: &Pins, marks: &[(u32, Mark)]) -> Vec<String> {
     for (device, mark) in marks {
         let name = crate::device::name(*device);
         let thing = remove_mark(pins, &tc, *device, *mark);
+        point("detach-hook");
         removed.extend(thing.map(|thing| format!("{thing} of link {name}")));
     }
     removed

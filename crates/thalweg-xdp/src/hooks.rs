@@ -15,6 +15,7 @@ use crate::words::{self, errno, refusal};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use thalweg_fault::point;
 
 /// A program in the kernel.
 pub(crate) struct Held {
@@ -211,17 +212,21 @@ impl Hooks {
         if self.program_at(round, device, mode) == Some(program.id) {
             return Ok(());
         }
-        if mode == Mode::Clsact {
-            return round.tc.set(device, program.fd.as_fd(), true).map_err(|r| r.error);
-        }
-        match self.pins.link(device, mode) {
-            Some((link, _)) => raw::link_update(link.as_fd(), program.fd.as_fd()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+        point("update-before");
+        let updated = match mode {
+            Mode::Clsact => round.tc.set(device, program.fd.as_fd(), true).map_err(|r| r.error),
+            _ => match self.pins.link(device, mode) {
+                Some((link, _)) => raw::link_update(link.as_fd(), program.fd.as_fd()),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
+        };
+        point("update-after");
+        updated
     }
 
     fn attach(&self, round: &Round, device: &Device, mode: Mode) -> Result<(), String> {
         let (index, program) = (device.index, self.program(mode));
+        point("attach-before");
         let (attach, flags) = match mode {
             Mode::Clsact => return self.attach_clsact(round, index).map_err(|r| refusal(&r)),
             Mode::Tcx if !self.tcx => return Err("this kernel (before 6.6) has no tcx".to_owned()),
@@ -230,7 +235,9 @@ impl Hooks {
         };
         let link = raw::link_create(program.fd.as_fd(), index, attach, flags)
             .map_err(|error| self.refused(device, mode, program.fd.as_fd(), &error))?;
+        point("attach-created");
         let pinned = self.pins.pin(index, mode, link.as_fd());
+        point("attach-pinned");
         pinned.map_err(|error| format!("the link cannot be pinned: {}", errno(&error)))
     }
 
@@ -262,9 +269,12 @@ impl Hooks {
     fn attach_clsact(&self, round: &Round, device: u32) -> Result<(), Refusal> {
         if !round.tc.has_clsact(device)? {
             self.pins.mark(device, Mark::Qdisc)?;
+            point("clsact-marked");
             round.tc.add_clsact(device)?;
+            point("clsact-made");
         }
         self.pins.mark(device, Mark::Hook(Mode::Clsact))?;
+        point("clsact-hook-marked");
         round.tc.set(device, self.tc.fd.as_fd(), false)
     }
 
@@ -331,6 +341,7 @@ pub(crate) fn remove_mark(pins: &Pins, tc: &Tc, device: u32, mark: Mark) -> Opti
 
 /// Takes our program off a hook; says what was there.
 fn remove(pins: &Pins, tc: &Tc, device: u32, mode: Mode) -> Option<String> {
+    point("remove-before");
     let removed = match mode {
         Mode::Clsact => matches!(tc.filter(device), Ok(Some(_))) && tc.remove(device).is_ok(),
         // Letting go of the pin would do, some time later: what follows wants the hook free.
@@ -339,7 +350,9 @@ fn remove(pins: &Pins, tc: &Tc, device: u32, mode: Mode) -> Option<String> {
             None => false,
         },
     };
+    point("remove-detached");
     let _ = pins.unmark(device, Mark::Hook(mode));
+    point("remove-after");
     removed.then(|| format!("program at {mode}"))
 }
 

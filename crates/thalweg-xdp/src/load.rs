@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_abi::TableId;
 use thalweg_abi::meter::CLASSES;
+use thalweg_fault::point;
 use thalweg_image::{Capacity, Memory, Region};
 
 /// The two programs of the object.
@@ -109,11 +110,15 @@ impl Loaded {
         }
         loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
         let mut ebpf = loader.load(object)?;
+        point("load-maps");
         let xdp = program::<Xdp>(&mut ebpf, Program::Xdp)?;
         patiently(|| xdp.load()).map_err(|e| LoadError::Program(Program::Xdp.name(), e))?;
+        point("load-xdp");
         let tc = program::<SchedClassifier>(&mut ebpf, Program::Tc)?;
         patiently(|| tc.load()).map_err(|e| LoadError::Program(Program::Tc.name(), e))?;
+        point("load-tc");
         let memory = map_tables(&ebpf, capacity)?;
+        point("load-mapped");
         Ok(Self { ebpf, memory })
     }
 

@@ -22,6 +22,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use thalweg_fault::point;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const MAGIC: u64 = 0xcafe_4a11;
@@ -116,8 +117,12 @@ impl Pins {
     pub fn create(dir: &Path, may_mount: bool) -> Result<Self, PinsError> {
         check_file_system(dir, may_mount)?;
         make(&dir.join("links"))?;
+        point("pins-links");
         make(&dir.join(LAYOUT))?;
-        Self::hold(dir)
+        point("pins-layout");
+        let pins = Self::hold(dir)?;
+        point("pins-held");
+        Ok(pins)
     }
 
     /// Holds the directory; none if there is none.
@@ -253,7 +258,10 @@ impl Pins {
         let aside = self.dir.join(LAYOUT).join(format!("{name}_new"));
         remove(&aside)?;
         raw::pin(program, &c_path(&aside)?)?;
-        fs::rename(aside, path)
+        point("program-aside");
+        fs::rename(aside, path)?;
+        point("program-pinned");
+        Ok(())
     }
 
     /// Removes versioned directories and, when no marks are left, everything else; says what.
@@ -262,6 +270,7 @@ impl Pins {
         let mut take = |path: PathBuf| -> Result<(), PinsError> {
             remove(&path).map_err(|error| at(&path, error))?;
             removed.push(path);
+            point("detach-pin");
             Ok(())
         };
         for name in names(&self.dir).map_err(|error| at(&self.dir, error))? {

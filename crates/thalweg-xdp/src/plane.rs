@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thalweg_abi::Counter;
 use thalweg_abi::counter::COUNTERS;
+use thalweg_fault::point;
 use thalweg_image::{Applied, Capacity, Occupancy, Plan, Plane, PlaneError, Writer};
 
 /// How to start a plane.
@@ -90,6 +91,7 @@ impl XdpPlane {
         }
         let pins = Pins::create(&options.pins, options.mount)?;
         pins.set_namespace(namespace::current().map_err(StartError::Namespace)?)?;
+        point("pins-namespace");
         let mut notes = Vec::new();
         notes.extend(renew_counters(&pins.counters()));
         notes.extend(private(pins.dir()));
@@ -122,10 +124,12 @@ impl XdpPlane {
         for device in before {
             self.writer.set_behind(device, false);
         }
+        point("behind-cleared");
         self.statuses = self.hooks.reconcile(&self.wanted);
         for device in self.behind().collect::<Vec<_>>() {
             self.writer.set_behind(device, true);
         }
+        point("behind-set");
         self.statuses.clone()
     }
 
@@ -199,6 +203,7 @@ fn renew_counters(path: &Path) -> Option<String> {
         return None;
     }
     let _ = std::fs::remove_file(path);
+    point("counters-renewed");
     Some(format!(
         "{}: counters begin anew: another version's are laid out differently",
         path.display()

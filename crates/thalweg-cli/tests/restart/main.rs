@@ -1,0 +1,6 @@
+//! Agents are killed and follow each other under a stream of numbered packets: none is lost, none is
+//! answered otherwise, and nothing is left behind.
+
+mod flows;
+mod kill;
+mod lab;
