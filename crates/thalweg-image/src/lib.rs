@@ -20,12 +20,14 @@ pub mod plane;
 mod rib;
 mod routes;
 pub mod sample;
+mod sums;
 mod tables;
 mod tree6;
 pub mod writer;
 
 pub use change::{Change, Plan};
 pub use limits::Limits;
-pub use memory::{Capacity, Memory, Region, View};
+pub use memory::{Audit, Capacity, Memory, Region, View};
 pub use plane::{Applied, Failure, Grace, NoReaders, Occupancy, Plane, PlaneError};
+pub use sums::Damage;
 pub use writer::Writer;

@@ -1,5 +1,6 @@
 //! The memory that tables live in: arrays of 64-bit words with one writer and any readers.
 
+use crate::sums::{Damage, Sums};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use thalweg_abi::{Row, TableId, control};
@@ -30,10 +31,20 @@ impl Capacity {
     }
 }
 
+/// What an audit found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Audit {
+    /// Octets that were looked at.
+    pub octets: u64,
+    /// Where they are not as the writer left them, in the order of tables.
+    pub damages: Vec<Damage>,
+}
+
 /// All tables of one image.
 #[derive(Clone)]
 pub struct Memory {
     regions: [Region; TableId::ALL.len()],
+    sums: Arc<Sums>,
 }
 
 struct Heap(Box<[AtomicU64]>);
@@ -53,9 +64,38 @@ impl Memory {
         })
     }
 
-    /// Memory from a function of the table.
+    /// Memory from a function of the table; all of it zero.
     pub fn from_regions(region: impl Fn(TableId) -> Region) -> Self {
-        Self { regions: TableId::ALL.map(region) }
+        let regions = TableId::ALL.map(region);
+        let sums = Sums::new(|table| (*regions[table as usize]).as_ref().len());
+        Self { regions, sums: Arc::new(sums) }
+    }
+
+    /// Looks whether every word is as the writer left it. Reads all tables; not to be called while a
+    /// plan is applied.
+    pub fn audit(&self) -> Audit {
+        let mut audit = Audit::default();
+        for table in TableId::ALL {
+            let words = self.words(table);
+            audit.octets += words.len() as u64 * 8;
+            audit.damages.extend(self.sums.compare(table, words));
+        }
+        audit
+    }
+
+    /// Stores a word of a table without versions, before which all stores so far are seen; gives what
+    /// was there, none beyond the end. One writer only.
+    pub(crate) fn set_live(&self, table: TableId, at: u32, value: u64) -> Option<u64> {
+        let old = self.words(table).get(at as usize)?.load(Ordering::Relaxed);
+        self.store(table, at as usize, value, Ordering::SeqCst).then_some(old)
+    }
+
+    /// Stores a word; false beyond the end. One writer only.
+    fn store(&self, table: TableId, at: usize, value: u64, order: Ordering) -> bool {
+        let Some(word) = self.words(table).get(at) else { return false };
+        self.sums.note(table, at, word.load(Ordering::Relaxed), value);
+        word.store(value, order);
+        true
     }
 
     /// The words of a table.
@@ -170,9 +210,7 @@ impl View<'_> {
     /// Writes a cell of 8 octets with release order. One writer only. False beyond the end.
     pub(crate) fn set_u64(&self, table: TableId, index: u32, value: u64) -> bool {
         let place = self.place(table, index) as usize;
-        let Some(word) = self.memory.words(table).get(place) else { return false };
-        word.store(value, Ordering::Release);
-        true
+        self.memory.store(table, place, value, Ordering::Release)
     }
 
     /// Writes a cell of 4 octets; its neighbor in the word is stored again unchanged. One writer
@@ -192,20 +230,21 @@ impl View<'_> {
     fn merge(&self, table: TableId, at: u32, shift: u32, mask: u64, value: u64) -> bool {
         let Some(word) = self.memory.words(table).get(at as usize) else { return false };
         let old = word.load(Ordering::Relaxed);
-        word.store(old & !(mask << shift) | value << shift, Ordering::Release);
-        true
+        let new = old & !(mask << shift) | value << shift;
+        self.memory.store(table, at as usize, new, Ordering::Release)
     }
 
     /// Writes a row word by word, the first word last. One writer only. False beyond the end.
     pub(crate) fn set_row<T: Row>(&self, table: TableId, index: u32, row: &T) -> bool {
         let len = size_of::<T>() / 8;
         let from = self.place(table, index) as usize * len;
-        let Some(words) = self.memory.words(table).get(from..from + len) else { return false };
-        let bytes = row.as_bytes();
-        for (word, octets) in words.iter().zip(bytes.chunks_exact(8)).rev() {
+        if self.memory.words(table).len() < from + len {
+            return false;
+        }
+        for (at, octets) in (from..from + len).zip(row.as_bytes().chunks_exact(8)).rev() {
             let mut value = [0; 8];
             value.copy_from_slice(octets);
-            word.store(u64::from_ne_bytes(value), Ordering::Release);
+            self.memory.store(table, at, u64::from_ne_bytes(value), Ordering::Release);
         }
         true
     }
@@ -219,12 +258,11 @@ impl View<'_> {
                 let len = bytes / 8;
                 let [to, from] = [*self, from].map(|view| view.place(table, index) as usize * len);
                 let words = self.memory.words(table);
-                (0..len).all(|at| match (words.get(to + at), words.get(from + at)) {
-                    (Some(to), Some(from)) => {
-                        to.store(from.load(Ordering::Relaxed), Ordering::Release);
-                        true
-                    }
-                    _ => false,
+                (0..len).all(|at| {
+                    let value = words.get(from + at).map(|word| word.load(Ordering::Relaxed));
+                    value.is_some_and(|value| {
+                        self.memory.store(table, to + at, value, Ordering::Release)
+                    })
                 })
             }
         };
@@ -233,7 +271,5 @@ impl View<'_> {
 
 /// The store of a word of table `control`, before which all stores so far are seen.
 pub(crate) fn set_control(memory: &Memory, word: u32, value: u64) {
-    if let Some(cell) = memory.words(TableId::Control).get(word as usize) {
-        cell.store(value, Ordering::SeqCst);
-    }
+    memory.set_live(TableId::Control, word, value);
 }

@@ -13,7 +13,6 @@ use crate::extent::Extents;
 use crate::memory::{Memory, View, set_control};
 use crate::plane::{Grace, Occupancy};
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 use thalweg_abi::table::Change;
 use thalweg_abi::{NextHopRow, Row, TableId, control, fib4};
 use thalweg_fault::point;
@@ -229,11 +228,10 @@ impl Tables {
     /// Sets a cell that is in force at once, whatever plan is under way.
     pub fn set_live(&mut self, table: TableId, index: u32, value: bool) -> Result<(), Full> {
         debug_assert!(table.change() == Change::Live, "{table:?}");
-        let Some(cell) = self.memory.words(table).get(index as usize) else {
+        let Some(before) = self.memory.set_live(table, index, u64::from(value)) else {
             return Err(Full::beyond(table));
         };
-        let before = cell.swap(u64::from(value), Ordering::SeqCst) != 0;
-        self.count(table, before, value);
+        self.count(table, before != 0, value);
         Ok(())
     }
 

@@ -94,6 +94,35 @@ impl Hooks {
         self.settle_all(round, wanted, &targets, Some(blocker))
     }
 
+    /// Where a program of this plane stood and does not any more, in words. Links that are gone are
+    /// the kernel's to report.
+    pub fn lost(&self, statuses: &[HookStatus]) -> Vec<String> {
+        let opened = Devices::new().and_then(|devices| {
+            let tc = Tc::new(&self.pins.filter_name())?;
+            Ok(Round { devices, tc })
+        });
+        let Ok(round) = opened else { return Vec::new() };
+        let mut lost = Vec::new();
+        for status in statuses.iter().filter(|status| status.mode != Mode::None) {
+            if !matches!(round.devices.get(status.ifindex), Ok(Some(_))) {
+                continue;
+            }
+            for mode in [Some(status.mode), status.behind].into_iter().flatten() {
+                let wanted = self.program(mode).id;
+                lost.extend(match self.program_at(&round, status.ifindex, mode) {
+                    Some(id) if id == wanted => None,
+                    Some(id) => Some(format!(
+                        "link {}: at {mode} stands {}, not the program of this agent",
+                        status.name,
+                        words::program(id)
+                    )),
+                    None => Some(format!("link {}: the program at {mode} is gone", status.name)),
+                });
+            }
+        }
+        lost
+    }
+
     fn settle_all(
         &self,
         round: &Round,
@@ -309,7 +338,7 @@ impl Hooks {
     }
 
     /// Names for people who look; the links keep the programs alive.
-    fn pin_programs(&self) {
+    pub fn pin_programs(&self) {
         for (program, held) in [(Program::Xdp, &self.xdp), (Program::Tc, &self.tc)] {
             let _ = self.pins.pin_program(program.name(), held.fd.as_fd());
         }

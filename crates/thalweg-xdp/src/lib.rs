@@ -3,6 +3,7 @@
 //! The only crate that knows aya. `unsafe` lives in `raw.rs` alone.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod counters;
 pub mod detach;
 pub mod device;
@@ -23,6 +24,7 @@ pub mod survey;
 mod tc;
 mod words;
 
+pub use audit::Audit;
 pub use counters::Counts;
 pub use detach::{Detached, detach, inside};
 pub use device::{FeatureWatch, Features};

@@ -247,6 +247,23 @@ impl Pins {
         }
     }
 
+    /// Takes over what another directory holds, which may not be reachable by its path any more:
+    /// links and counters that are still in the kernel, and marks.
+    pub fn adopt(&self, other: &Self) -> Result<(), PinsError> {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&other.lock);
+        let old = Self { dir: format!("/proc/self/fd/{fd}").into(), lock: clone(&other.lock)? };
+        for (device, mark) in old.marks() {
+            let taken = match mark {
+                Mark::Hook(Mode::Clsact) | Mark::Qdisc => self.mark(device, mark),
+                Mark::Hook(_) => copy_pin(&old.path(device, mark), &self.path(device, mark)),
+            };
+            taken.map_err(|error| at(&self.path(device, mark), error))?;
+        }
+        // Those of a directory that was removed are gone; new ones begin with the next programs.
+        let _ = copy_pin(&old.counters(), &self.counters());
+        Ok(())
+    }
+
     /// Path of the counters.
     pub fn counters(&self) -> PathBuf {
         self.dir.join(LAYOUT).join("counters")
@@ -345,6 +362,16 @@ fn check_file_system(dir: &Path, may_mount: bool) -> Result<(), PinsError> {
         true => Err(PinsError::Dot(dir.display().to_string())),
         false => Ok(()),
     }
+}
+
+fn clone(file: &File) -> Result<File, PinsError> {
+    file.try_clone().map_err(|error| at(Path::new("/proc/self/fd"), error))
+}
+
+/// Gives a pinned object a second name.
+fn copy_pin(from: &Path, to: &Path) -> io::Result<()> {
+    let object = raw::pinned(&c_path(from)?)?;
+    raw::pin(std::os::fd::AsFd::as_fd(&object), &c_path(to)?)
 }
 
 fn make(dir: &Path) -> Result<(), PinsError> {

@@ -51,6 +51,9 @@ pub enum StartError {
     /// The object could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A plan could not be applied to new tables.
+    #[error("the tables could not be filled anew: {0}")]
+    Renew(String),
     /// The namespace of the calling thread is not shown.
     #[error("/proc/thread-self/ns/net: {0}: is /proc mounted?")]
     Namespace(io::Error),
@@ -71,7 +74,8 @@ fn list(rights: &[Right]) -> String {
 pub struct XdpPlane {
     loaded: Loaded,
     writer: Writer,
-    hooks: Hooks,
+    pub(crate) hooks: Hooks,
+    capacity: Capacity,
     wanted: Vec<WantedHook>,
     statuses: Vec<HookStatus>,
     notes: Vec<String>,
@@ -101,9 +105,10 @@ impl XdpPlane {
         let (xdp, tc) = (held(xdp?), held(tc?));
         let tcx = options.tcx && words::has_tcx();
         let hooks = Hooks { pins, xdp, tc, tcx, silent: BTreeSet::new() };
-        let writer = Writer::new(loaded.memory().clone(), Box::new(Membarrier));
+        let writer = writer_of(&loaded);
+        let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
-        Ok(Self { loaded, writer, hooks, wanted, statuses, notes })
+        Ok(Self { loaded, writer, hooks, capacity, wanted, statuses, notes })
     }
 
     /// Brings the programs to the wanted links, and off all others of this instance.
@@ -131,6 +136,16 @@ impl XdpPlane {
         }
         point("behind-set");
         self.statuses.clone()
+    }
+
+    /// Sizes of the tables.
+    pub(crate) fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// Goes on with other programs and tables.
+    pub(crate) fn replace(&mut self, loaded: Loaded, writer: Writer) {
+        (self.loaded, self.writer) = (loaded, writer);
     }
 
     /// Devices where tc stands behind XDP.
@@ -190,7 +205,12 @@ impl Plane for XdpPlane {
     }
 }
 
-fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {
+/// The writer of tables that were just loaded.
+pub(crate) fn writer_of(loaded: &Loaded) -> Writer {
+    Writer::new(loaded.memory().clone(), Box::new(Membarrier))
+}
+
+pub(crate) fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {
     Held { fd, id }
 }
 

@@ -101,6 +101,8 @@ fn follow<P: Route>(steps: Vec<Vec<Step<P>>>, seed: u64) {
     assert_eq!(used(&writer), start);
     writer.settle();
     assert_eq!(used(&writer), start);
+    let audit = writer.memory().audit();
+    assert!(audit.octets > 0 && audit.damages.is_empty(), "{audit:?}");
 }
 
 /// Cases of each property: `PROPTEST_CASES` for more.

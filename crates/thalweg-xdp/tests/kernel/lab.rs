@@ -154,7 +154,7 @@ impl Lab {
     }
 
     /// The router's image, by hand.
-    fn image(&self) -> Plan {
+    pub fn image(&self) -> Plan {
         let mut changes = vec![Change::Settings(SettingsRow::default())];
         for number in [1u8, 2] {
             let index = self.index(&format!("r{number}"));

@@ -1,5 +1,6 @@
 //! The plane against the kernel: real links, real frames.
 
+mod audit;
 mod lab;
 mod ladder;
 mod leaving;
