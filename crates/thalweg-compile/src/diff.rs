@@ -1,8 +1,8 @@
 //! What would change between two compiled states, in words.
 
 use crate::compiler::Compiler;
-use crate::view::RouteState;
-use std::collections::BTreeMap;
+use crate::view::{NextHopView, RouteState};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use thalweg_abi::link::flag;
 use thalweg_abi::nexthop::kind;
@@ -114,13 +114,15 @@ impl Compiler {
 
     /// Groups and next hops by what they do: their numbers mean nothing.
     fn hops_words(&self, all: &mut Digest) {
-        for hop in self.nexthops() {
-            let state = match hop.row.kind {
-                kind::ADJACENT => "resolved",
-                kind::UNRESOLVED => "not resolved",
-                _ => "",
-            };
-            note(all, "next hops", format!("next hop {}", hop.action), state);
+        let words = |hop: NextHopView| match hop.row.kind {
+            kind::ADJACENT => (hop.action, "resolved"),
+            kind::UNRESOLVED => (hop.action, "not resolved"),
+            _ => (hop.action, ""),
+        };
+        // Rows that differ in the member that relieves them do the same.
+        let hops: BTreeSet<_> = self.nexthops().into_iter().map(words).collect();
+        for (action, state) in hops {
+            note(all, "next hops", format!("next hop {action}"), state);
         }
         for group in self.groups().into_iter().filter(|group| group.members.len() > 1) {
             let mut members: Vec<_> = group

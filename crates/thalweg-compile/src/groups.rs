@@ -90,7 +90,7 @@ impl Groups {
         heir_of: Option<u32>,
         rows: &mut Rows,
     ) -> Result<GroupId, NoRoom> {
-        let held = hold_all(members, rows).ok_or(NoRoom::NextHops)?;
+        let (members, held) = hold_all(members, rows).ok_or(NoRoom::NextHops)?;
         let old = self.by_target.get(&target);
         let id = match old {
             Some(group) => group.id,
@@ -104,11 +104,11 @@ impl Groups {
         };
         let ancestor = old.or_else(|| self.by_target.get(&heir_of?));
         let weights: Vec<u64> = members.iter().map(|member| member.weight).collect();
-        let table = buckets::table(&weights, &inherited(ancestor, members));
+        let table = buckets::table(&weights, &inherited(ancestor, &members));
         let mut links: Vec<u32> = members.iter().flat_map(Member::links).collect();
         links.sort_unstable();
         links.dedup();
-        let group = Group { id, members: members.to_vec(), rows: held, buckets: table, links };
+        let group = Group { id, members, rows: held, buckets: table, links };
         if old.is_none_or(|old| image(old) != image(&group)) {
             self.issued.push(Change::Group(id, image(&group)));
         }
@@ -168,11 +168,18 @@ impl Groups {
     }
 }
 
-/// Rows of all members, or none when they do not all fit.
-fn hold_all(members: &[Member], rows: &mut Rows) -> Option<Vec<u32>> {
+/// The members with the row of each, or none when they do not all fit. Members relieve each other
+/// only where there is room for that.
+fn hold_all(members: &[Member], rows: &mut Rows) -> Option<(Vec<Member>, Vec<u32>)> {
+    let mut members = members.to_vec();
     let mut held = Vec::with_capacity(members.len());
-    for member in members {
-        match hold(member, rows) {
+    for member in &mut members {
+        let mut row = hold(member, rows);
+        if row.is_none() && member.own_backup().is_none() {
+            member.backup = None;
+            row = hold(member, rows);
+        }
+        match row {
             Some(row) => held.push(row),
             None => {
                 held.iter().for_each(|row| rows.release(*row));
@@ -180,7 +187,7 @@ fn hold_all(members: &[Member], rows: &mut Rows) -> Option<Vec<u32>> {
             }
         }
     }
-    Some(held)
+    Some((members, held))
 }
 
 /// A backup's row is held by the row it backs, once, however many groups use that.

@@ -35,6 +35,7 @@ mod plan;
 mod pool;
 mod problems;
 mod publish;
+mod relief;
 mod resolve;
 mod rib;
 mod rows;

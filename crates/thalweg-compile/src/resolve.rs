@@ -8,6 +8,7 @@
 use crate::buckets::gcd;
 use crate::key::{AddrKey, NetKey, RibId, is_link_local};
 use crate::links::{self, Links};
+use crate::relief::relieve;
 use crate::rib::{Class, Rib};
 use crate::target::{
     Dress, Fact, Hop, Hops, Issue, Member, Outcome, State, TargetKey, Targets, Way,
@@ -82,6 +83,10 @@ impl Resolver<'_> {
         let (state, mut members) = choose(members);
         for member in &mut members {
             self.finish(member, &mut run, &mut issues);
+        }
+        if state == State::Alive {
+            let up = |link| self.host.links.get(&link).is_some_and(|link| link.up);
+            relieve(&mut members, up);
         }
         issues.dedup();
         Outcome { state, members, issues, facts: run.facts }
@@ -447,7 +452,7 @@ fn issue(hop: Option<usize>, fault: &Fault) -> Issue {
 }
 
 fn member(way: Way, dress: Dress, alive: bool) -> Member {
-    Member { way, dress, weight: 1, alive, backup: None, row: NextHopRow::default() }
+    Member { way, dress, weight: 1, alive, backup: None, relief: false, row: NextHopRow::default() }
 }
 
 /// A covering route's member with the gateway it is to lead to.

@@ -132,6 +132,8 @@ pub struct Member {
     pub alive: bool,
     /// Used while the link is down.
     pub backup: Option<Box<Member>>,
+    /// It is a backup that nobody asked for: another member of the same group.
+    pub relief: bool,
     /// The row of the data plane, without its backup's number.
     pub row: NextHopRow,
 }
@@ -149,9 +151,14 @@ impl Member {
         })
     }
 
-    /// What it stands for, however it is resolved at the moment, and its backup likewise.
+    /// The backup that was asked for.
+    pub fn own_backup(&self) -> Option<&Self> {
+        self.backup.as_deref().filter(|backup| !backup.relief)
+    }
+
+    /// What it stands for, however it is resolved at the moment, and its own backup likewise.
     pub fn identity(&self) -> (Identity<'_>, Option<Identity<'_>>) {
-        let backup = self.backup.as_deref();
+        let backup = self.own_backup();
         ((self.way, &self.dress), backup.map(|backup| (backup.way, &backup.dress)))
     }
 }

@@ -378,7 +378,7 @@ impl Compiler {
         if total > 1 {
             words.push_str(&format!(" weight {}", member.weight));
         }
-        if let Some(backup) = &member.backup {
+        if let Some(backup) = member.own_backup() {
             words.push_str(&format!(" (backup {})", self.member_action(backup, 1)));
         }
         if !member.alive {

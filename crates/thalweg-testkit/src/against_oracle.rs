@@ -10,7 +10,11 @@ use thalweg_oracle::{Answer, Exit, ExitKind, Oracle};
 use thalweg_wire::Mac;
 
 /// What may be observed of a packet: verdict, and where to with which labels.
-type Seen = (String, Option<(u32, Mac, Vec<u32>)>);
+pub(crate) type Seen = (String, Option<(u32, Mac, Vec<u32>)>);
+
+/// Links that packets arrive at, with their VRFs.
+pub(crate) const LINKS: [&(&str, &str); 3] =
+    [&("eth0", "default"), &("eth4", "red"), &("eth5", "blue")];
 
 /// Sends so many packets through a world by chance.
 ///
@@ -18,15 +22,7 @@ type Seen = (String, Option<(u32, Mac, Vec<u32>)>);
 ///
 /// The story of a packet that went where it must not.
 pub fn run(engine: &mut dyn Engine, chance: &mut Chance, packets: usize) -> Result<(), String> {
-    const LINKS: [&(&str, &str); 3] = [&("eth0", "default"), &("eth4", "red"), &("eth5", "blue")];
-    let text: String =
-        random::world(chance).lines().map(|line| format!("{}\n", plain(line))).collect();
-    let mut course = Course::new(engine);
-    for line in text.lines() {
-        // Some of what chance brings together makes no sense; the rest is in force.
-        course.change(&format!("wrong {line}"))?;
-    }
-    course.settle()?;
+    let (mut course, text) = begin(engine, chance)?;
     for _ in 0..packets {
         let four = chance.once_in(2);
         let to = random::destination(chance, four);
@@ -43,12 +39,33 @@ pub fn run(engine: &mut dyn Engine, chance: &mut Chance, packets: usize) -> Resu
     Ok(())
 }
 
+/// A world by chance, in force, with its text.
+pub(crate) fn begin<'e>(
+    engine: &'e mut dyn Engine,
+    chance: &mut Chance,
+) -> Result<(Course<'e>, String), String> {
+    let text: String =
+        random::world(chance).lines().map(|line| format!("{}\n", plain(line))).collect();
+    let mut course = Course::new(engine);
+    for line in text.lines() {
+        // Some of what chance brings together makes no sense; the rest is in force.
+        course.change(&format!("wrong {line}"))?;
+    }
+    course.settle()?;
+    Ok((course, text))
+}
+
 /// A line without what the oracle does not look at.
 fn plain(line: &str) -> String {
     line.replace(" rpf strict", "").replace(" rpf loose", "").replace(" entropy", "")
 }
 
-fn sent(course: &mut Course, link: &str, to: IpAddr, port: usize) -> Result<Seen, String> {
+pub(crate) fn sent(
+    course: &mut Course,
+    link: &str,
+    to: IpAddr,
+    port: usize,
+) -> Result<Seen, String> {
     // A sender of another network: neither own nor unreachable by accident.
     let text = match to {
         IpAddr::V4(to) => format!("ip 192.0.2.9 > {to} udp {port} > 53"),
@@ -89,7 +106,7 @@ fn labels(frame: &[u8]) -> Vec<u32> {
 }
 
 /// Everything that may happen to a packet.
-fn allowed(world: &World, vrf: &str, to: IpAddr, depth: usize) -> BTreeSet<Seen> {
+pub(crate) fn allowed(world: &World, vrf: &str, to: IpAddr, depth: usize) -> BTreeSet<Seen> {
     let oracle = Oracle::new(&world.intent, &world.host);
     match oracle.route(vrf, to) {
         Answer::Nothing => BTreeSet::from([("no-route".into(), None)]),
@@ -100,7 +117,7 @@ fn allowed(world: &World, vrf: &str, to: IpAddr, depth: usize) -> BTreeSet<Seen>
     }
 }
 
-fn outcome(world: &World, exit: &Exit, to: IpAddr, depth: usize) -> BTreeSet<Seen> {
+pub(crate) fn outcome(world: &World, exit: &Exit, to: IpAddr, depth: usize) -> BTreeSet<Seen> {
     let up = |link: &u32| world.host.links.get(link).is_some_and(|link| link.up);
     let simple = |verdict: &str| BTreeSet::from([(verdict.to_owned(), None)]);
     match &exit.kind {

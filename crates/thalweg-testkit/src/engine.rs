@@ -57,6 +57,13 @@ pub trait Engine {
     /// What did not fit.
     fn apply(&mut self, plan: &Plan) -> Result<(), String>;
 
+    /// Says whether a link is up, in the middle of whatever plan.
+    ///
+    /// # Errors
+    ///
+    /// That there is no such link in the tables.
+    fn set_state(&mut self, link: u32, up: bool) -> Result<(), String>;
+
     /// Takes a frame that arrives at the link with index `arrival` through the data plane.
     ///
     /// # Errors
@@ -92,6 +99,11 @@ pub(crate) fn put(writer: &mut Writer, plan: &Plan) -> Result<(), String> {
         None => Ok(()),
         Some(failure) => Err(format!("{failure:?}")),
     }
+}
+
+/// Sets a state with a writer.
+pub(crate) fn state(writer: &mut Writer, link: u32, up: bool) -> Result<(), String> {
+    writer.set_state(link, up).then_some(()).ok_or_else(|| format!("link {link} has no state"))
 }
 
 /// The packet core in this process.
@@ -151,6 +163,10 @@ impl Engine for Native {
 
     fn apply(&mut self, plan: &Plan) -> Result<(), String> {
         put(&mut self.writer, plan)
+    }
+
+    fn set_state(&mut self, link: u32, up: bool) -> Result<(), String> {
+        state(&mut self.writer, link, up)
     }
 
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {

@@ -1,6 +1,6 @@
 //! The eBPF programs as engines: loaded once, run by `BPF_PROG_TEST_RUN`.
 
-use crate::engine::{Engine, Fate, Refusal, capacity, put, zero};
+use crate::engine::{Engine, Fate, Refusal, capacity, put, state, zero};
 use crate::links;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -151,6 +151,10 @@ impl Engine for KernelEngine {
 
     fn apply(&mut self, plan: &Plan) -> Result<(), String> {
         put(&mut self.writer, plan)
+    }
+
+    fn set_state(&mut self, link: u32, up: bool) -> Result<(), String> {
+        state(&mut self.writer, link, up)
     }
 
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {

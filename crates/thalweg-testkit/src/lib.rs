@@ -8,6 +8,7 @@
 
 pub mod against_oracle;
 pub mod engine;
+pub mod failures;
 pub mod invariant;
 pub mod inventory;
 pub mod journey;

