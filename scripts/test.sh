@@ -132,6 +132,7 @@ pick_host_rust
 must ebpf scripts/bpf.sh
 must formatting formatting
 must lints lints
+must next scripts/next.sh
 stage tests tests
 count_tests
 stage kernels scripts/test-kernels.sh

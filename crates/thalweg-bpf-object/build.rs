@@ -8,7 +8,11 @@ fn main() {
     println!("cargo:rerun-if-env-changed=THALWEG_BPF_OBJECT");
     let object = match env::var_os("THALWEG_BPF_OBJECT") {
         Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/thalweg-bpf.o"),
+        None => {
+            let next = env::var_os("CARGO_FEATURE_LAYOUT_NEXT").is_some();
+            let name = if next { "thalweg-bpf-layout-next.o" } else { "thalweg-bpf.o" };
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf").join(name)
+        }
     };
     println!("cargo:rerun-if-changed={}", object.display());
     let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("thalweg-bpf.o");

@@ -17,6 +17,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 )]
 #[repr(C)]
 pub struct ControlRow {
+    /// Zero.
+    #[cfg(feature = "layout-next")]
+    pub before: [u64; 4],
     /// How often a version was put in force; the lowest bit is the version.
     pub epoch: u64,
     /// The epoch that is prepared, or was prepared last: the epoch in force or the one after it.
@@ -24,15 +27,15 @@ pub struct ControlRow {
     /// Number of the image in force, for people.
     pub generation: u64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; if cfg!(feature = "layout-next") { 1 } else { 5 }],
 }
 
 /// Position of [`ControlRow::epoch`] in words of 8 octets.
-pub const EPOCH: u32 = 0;
+pub const EPOCH: u32 = if cfg!(feature = "layout-next") { 4 } else { 0 };
 /// Position of [`ControlRow::writing`].
-pub const WRITING: u32 = 1;
+pub const WRITING: u32 = EPOCH + 1;
 /// Position of [`ControlRow::generation`].
-pub const GENERATION: u32 = 2;
+pub const GENERATION: u32 = EPOCH + 2;
 
 /// Whether what was read at `epoch` was all of one version, given the epoch that is being written
 /// after the last read. The low halves of both are enough.

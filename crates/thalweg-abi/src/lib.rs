@@ -36,6 +36,10 @@ pub use table::TableId;
 pub use verdict::{Kind, Reason, Verdict};
 pub use vrf::{VrfId, VrfRow};
 
+/// Number of the layout of everything here that lies in shared memory. Programs and tables of one
+/// number belong together; whoever changes a row, a table or the meaning of a cell takes the next.
+pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 2 } else { 1 };
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A table row: plain old data without padding whose size is a multiple of 8.

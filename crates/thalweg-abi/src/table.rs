@@ -49,7 +49,7 @@ pub enum TableId {
 }
 
 /// Words of table `own`: a power of two; 64 bits each.
-pub const OWN_WORDS: u32 = 64;
+pub const OWN_WORDS: u32 = if cfg!(feature = "layout-next") { 128 } else { 64 };
 
 impl TableId {
     /// All tables, in an order in which they may be filled.

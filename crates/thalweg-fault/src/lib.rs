@@ -42,8 +42,8 @@ pub const TABLES: &[&str] = &[
 /// Places where an agent starts and takes over from the one before, in that order.
 pub const START: &[&str] = &[
     "pins-links",
-    "pins-layout",
     "pins-held",
+    "pins-layout",
     "pins-namespace",
     "load-maps",
     "load-xdp",

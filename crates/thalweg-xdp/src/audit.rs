@@ -1,10 +1,9 @@
 //! What is in the kernel beside what the plane put there: somebody may have written into a table, taken
 //! a program off a link, or unmounted the file system of the pins. The kernel reports none of that.
 
-use crate::load::Loaded;
 use crate::pins::{Pins, PinsError};
-use crate::plane::{StartError, XdpPlane, held, writer_of};
-use crate::{Mode, Program, namespace};
+use crate::plane::{StartError, XdpPlane, load, writer_of};
+use crate::{Mode, namespace};
 use thalweg_image::{Applied, Plan, Plane};
 
 /// What an audit found.
@@ -71,9 +70,7 @@ impl XdpPlane {
     /// [`StartError`]; the plane goes on with what it had.
     pub fn renew(&mut self, object: &[u8], plan: &Plan) -> Result<Applied, StartError> {
         let counters = self.hooks.pins.counters();
-        let mut loaded = Loaded::load_with(object, self.capacity(), Some(&counters))?;
-        let [xdp, tc] = [Program::Xdp, Program::Tc].map(|which| loaded.program(which));
-        let (xdp, tc) = (held(xdp?), held(tc?));
+        let (loaded, xdp, tc) = load(object, self.capacity(), &counters)?;
         let mut writer = writer_of(&loaded);
         let applied = writer.apply(plan).map_err(|error| StartError::Renew(error.to_string()))?;
         (self.hooks.xdp, self.hooks.tc) = (xdp, tc);

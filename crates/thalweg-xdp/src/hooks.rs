@@ -65,6 +65,7 @@ impl Hooks {
         self.drop_unwanted(&round, wanted);
         if statuses.iter().any(|status| status.mode != Mode::None) {
             self.pin_programs();
+            let _ = self.pins.leave_others();
         }
         statuses
     }

@@ -8,6 +8,9 @@
 //! <dir>/v1/{thalweg_xdp,thalweg_tc,counters}
 //! ```
 //!
+//! The number behind the `v` is that of the layout ([`thalweg_abi::LAYOUT`]): programs and counters of
+//! one version stay apart from those of another until that one has taken over all hooks.
+//!
 //! The file system knows pins and directories only, so what is not a pin is an empty directory.
 
 use crate::hook::Mode;
@@ -18,7 +21,7 @@ use rustix::mount::{MountFlags, mount};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,8 +31,15 @@ use thalweg_fault::point;
 const MAGIC: u64 = 0xcafe_4a11;
 /// Where the BPF file system is mounted by convention.
 pub const BPFFS: &str = "/sys/fs/bpf";
-/// Layout of what is shared with the programs; another one gets another number.
-pub const LAYOUT: &str = "v1";
+/// Name of the directory of a layout.
+fn layout(number: u32) -> String {
+    format!("v{number}")
+}
+
+/// Whether a name is that of the directory of a layout.
+fn is_layout(name: &str) -> bool {
+    name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+}
 
 /// Why the directory of pins cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,10 +128,10 @@ impl Pins {
         check_file_system(dir, may_mount)?;
         make(&dir.join("links"))?;
         point("pins-links");
-        make(&dir.join(LAYOUT))?;
-        point("pins-layout");
         let pins = Self::hold(dir)?;
         point("pins-held");
+        make(&pins.layout())?;
+        point("pins-layout");
         Ok(pins)
     }
 
@@ -238,7 +248,7 @@ impl Pins {
         let mark = Mark::Hook(mode);
         let path = c_path(&self.path(device, mark)).ok()?;
         let link = raw::pinned(&path).ok()?;
-        match raw::link_info(std::os::fd::AsFd::as_fd(&link)) {
+        match raw::link_info(link.as_fd()) {
             Ok(info) if info.device == device => Some((link, info)),
             _ => {
                 let _ = self.unmark(device, mark);
@@ -264,15 +274,65 @@ impl Pins {
         Ok(())
     }
 
+    /// Directory of this version.
+    fn layout(&self) -> PathBuf {
+        self.dir.join(layout(thalweg_abi::LAYOUT))
+    }
+
+    /// Directories of other versions.
+    fn others(&self) -> Vec<PathBuf> {
+        let own = layout(thalweg_abi::LAYOUT);
+        let names = names(&self.dir).unwrap_or_default().into_iter();
+        names
+            .filter(|name| is_layout(name) && *name != own)
+            .map(|name| self.dir.join(name))
+            .collect()
+    }
+
     /// Path of the counters.
     pub fn counters(&self) -> PathBuf {
-        self.dir.join(LAYOUT).join("counters")
+        self.layout().join("counters")
+    }
+
+    /// Paths where other versions may have their counters.
+    pub fn other_counters(&self) -> Vec<PathBuf> {
+        self.others().into_iter().map(|dir| dir.join("counters")).collect()
+    }
+
+    /// Gives an object that is pinned one more name.
+    pub fn pin_again(&self, from: &Path, to: &Path) -> io::Result<()> {
+        raw::pin(raw::pinned(&c_path(from)?)?.as_fd(), &c_path(to)?)
+    }
+
+    /// Removes what other versions have pinned: this one has taken over.
+    pub fn leave_others(&self) -> io::Result<()> {
+        for dir in self.others() {
+            for name in names(&dir)? {
+                remove(&dir.join(name))?;
+                point("layout-left");
+            }
+            remove(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Self::create`] made, as far as no agent before had use for it.
+    pub fn forsake(self) {
+        if self.marks().is_empty() {
+            let _ = self.clear();
+        } else if !self.others().is_empty() {
+            let own = self.layout();
+            for name in names(&own).unwrap_or_default() {
+                let _ = remove(&own.join(name));
+            }
+            let _ = remove(&own);
+        }
     }
 
     /// Pins a program in the place of the one pinned before.
     pub fn pin_program(&self, name: &str, program: BorrowedFd<'_>) -> io::Result<()> {
-        let path = self.dir.join(LAYOUT).join(name);
-        let aside = self.dir.join(LAYOUT).join(format!("{name}_new"));
+        let path = self.layout().join(name);
+        let aside = self.layout().join(format!("{name}_new"));
         remove(&aside)?;
         raw::pin(program, &c_path(&aside)?)?;
         point("program-aside");
@@ -291,8 +351,7 @@ impl Pins {
             Ok(())
         };
         for name in names(&self.dir).map_err(|error| at(&self.dir, error))? {
-            let version = name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok());
-            if version {
+            if is_layout(&name) {
                 let dir = self.dir.join(name);
                 for pin in names(&dir).map_err(|error| at(&dir, error))? {
                     take(dir.join(pin))?;

@@ -97,12 +97,15 @@ impl XdpPlane {
         pins.set_namespace(namespace::current().map_err(StartError::Namespace)?)?;
         point("pins-namespace");
         let mut notes = Vec::new();
-        notes.extend(renew_counters(&pins.counters()));
+        notes.extend(take_counters(&pins));
         notes.extend(private(pins.dir()));
-        let counters = pins.counters();
-        let mut loaded = Loaded::load_with(options.object, &options.capacity, Some(&counters))?;
-        let [xdp, tc] = [Program::Xdp, Program::Tc].map(|which| loaded.program(which));
-        let (xdp, tc) = (held(xdp?), held(tc?));
+        let (loaded, xdp, tc) = match load(options.object, &options.capacity, &pins.counters()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                pins.forsake();
+                return Err(error.into());
+            }
+        };
         let tcx = options.tcx && words::has_tcx();
         let hooks = Hooks { pins, xdp, tc, tcx, silent: BTreeSet::new() };
         let writer = writer_of(&loaded);
@@ -210,24 +213,56 @@ pub(crate) fn writer_of(loaded: &Loaded) -> Writer {
     Writer::new(loaded.memory().clone(), Box::new(Membarrier))
 }
 
-pub(crate) fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {
+/// Loads the object with the counters that are pinned, and gives both programs.
+pub(crate) fn load(
+    object: &[u8],
+    capacity: &Capacity,
+    counters: &Path,
+) -> Result<(Loaded, Held, Held), LoadError> {
+    let mut loaded = Loaded::load_with(object, capacity, Some(counters))?;
+    let [xdp, tc] = [Program::Xdp, Program::Tc].map(|which| loaded.program(which));
+    Ok((loaded, held(xdp?), held(tc?)))
+}
+
+fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {
     Held { fd, id }
 }
 
-/// Takes away pinned counters that this version does not understand; says so.
-fn renew_counters(path: &Path) -> Option<String> {
+/// Sees to it that the counters go on: those of this layout, or else those of another version, if
+/// they are counters as this version keeps them. Says so if they begin anew.
+fn take_counters(pins: &Pins) -> Option<String> {
+    let path = pins.counters();
+    let others = pins.other_counters();
+    let anew = |path: &Path| {
+        let path = path.display();
+        Some(format!("{path}: counters begin anew: another version's are laid out differently"))
+    };
+    match is_counters(&path) {
+        Some(true) => None,
+        Some(false) => {
+            let _ = std::fs::remove_file(&path);
+            point("counters-renewed");
+            anew(&path)
+        }
+        None => {
+            let found = others.iter().find_map(|other| Some((other, is_counters(other)?)));
+            match found {
+                Some((other, true)) if pins.pin_again(other, &path).is_ok() => {
+                    point("counters-carried");
+                    None
+                }
+                Some((other, _)) => anew(other),
+                None => None,
+            }
+        }
+    }
+}
+
+/// Whether the map that is pinned at a path has the shape of our counters; none if there is none.
+fn is_counters(path: &Path) -> Option<bool> {
     let info = MapInfo::from_pin(path).ok()?;
     let shape = (info.map_type().ok()?, info.value_size(), info.max_entries());
-    let wanted = (MapType::PerCpuArray, size_of::<Counter>() as u32, COUNTERS);
-    if shape == wanted {
-        return None;
-    }
-    let _ = std::fs::remove_file(path);
-    point("counters-renewed");
-    Some(format!(
-        "{}: counters begin anew: another version's are laid out differently",
-        path.display()
-    ))
+    Some(shape == (MapType::PerCpuArray, size_of::<Counter>() as u32, COUNTERS))
 }
 
 fn private(dir: &Path) -> Option<String> {

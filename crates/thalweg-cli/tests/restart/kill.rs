@@ -9,15 +9,15 @@ use thalweg_testkit::inventory::Inventory;
 use thalweg_testkit::stream::Tally;
 
 /// One instance: one map of next hops, and two programs that read it.
-const ONE: Inventory = Inventory { maps: 1, programs: 2 };
+pub const ONE: Inventory = Inventory { maps: 1, programs: 2 };
 
 /// How often agents are killed at random moments: `THALWEG_KILLS`.
-fn kills() -> u64 {
+pub fn kills() -> u64 {
     std::env::var("THALWEG_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
 }
 
 #[track_caller]
-fn unharmed(lab: &Lab, what: &str, tally: &Tally) {
+pub fn unharmed(lab: &Lab, what: &str, tally: &Tally) {
     println!("{what}: {}", tally.line());
     let harm = tally.lost + tally.changed + tally.twice;
     assert!(tally.sent > 0 && harm == 0, "{what}: {:#?}\n{}", tally.samples, lab.log());
@@ -25,14 +25,14 @@ fn unharmed(lab: &Lab, what: &str, tally: &Tally) {
 
 /// Waits until nothing of agents before is in the kernel any more: it frees things in its own time.
 #[track_caller]
-fn alone(lab: &Lab, names: &[String]) {
+pub fn alone(lab: &Lab, names: &[String]) {
     lab.until(&format!("one instance: {:?}", lab.inventory()), || lab.inventory() == ONE);
     assert_eq!(lab.names(), names);
 }
 
 /// Takes the instance out; nothing may be left.
 #[track_caller]
-fn leaves(lab: &mut Lab) {
+pub fn leaves(lab: &mut Lab) {
     lab.kill();
     let output = lab.detach(None);
     assert!(output.status.success(), "{output:?}");
@@ -42,7 +42,7 @@ fn leaves(lab: &mut Lab) {
 
 /// Does `work` under the stream, with everything else changing all the time.
 #[track_caller]
-fn under_load(lab: &mut Lab, what: &str, work: impl FnOnce(&mut Lab)) -> Tally {
+pub fn under_load(lab: &mut Lab, what: &str, work: impl FnOnce(&mut Lab)) -> Tally {
     let flows = lab.settled();
     let stream = lab.stream(flows);
     let stop = AtomicBool::new(false);
@@ -96,7 +96,7 @@ fn thorough() -> bool {
 
 /// What became of an agent with a fault.
 #[derive(Debug, Eq, PartialEq)]
-enum End {
+pub enum End {
     /// It died before its programs were at the hooks.
     Starting,
     /// It died later.
@@ -107,7 +107,7 @@ enum End {
 
 /// Starts an agent that dies the so manieth time that it comes by a point. With `patience`, it is
 /// waited for even if that takes long.
-fn dies(lab: &mut Lab, point: &str, count: u32, patience: bool) -> End {
+pub fn dies(lab: &mut Lab, point: &str, count: u32, patience: bool) -> End {
     lab.kill();
     lab.start(Some(&format!("{point}:{count}")));
     let wait = Duration::from_millis(if patience { 30_000 } else { 500 });
@@ -127,7 +127,7 @@ fn dies(lab: &mut Lab, point: &str, count: u32, patience: bool) -> End {
 
 /// The last agent lives, and is the only one.
 #[track_caller]
-fn recovers(lab: &mut Lab, names: &[String]) {
+pub fn recovers(lab: &mut Lab, names: &[String]) {
     lab.kill();
     lab.start(None);
     lab.until("in force", || lab.in_force());

@@ -158,6 +158,34 @@ impl Lab {
         true
     }
 
+    /// Lets agents be of the next version; false, with the reason told, where that was not built.
+    pub fn next_version(&mut self) -> bool {
+        let this = PathBuf::from(env!("CARGO_BIN_EXE_thalweg"));
+        let next = this.with_file_name("examples").join("thalweg-next");
+        if !next.exists() {
+            thalweg_testkit::skipped("the next version was not built (scripts/next.sh)");
+            return false;
+        }
+        self.program = next;
+        true
+    }
+
+    /// Lets agents be of this version.
+    pub fn this_version(&mut self) {
+        self.program = env!("CARGO_BIN_EXE_thalweg").into();
+    }
+
+    /// Frames that were forwarded since the instance was first started.
+    pub fn forwarded(&self) -> u64 {
+        match Client::connect(&self.path("sock")).unwrap().call(Call::Drops { all: true }) {
+            Ok(Answer::Drops(views)) => {
+                let forward = views.iter().filter(|view| view.verdict == "forward");
+                forward.map(|view| view.packets).sum()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Exit code of an agent that ended by itself: none if it was killed.
     pub fn ended(&mut self) -> Option<Option<i32>> {
         let status = self.agent.as_mut()?.try_wait().unwrap()?;

@@ -4,3 +4,4 @@
 mod flows;
 mod kill;
 mod lab;
+mod upgrade;
