@@ -66,6 +66,7 @@ impl Right {
             | Call::Groups
             | Call::Neighbors
             | Call::Vrfs
+            | Call::Sessions
             | Call::Drops { .. }
             | Call::Tables
             | Call::Host

@@ -25,6 +25,10 @@ pub struct Context<'a> {
     pub pending: Option<PendingView>,
     /// How things stand with a routing suite, if one may connect.
     pub suite: Option<thalweg_api::view::FpmView>,
+    /// BFD sessions, by name.
+    pub sessions: Vec<thalweg_api::view::SessionView>,
+    /// The same as a whole, if there are any.
+    pub sessions_whole: Option<thalweg_api::view::SessionsView>,
 }
 
 /// Answers a call.
@@ -48,6 +52,7 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Groups => Answer::Groups(compiler.groups().into_iter().map(views::group).collect()),
         Call::Neighbors => Answer::Neighbors(views::neighbors(compiler)),
         Call::Vrfs => Answer::Vrfs(views::vrfs(compiler)),
+        Call::Sessions => Answer::Sessions(context.sessions.clone()),
         Call::Drops { all } => {
             let counts = plane(context)?.counts().map_err(failed)?;
             Answer::Drops(views::drops(&counts, *all))
@@ -56,6 +61,9 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Host => Answer::Host(views::host(&compiler.host())),
         Call::Describe { kind, name } => {
             let counts = context.plane.and_then(|plane| plane.counts().ok()).unwrap_or_default();
+            if matches!(kind.as_str(), "session" | "sessions") {
+                return describe::session(compiler, &context.sessions, name).map(Answer::Describe);
+            }
             let described = describe::describe(brain, compiler, &counts, kind, name)?;
             Answer::Describe(described)
         }
@@ -119,6 +127,7 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         counts: compiler.filter(|_| brain.phase == Phase::InForce).map(counts).unwrap_or_default(),
         hooks: brain.hooks.iter().map(views::hook).collect(),
         fpm: context.suite.clone(),
+        sessions: context.sessions_whole.clone(),
         overruns: brain.overruns,
         fullest: context.plane.and_then(|plane| fullest(plane.occupancy())),
         metrics: compiler.and_then(|c| c.intent().router.metrics).map(|at| at.to_string()),

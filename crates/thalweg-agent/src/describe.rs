@@ -6,13 +6,14 @@ use crate::views;
 use std::net::IpAddr;
 use thalweg_abi::{GroupId, NextHopId};
 use thalweg_api::Fault;
-use thalweg_api::view::{DescribeView, SectionView};
+use thalweg_api::view::{DescribeView, SectionView, SessionView};
 use thalweg_compile::{Compiler, RouteState};
 use thalweg_model::{Prefix, Problem};
 
 /// Kinds that can be described, with what names one.
 const KINDS: &str = "link NAME, vrf NAME, route PREFIX|ADDRESS|OBJECT, label NUMBER|OBJECT, \
-                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, reason WORD, generation NUMBER";
+                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, session NAME, reason WORD, \
+                     generation NUMBER";
 /// Most lines of a section.
 const MAX_LINES: usize = 50;
 
@@ -42,6 +43,51 @@ pub fn describe(
             format!("there are: {KINDS}"),
         )),
     }
+}
+
+/// Describes a BFD session.
+///
+/// # Errors
+///
+/// [`Fault`] when there is none of that name.
+pub fn session(
+    compiler: &Compiler,
+    sessions: &[SessionView],
+    name: &str,
+) -> Result<DescribeView, Fault> {
+    let view = sessions.iter().find(|session| session.name == name);
+    let view = view.ok_or_else(|| missing("session", name))?;
+    let mut draft = Draft::new("session", name);
+    let micros = |count: u64| format!("{} ms", count as f64 / 1e3);
+    draft
+        .field("Peer", &view.peer)
+        .field("Link", &view.link)
+        .field("Path", &view.path)
+        .field("State", format!("{} (neighbor: {})", view.state, view.remote_state))
+        .field("Sends every", micros(view.transmit_micros))
+        .field("Hears every", micros(view.receive_micros))
+        .field("Multiplier", format!("{} (neighbor: {})", view.multiplier, view.remote_multiplier))
+        .field("Detection", micros(view.detection_micros))
+        .some("Up for", view.up_for.map(|time| format!("{time} s")))
+        .field("Flaps", view.flaps)
+        .field("Diagnostic", format!("{} (neighbor: {})", view.diagnostic, view.remote_diagnostic))
+        .field(
+            "Number",
+            format!("{} (neighbor: {})", view.discriminator, view.remote_discriminator),
+        )
+        .field("Authentication", view.authentication.as_deref().unwrap_or("none"))
+        .field("Packets", format!("{} sent, {} received", view.sent, view.received))
+        .field("Not authentic", view.refused)
+        .some("Trouble", view.trouble.as_ref());
+    let words = format!(" bfd {name}");
+    let hops = compiler.nexthops().into_iter().map(|hop| hop.action);
+    draft.section(
+        "Next hops",
+        hops.filter(|action| format!("{action} ").contains(&format!("{words} "))),
+    );
+    Ok(draft.problems(compiler, |problem| {
+        problem.object.as_ref().is_some_and(|key| key.kind == "BfdSession" && key.name == name)
+    }))
 }
 
 struct Draft(DescribeView);

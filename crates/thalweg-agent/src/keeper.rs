@@ -126,6 +126,11 @@ impl Keeper {
         self.events.clone()
     }
 
+    /// The state directory, if there is one.
+    pub fn state(&self) -> Option<Arc<State>> {
+        self.state.clone()
+    }
+
     /// The last generation of the agents before this one.
     pub fn generation(&self) -> u64 {
         self.history.last().map_or(0, |entry| entry.generation)

@@ -14,7 +14,8 @@
 
 pub mod access;
 pub mod answer;
-pub mod brain;
+mod bfd;
+mod brain;
 pub mod capture;
 mod describe;
 pub mod doctor;

@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Group};
 use crate::answer::{self, Context};
+use crate::bfd::Sessions;
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
 use crate::fault::point;
@@ -98,6 +99,7 @@ pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
     let access = access(&settings)?;
     let _lock = lock::lock(&settings)?;
     let listener = serve::listen(&settings.socket, &access)?;
+    thalweg_bfd::runner::allow_priority();
     // Whatever takes more is done; threads to come inherit what is left.
     thalweg_xdp::rights::keep_needed().map_err(std::io::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -135,6 +137,7 @@ struct Shell {
     record: Record,
     exporter: Exporter,
     herald: Herald,
+    sessions: Sessions,
 }
 
 impl Shell {
@@ -147,6 +150,7 @@ impl Shell {
         let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
         let (changes, changed) = watch::channel(0);
         let keeper = Keeper::open(settings);
+        let sessions = Sessions::open(keeper.state());
         tokio::spawn(serve::serve(listener, access, asked, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
@@ -169,11 +173,13 @@ impl Shell {
             record,
             exporter,
             herald: Herald::new(&herald::Environment::read()),
+            sessions,
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
         let result = shell.turn(&mut signals, &mut files, &mut calls, &mut looks).await;
         shell.herald.stopping();
+        shell.sessions.leave();
         // Nobody may find a socket without an agent; the lock is still held.
         let _ = std::fs::remove_file(&settings.socket);
         if result.is_ok() {
@@ -223,6 +229,11 @@ impl Shell {
                     let event = self.brain.release(Instant::now());
                     self.happened(event).await?;
                 }
+                report = self.sessions.next() => {
+                    if let Some(event) = self.sessions.told(report, self.plane.as_mut()) {
+                        self.happened(event).await?;
+                    }
+                }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => self.answer(asked),
@@ -238,6 +249,7 @@ impl Shell {
         let (Event::Host(updates), Some(plane)) = (event, &mut self.plane) else { return };
         for link in gone_down(updates) {
             plane.set_state(link, false);
+            self.sessions.link_down(link, plane);
         }
     }
 
@@ -279,6 +291,7 @@ impl Shell {
         self.keeper.witness(&self.brain, &event);
         if matches!(event, Event::Config(_)) {
             self.herald.reloading();
+            self.sessions.files_changed();
         }
         let mut effects = VecDeque::from(self.brain.handle(event));
         while let Some(effect) = effects.pop_front() {
@@ -291,12 +304,23 @@ impl Shell {
                 problems.iter().for_each(|problem| log::write(Level::Warn, &problem.to_string()));
             }
         }
+        if let (Some(compiler), Phase::InForce) = (&self.brain.compiler, self.brain.phase) {
+            self.sessions.follow(compiler);
+        }
+        self.write_sessions();
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
         self.exporter.serve(intent.and_then(|intent| intent.router.metrics));
         self.herald.stands(self.standing());
         self.suite.confirm(&self.brain);
         self.changes.send_modify(|number| *number += 1);
         Ok(())
+    }
+
+    /// Tells the data plane how the sessions stand.
+    fn write_sessions(&mut self) {
+        if let (Some(compiler), Some(plane)) = (&self.brain.compiler, &mut self.plane) {
+            self.sessions.write(compiler, plane);
+        }
     }
 
     async fn perform(&mut self, effect: Effect, since: Instant) -> Result<Option<Event>, RunError> {
@@ -312,22 +336,12 @@ impl Shell {
                 self.plane = Some(plane);
                 None
             }
-            Effect::Follow => match self.host.take() {
-                Some(HostSource::Kernel) => {
-                    let options = thalweg_netlink::Options::default();
-                    self.source = Some(thalweg_netlink::start(options).await?);
-                    self.resolver = Some(Resolver::open()?);
-                    self.exports = Some(Exports::start()?);
-                    None
+            Effect::Follow => {
+                if let Some(compiler) = &mut self.brain.compiler {
+                    self.sessions.take_up(compiler);
                 }
-                Some(HostSource::Fixed(host)) => {
-                    if let Some(compiler) = &mut self.brain.compiler {
-                        compiler.load_host(*host);
-                    }
-                    Some(Event::HostComplete)
-                }
-                None => None,
-            },
+                return self.follow().await;
+            }
             Effect::Apply(plan) => {
                 let (generation, changes) = (plan.generation, plan.changes.len());
                 self.keeper.planned(&plan, &self.brain);
@@ -337,6 +351,7 @@ impl Shell {
                     None => Err(PlaneError { message: "there is no data plane".into() }),
                 };
                 point("plan-after");
+                self.write_sessions();
                 let took = since.elapsed();
                 let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
                 self.record.plan(changes, took, unfit);
@@ -384,6 +399,26 @@ impl Shell {
         })
     }
 
+    /// Begins to follow the host.
+    async fn follow(&mut self) -> Result<Option<Event>, RunError> {
+        Ok(match self.host.take() {
+            Some(HostSource::Kernel) => {
+                let options = thalweg_netlink::Options::default();
+                self.source = Some(thalweg_netlink::start(options).await?);
+                self.resolver = Some(Resolver::open()?);
+                self.exports = Some(Exports::start()?);
+                None
+            }
+            Some(HostSource::Fixed(host)) => {
+                if let Some(compiler) = &mut self.brain.compiler {
+                    compiler.load_host(*host);
+                }
+                Some(Event::HostComplete)
+            }
+            None => None,
+        })
+    }
+
     /// What is wrong around the agent: the kernel's settings in this network namespace, pins that
     /// are gone, metrics that cannot be served.
     fn host_problems(&self) -> Vec<Problem> {
@@ -395,6 +430,7 @@ impl Shell {
         };
         problems.extend(self.plane.iter().flat_map(|plane| plane.problems()));
         problems.extend(self.exporter.problem());
+        problems.extend(self.sessions.problems());
         problems
     }
 
@@ -420,6 +456,8 @@ impl Shell {
 
     /// What the brain does not know.
     fn context(&self, host_problems: Vec<Problem>) -> Context<'_> {
+        let compiler = self.brain.compiler.as_ref();
+        let sessions = compiler.map(|c| self.sessions.views(c)).unwrap_or_default();
         Context {
             plane: self.plane.as_deref().map(|plane| plane as &dyn DataPlane),
             instance: &self.instance,
@@ -427,6 +465,8 @@ impl Shell {
             host_problems,
             pending: self.keeper.pending(),
             suite: self.suite.view(),
+            sessions_whole: self.sessions.whole(&sessions),
+            sessions,
         }
     }
 

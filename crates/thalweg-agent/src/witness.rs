@@ -64,6 +64,15 @@ fn of_host(brain: &Brain, update: &Update) -> Option<Note> {
             let key = (new.link, new.address);
             of_neighbor(brain, key, host.neighbors.get(&key), Some(new))
         }
+        Update::Session(name, up) => {
+            let object = format!("session {name}");
+            Some(match up {
+                true => Note::new(Severity::Info, "session", object, "up: next hops use it"),
+                false => {
+                    Note::new(Severity::Warning, "session", object, "down: next hops leave it")
+                }
+            })
+        }
         Update::NeighborGone(link, address) => {
             let key = (*link, *address);
             of_neighbor(brain, key, host.neighbors.get(&key), None)

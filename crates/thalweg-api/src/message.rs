@@ -3,7 +3,7 @@
 use crate::view::{
     ApplyView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
-    StatusView, TableView, VrfView,
+    SessionView, StatusView, TableView, VrfView,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,6 +59,8 @@ pub enum Call {
     Neighbors,
     /// Routing instances: [`Answer::Vrfs`].
     Vrfs,
+    /// BFD sessions: [`Answer::Sessions`].
+    Sessions,
     /// Counters by verdict and reason: [`Answer::Drops`].
     Drops {
         /// Also those that are no drops and those that never counted anything.
@@ -70,7 +72,8 @@ pub enum Call {
     Host,
     /// Everything about one object: [`Answer::Describe`].
     Describe {
-        /// `link`, `vrf`, `route`, `label`, `nexthop`, `group`, `neighbor` or `reason`.
+        /// `link`, `vrf`, `route`, `label`, `nexthop`, `group`, `neighbor`,
+        /// `session` or `reason`.
         kind: String,
         /// Name, prefix, label or number.
         name: String,
@@ -184,6 +187,8 @@ pub enum Answer {
     Neighbors(Vec<NeighborView>),
     /// To [`Call::Vrfs`], by number.
     Vrfs(Vec<VrfView>),
+    /// To [`Call::Sessions`], by name.
+    Sessions(Vec<SessionView>),
     /// To [`Call::Drops`].
     Drops(Vec<DropView>),
     /// To [`Call::Tables`].

@@ -8,6 +8,7 @@ pub use record::{
 };
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use thalweg_model::{Origin, Problem};
 
@@ -43,6 +44,9 @@ pub struct StatusView {
     /// The routing suite beside us, if one may connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fpm: Option<FpmView>,
+    /// BFD sessions, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsView>,
     /// How often the kernel had more events than could be read; everything was read again.
     pub overruns: u64,
     /// The table that is fullest, for its size.
@@ -192,6 +196,71 @@ pub struct FpmView {
     pub acknowledged: u64,
     /// Routes acknowledged as not in force.
     pub failed: u64,
+}
+
+/// How the BFD sessions stand as a whole.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsView {
+    /// Sessions whose path is used.
+    pub up: u32,
+    /// Sessions.
+    pub all: u32,
+    /// Packets that no session believed, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Whether their thread runs before ordinary ones.
+    pub raised: bool,
+}
+
+/// A BFD session.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    /// Name of its object.
+    pub name: String,
+    /// The neighbor.
+    pub peer: String,
+    /// Interface name.
+    pub link: String,
+    /// Whether next hops use the path: `up`, `down`, or `held` while a session that came up waits for
+    /// its hold time.
+    pub path: String,
+    /// State of the session: `admin-down`, `down`, `init`, `up`.
+    pub state: String,
+    /// State that the neighbor tells.
+    pub remote_state: String,
+    /// Agreed interval at which we send, microseconds.
+    pub transmit_micros: u64,
+    /// Agreed interval at which the neighbor sends, microseconds; 0 while unknown.
+    pub receive_micros: u64,
+    /// Our multiplier.
+    pub multiplier: u8,
+    /// The neighbor's multiplier; 0 while unknown.
+    pub remote_multiplier: u8,
+    /// How long nothing may come, microseconds; 0 while unknown.
+    pub detection_micros: u64,
+    /// Seconds since it came up, if it is up.
+    pub up_for: Option<u64>,
+    /// How often it left the state up.
+    pub flaps: u64,
+    /// Why it last did.
+    pub diagnostic: String,
+    /// What the neighbor says to that.
+    pub remote_diagnostic: String,
+    /// Our discriminator.
+    pub discriminator: u32,
+    /// The neighbor's; 0 while unknown.
+    pub remote_discriminator: u32,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets received.
+    pub received: u64,
+    /// Packets that were not authentic.
+    pub refused: u64,
+    /// Kind of authentication, if there is one.
+    pub authentication: Option<String>,
+    /// Why it cannot send or receive.
+    pub trouble: Option<String>,
 }
 
 /// A link.

@@ -292,6 +292,9 @@ pub enum Kind {
     /// Routing instances
     #[value(alias = "vrf")]
     Vrfs,
+    /// BFD sessions with neighbors
+    #[value(alias = "session")]
+    Sessions,
     /// Packets that were dropped, and why
     #[value(alias = "drop")]
     Drops,

@@ -2,6 +2,7 @@
 
 mod fpm;
 pub mod record;
+pub mod session;
 
 pub use record::diff;
 
@@ -148,6 +149,9 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     let suite = view.fpm.as_ref().map(fpm::lines).unwrap_or_default();
     for (position, text) in suite.into_iter().enumerate() {
         line(if position == 0 { "fpm" } else { "" }, text);
+    }
+    if let Some(sessions) = &view.sessions {
+        line("sessions", session::line(sessions, paint));
     }
     if let Some(table) = &view.fullest {
         line("tables", fullest(table, paint));

@@ -10,6 +10,7 @@ use crate::objects::{self, LabelEntry, RouteEntry};
 use crate::own::OwnBits;
 use crate::rib::{Offer, Rib, Source};
 use crate::rows::Rows;
+use crate::sessions::Sessions;
 use crate::slab::Slab;
 use crate::target::Targets;
 use crate::vrfs::{DEFAULT, Feed, LOCAL, MAIN, Ribs, Vrfs};
@@ -39,6 +40,7 @@ pub struct Compiler {
     pub(crate) ribs: Ribs,
     pub(crate) vrfs: Vrfs,
     pub(crate) links: Links,
+    pub(crate) sessions: Sessions,
     pub(crate) names: BTreeMap<String, u32>,
     pub(crate) targets: Targets,
     pub(crate) rows: Rows,
@@ -109,6 +111,7 @@ impl Compiler {
             ribs: Ribs::default(),
             vrfs: Vrfs::new(limits.vrfs),
             links: Links::new(&limits),
+            sessions: Sessions::new(&limits),
             names: BTreeMap::new(),
             targets: Targets::default(),
             rows: Rows::new(limits.nexthops),
@@ -217,7 +220,8 @@ impl Compiler {
 
     /// Feeds a whole host state, for example the kernel's first dump.
     pub fn load_host(&mut self, host: HostState) {
-        let HostState { links, addresses, neighbors, routes, nexthops, labels, fpm } = host;
+        let HostState { links, addresses, neighbors, routes, nexthops, labels, fpm, sessions } =
+            host;
         let updates = links.into_values().map(Update::Link);
         let updates = updates.chain(addresses.into_values().map(Update::Address));
         let updates = updates.chain(neighbors.into_values().map(Update::Neighbor));
@@ -227,6 +231,7 @@ impl Compiler {
         let told = told.chain(fpm.routes.into_iter().map(|(key, r)| FpmUpdate::Route(key, r)));
         let told = told.chain(fpm.labels.into_iter().map(|(l, route)| FpmUpdate::Label(l, route)));
         let updates = updates.chain(told.map(Update::Fpm));
+        let updates = updates.chain(sessions.into_iter().map(|(n, up)| Update::Session(n, up)));
         for update in updates.chain(routes.into_iter().map(|(key, r)| Update::Route(key, r))) {
             self.update_host(update);
         }
@@ -264,10 +269,13 @@ impl Compiler {
                 self.index.learn_label(name, label, &mut self.pending);
             }
         }
+        if old.sessions.keys().ne(self.intent.sessions.keys()) {
+            self.renumber_sessions();
+        }
     }
 
     pub(crate) fn names(&self) -> objects::Names<'_> {
-        objects::Names { links: &self.names, vrfs: &self.vrfs }
+        objects::Names { links: &self.names, vrfs: &self.vrfs, sessions: &self.sessions }
     }
 
     /// Kernel tables `main` and `local` feed the default VRF.

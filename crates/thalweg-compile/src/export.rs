@@ -94,7 +94,7 @@ impl Compiler {
 
 /// A next hop that the kernel can have; none for one with labels.
 fn hop(member: &Member) -> Option<(u32, Option<IpAddr>, u16)> {
-    let plain = Dress { mtu: member.dress.mtu, ..Dress::default() };
+    let plain = Dress { mtu: member.dress.mtu, session: member.dress.session, ..Dress::default() };
     let weight = member.weight.clamp(1, 256) as u16;
     match member.way {
         _ if member.dress != plain => None,

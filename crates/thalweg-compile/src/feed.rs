@@ -34,6 +34,7 @@ impl Compiler {
             Update::Label(label, route) => self.set_lsp(Teller::Kernel, label, Some(route)),
             Update::LabelGone(label) => self.set_lsp(Teller::Kernel, label, None),
             Update::Fpm(update) => self.update_fpm(update),
+            Update::Session(name, up) => self.set_session(name, up),
         }
     }
 

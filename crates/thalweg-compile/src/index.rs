@@ -1,17 +1,21 @@
 //! Intent objects by what they have in common, so that a change finds all it concerns.
 
 use crate::compiler::Pending;
-use crate::objects;
+use crate::objects::{self, Mention};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_model::Prefix;
 use thalweg_model::intent::{LabelRoute, Route};
+
+/// Objects by what they mention: whether it is a label, and its name.
+type Users = BTreeMap<String, BTreeSet<(bool, String)>>;
 
 /// Intent objects by what they have in common.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectIndex {
     routes: BTreeMap<(String, Prefix, u32), BTreeSet<String>>,
     labels: BTreeMap<u32, BTreeSet<String>>,
-    devices: BTreeMap<String, BTreeSet<(bool, String)>>,
+    devices: Users,
+    sessions: Users,
     /// Labels by target.
     pub(crate) by_target: BTreeMap<u32, BTreeSet<String>>,
 }
@@ -22,8 +26,8 @@ impl ObjectIndex {
         let twins = self.routes.entry(key).or_default();
         twins.insert(name.into());
         todo.routes.extend(twins.iter().cloned());
-        for device in objects::route_devices(route) {
-            self.devices.entry(device.into()).or_default().insert((false, name.into()));
+        for mention in objects::route_mentions(route) {
+            self.note(mention, (false, name.into()));
         }
     }
 
@@ -36,8 +40,8 @@ impl ObjectIndex {
                 self.routes.remove(&key);
             }
         }
-        for device in objects::route_devices(route) {
-            self.forget_device(device, &(false, name.into()));
+        for mention in objects::route_mentions(route) {
+            self.forget(mention, &(false, name.into()));
         }
     }
 
@@ -45,8 +49,8 @@ impl ObjectIndex {
         let twins = self.labels.entry(label.label.get()).or_default();
         twins.insert(name.into());
         todo.labels.extend(twins.iter().cloned());
-        for device in objects::label_devices(label) {
-            self.devices.entry(device.into()).or_default().insert((true, name.into()));
+        for mention in objects::label_mentions(label) {
+            self.note(mention, (true, name.into()));
         }
     }
 
@@ -60,23 +64,40 @@ impl ObjectIndex {
                 self.labels.remove(&number);
             }
         }
-        for device in objects::label_devices(label) {
-            self.forget_device(device, &(true, name.into()));
+        for mention in objects::label_mentions(label) {
+            self.forget(mention, &(true, name.into()));
         }
     }
 
-    pub(crate) fn forget_device(&mut self, device: &str, user: &(bool, String)) {
-        if let Some(users) = self.devices.get_mut(device) {
+    fn note(&mut self, mention: Mention, user: (bool, String)) {
+        let (map, name) = self.users(mention);
+        map.entry(name.into()).or_default().insert(user);
+    }
+
+    fn forget(&mut self, mention: Mention, user: &(bool, String)) {
+        let (map, name) = self.users(mention);
+        if let Some(users) = map.get_mut(name) {
             users.remove(user);
             if users.is_empty() {
-                self.devices.remove(device);
+                map.remove(name);
             }
         }
     }
 
-    /// Notes the objects that mention an interface.
-    pub(crate) fn mark_device(&self, device: &str, todo: &mut Pending) {
-        for (is_label, name) in self.devices.get(device).into_iter().flatten() {
+    fn users<'n>(&mut self, mention: Mention<'n>) -> (&mut Users, &'n str) {
+        match mention {
+            Mention::Device(name) => (&mut self.devices, name),
+            Mention::Session(name) => (&mut self.sessions, name),
+        }
+    }
+
+    /// Notes the objects that mention an interface or a session.
+    pub(crate) fn mark(&self, mention: Mention, todo: &mut Pending) {
+        let users = match mention {
+            Mention::Device(name) => self.devices.get(name),
+            Mention::Session(name) => self.sessions.get(name),
+        };
+        for (is_label, name) in users.into_iter().flatten() {
             match is_label {
                 true => todo.labels.insert(name.clone()),
                 false => todo.routes.insert(name.clone()),

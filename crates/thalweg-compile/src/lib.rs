@@ -39,6 +39,7 @@ mod relief;
 mod resolve;
 mod rib;
 mod rows;
+mod sessions;
 mod slab;
 mod structure;
 mod target;
@@ -48,6 +49,7 @@ mod vrfs;
 pub use compiler::Compiler;
 pub use diff::{Difference, diff, flag_words};
 pub use export::Export;
+pub use sessions::SessionPlace;
 pub use view::{
     GroupView, LabelView, LinkView, MemberView, NeighborView, NextHopView, RouteOrigin, RouteState,
     RouteView, VrfView,

@@ -1,6 +1,7 @@
 //! Intent routes and label bindings as candidates and targets.
 
 use crate::key::{NetKey, RibId};
+use crate::sessions::Sessions;
 use crate::target::{Dress, Hop, Hops, TargetKey, Way};
 use crate::vrfs::Vrfs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,8 @@ pub struct Names<'a> {
     pub links: &'a BTreeMap<String, u32>,
     /// VRFs by name.
     pub vrfs: &'a Vrfs,
+    /// Numbers of BFD sessions.
+    pub sessions: &'a Sessions,
 }
 
 /// Where a route object puts its candidate and what that leads to.
@@ -194,6 +197,16 @@ fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -
             }
         },
     };
+    let session = match &hop.bfd {
+        None => 0,
+        Some(name) => match names.sessions.number(name) {
+            Some(number) => number,
+            None => {
+                findings.push(no_session(&format!("{field}.bfd"), name));
+                return None;
+            }
+        },
+    };
     let backup = hop
         .backup
         .as_deref()
@@ -210,6 +223,7 @@ fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -
             entropy: hop.entropy,
             mtu: None,
             kernel: false,
+            session,
         },
         onlink: hop.onlink || hop.via.is_some_and(crate::key::is_link_local),
         dead: false,
@@ -217,26 +231,44 @@ fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -
     })
 }
 
-/// Interface names that an object mentions.
-pub fn devices(hops: &[NextHop]) -> BTreeSet<&str> {
-    let all = hops.iter().flat_map(|hop| std::iter::once(hop).chain(hop.backup.as_deref()));
-    all.filter_map(|hop| hop.dev.as_deref()).collect()
+/// What next hops refer to by name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Mention<'a> {
+    /// An interface.
+    Device(&'a str),
+    /// A BFD session.
+    Session(&'a str),
 }
 
-/// Interface names of a route's next hops.
-pub fn route_devices(route: &Route) -> BTreeSet<&str> {
+fn mentions(hops: &[NextHop]) -> BTreeSet<Mention<'_>> {
+    let all = || hops.iter().flat_map(|hop| std::iter::once(hop).chain(hop.backup.as_deref()));
+    let devices = all().filter_map(|hop| hop.dev.as_deref()).map(Mention::Device);
+    devices.chain(all().filter_map(|hop| hop.bfd.as_deref()).map(Mention::Session)).collect()
+}
+
+/// What a route's next hops refer to.
+pub fn route_mentions(route: &Route) -> BTreeSet<Mention<'_>> {
     match &route.action {
-        RouteAction::Forward(hops) => devices(hops),
+        RouteAction::Forward(hops) => mentions(hops),
         _ => BTreeSet::new(),
     }
 }
 
-/// Interface names of a label's next hops.
-pub fn label_devices(label: &LabelRoute) -> BTreeSet<&str> {
+/// What a label's next hops refer to.
+pub fn label_mentions(label: &LabelRoute) -> BTreeSet<Mention<'_>> {
     match &label.action {
-        LabelAction::Forward(hops) => devices(hops),
+        LabelAction::Forward(hops) => mentions(hops),
         LabelAction::Vrf(_) => BTreeSet::new(),
     }
+}
+
+fn no_session(field: &str, name: &str) -> Finding {
+    error(
+        field,
+        format!("BFD session {name} has no number: it does not exist, or all are taken"),
+        "add a BfdSession object of that name, or raise spec.limits.sessions of the Router object \
+         and restart the agent",
+    )
 }
 
 fn unknown_vrf(field: &str, name: &str) -> Finding {

@@ -90,6 +90,7 @@ impl Compiler {
                 links: &self.links,
                 vrfs: &self.vrfs,
                 ribs: &self.ribs,
+                sessions: &self.sessions,
             };
             let outcome = resolver.resolve(&key);
             let (state, members) = (outcome.state, outcome.members.clone());

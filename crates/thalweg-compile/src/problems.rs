@@ -17,6 +17,7 @@ impl Compiler {
         let mut all: BTreeSet<Problem> = BTreeSet::new();
         all.extend(self.vrfs.problems.iter().cloned());
         all.extend(self.links.problems.iter().cloned());
+        all.extend(self.session_problems());
         all.extend(self.limits_problem());
         self.route_problems(&mut all);
         self.label_problems(&mut all);

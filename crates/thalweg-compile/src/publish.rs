@@ -133,8 +133,9 @@ impl Compiler {
     }
 
     /// The pools of all numbers that plans free and reuse.
-    pub(crate) fn pools(&mut self) -> [&mut Pool; 4] {
-        [self.rows.pool(), self.groups.pool(), self.links.pool(), self.vrfs.pool()]
+    pub(crate) fn pools(&mut self) -> [&mut Pool; 5] {
+        let Self { rows, groups, links, vrfs, sessions, .. } = self;
+        [rows.pool(), groups.pool(), links.pool(), vrfs.pool(), sessions.pool()]
     }
 }
 

@@ -10,6 +10,7 @@ use crate::key::{AddrKey, NetKey, RibId, is_link_local};
 use crate::links::{self, Links};
 use crate::relief::relieve;
 use crate::rib::{Class, Rib};
+use crate::sessions::Sessions;
 use crate::target::{
     Dress, Fact, Hop, Hops, Issue, Member, Outcome, State, TargetKey, Targets, Way,
 };
@@ -44,6 +45,8 @@ pub struct Resolver<'a> {
     pub vrfs: &'a Vrfs,
     /// Numbers of VRFs.
     pub ribs: &'a Ribs,
+    /// Numbers of BFD sessions.
+    pub sessions: &'a Sessions,
 }
 
 /// Why a next hop cannot be used.
@@ -215,6 +218,7 @@ impl Resolver<'_> {
     /// Puts what a next hop adds around what it resolved to.
     fn dress(&self, found: &mut Member, hop: &Hop, rib: RibId, run: &mut Run) -> Result<(), Fault> {
         found.dress = clothe(&hop.dress, &found.dress)?;
+        found.alive &= self.is_heard(hop.dress.session, run);
         if let Some(backup) = &mut found.backup {
             backup.dress = clothe(&hop.dress, &backup.dress)?;
         }
@@ -230,6 +234,16 @@ impl Resolver<'_> {
         }
         found.alive |= found.backup.as_ref().is_some_and(|backup| backup.alive);
         Ok(())
+    }
+
+    /// Whether the way to the neighbor of a session works; without one nobody asks.
+    fn is_heard(&self, session: u32, run: &mut Run) -> bool {
+        if session == 0 {
+            return true;
+        }
+        run.facts.insert(Fact::Session(session));
+        let name = self.sessions.name(session);
+        name.and_then(|name| self.host.sessions.get(name)).copied().unwrap_or_default()
     }
 
     fn on_link(&self, way: Way, link: u32, run: &mut Run) -> Member {
@@ -381,7 +395,10 @@ impl Resolver<'_> {
             kind: kind::UNRESOLVED,
             link,
             device: link,
-            watch: link,
+            watch: match dress.session {
+                0 => link,
+                session => self.sessions.state(session),
+            },
             ..Default::default()
         };
         let Some(facts) = self.host.links.get(&link) else { return row };
@@ -403,7 +420,10 @@ impl Resolver<'_> {
                 "raise spec.limits.links of the Router object and restart the agent",
             ));
             // Row 0 of table links stands for the kernel, which is always up.
-            (row.link, row.device, row.watch) = (0, 0, 0);
+            (row.link, row.device) = (0, 0);
+            if dress.session == 0 {
+                row.watch = 0;
+            }
             return row;
         }
         if via.is_none() || dress.kernel {

@@ -1,6 +1,7 @@
 //! VRFs, links and names found anew after a change of structure.
 
 use crate::compiler::Compiler;
+use crate::objects::Mention;
 use crate::plan::{Draft, route_change};
 use crate::slab::NIL;
 use crate::target::Fact;
@@ -38,7 +39,7 @@ impl Compiler {
         let names: BTreeMap<String, u32> =
             self.host.links.values().map(|link| (link.name.clone(), link.index)).collect();
         for name in changed_names(&self.names, &names) {
-            self.index.mark_device(name, &mut self.pending);
+            self.index.mark(Mention::Device(name), &mut self.pending);
         }
         self.names = names;
         self.restand(draft);

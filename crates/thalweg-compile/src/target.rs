@@ -71,6 +71,8 @@ pub struct Dress {
     pub mtu: Option<u32>,
     /// Only the kernel can add what the route asks for.
     pub kernel: bool,
+    /// BFD session whose state counts instead of the link's, by number; 0 for none.
+    pub session: u32,
 }
 
 impl Dress {
@@ -84,6 +86,7 @@ impl Dress {
             entropy: self.entropy || outer.entropy,
             mtu: self.mtu.into_iter().chain(outer.mtu).min(),
             kernel: self.kernel || outer.kernel,
+            session: if self.session != 0 { self.session } else { outer.session },
         }
     }
 }
@@ -203,6 +206,8 @@ pub enum Fact {
     Object(Teller, u32),
     /// The VRF of a RIB.
     Rib(RibId),
+    /// A BFD session, by number.
+    Session(u32),
 }
 
 /// What resolution finds.

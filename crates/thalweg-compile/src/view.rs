@@ -375,6 +375,9 @@ impl Compiler {
         if member.dress.entropy {
             words.push_str(" entropy");
         }
+        if let Some(session) = self.sessions.name(member.dress.session) {
+            words.push_str(&format!(" bfd {session}"));
+        }
         if total > 1 {
             words.push_str(&format!(" weight {}", member.weight));
         }

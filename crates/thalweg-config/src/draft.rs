@@ -7,7 +7,8 @@ use crate::sources::Span;
 use crate::suggest;
 use crate::tree::short;
 use std::collections::{BTreeMap, HashMap};
-use thalweg_model::intent::{LabelRoute, Link, Route, Router, Vrf};
+use std::net::IpAddr;
+use thalweg_model::intent::{BfdSession, LabelRoute, Link, Route, Router, Vrf};
 use thalweg_model::{Intent, Key, Prefix};
 
 /// The VRF that always exists, and the kernel table it learns.
@@ -23,16 +24,18 @@ pub(crate) enum Kind {
     Vrf,
     Route,
     LabelRoute,
+    BfdSession,
 }
 
 impl Kind {
     /// All kinds as `kind` spells them.
-    pub const ALL: [(&str, Self); 5] = [
+    pub const ALL: [(&str, Self); 6] = [
         ("Router", Self::Router),
         ("Link", Self::Link),
         ("Vrf", Self::Vrf),
         ("Route", Self::Route),
         ("LabelRoute", Self::LabelRoute),
+        ("BfdSession", Self::BfdSession),
     ];
 
     /// As `kind` spells it.
@@ -89,6 +92,14 @@ struct VrfUse {
     user: ObjectId,
 }
 
+/// A field that names a session.
+struct SessionUse {
+    session: String,
+    at: Span,
+    field: String,
+    user: ObjectId,
+}
+
 /// Everything that was read so far.
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -104,6 +115,9 @@ pub(crate) struct Draft {
     tables: HashMap<u32, (Span, ObjectId)>,
     vrf_uses: Vec<VrfUse>,
     vrf_numbers: HashMap<String, u32>,
+    sessions: BTreeMap<String, BfdSession>,
+    session_owners: HashMap<(String, IpAddr), (Span, ObjectId)>,
+    session_uses: Vec<SessionUse>,
 }
 
 impl Draft {
@@ -221,6 +235,54 @@ impl Draft {
         self.labels.insert(name.into(), bound);
     }
 
+    /// Adds a `BfdSession`; a neighbor on a link has one.
+    pub fn session(
+        &mut self,
+        name: &str,
+        field: &Field,
+        session: BfdSession,
+        id: ObjectId,
+        report: &mut Report,
+    ) {
+        let place = (session.link.clone(), session.peer);
+        if let Some((first, owner)) = self.session_owners.get(&place) {
+            let (key, at) = (self.key(*owner), report.origin(*first));
+            let what = format!("{} at {} already has {key} at {at}", session.peer, session.link);
+            field.error(what, "let next hops name that one, and remove this", report);
+            return;
+        }
+        self.session_owners.insert(place, (field.node.span, id));
+        self.sessions.insert(name.into(), session);
+    }
+
+    /// Reads the name of a session; whether it exists is seen at the end.
+    pub fn session_name(
+        &mut self,
+        field: &Field,
+        user: ObjectId,
+        report: &mut Report,
+    ) -> Option<String> {
+        let session = field.text(report)?;
+        let (at, path) = (field.node.span, field.path.to_string());
+        self.session_uses.push(SessionUse { session: session.into(), at, field: path, user });
+        Some(session.into())
+    }
+
+    fn check_sessions(&self, report: &mut Report) {
+        let exists = |name: &str| self.by_name.contains_key(&(Kind::BfdSession, name.to_owned()));
+        for one in self.session_uses.iter().filter(|one| !exists(&one.session)) {
+            report.object = Some(self.key(one.user));
+            let names = self.objects.iter().filter(|object| object.kind == Kind::BfdSession);
+            let names = names.map(|object| object.name.as_str()).take(1_000);
+            let remedy = match suggest::nearest(&one.session, names) {
+                Some(near) => format!("did you mean `{near}`? or add a BfdSession of that name"),
+                None => "add a BfdSession of that name".into(),
+            };
+            let what = format!("there is no BfdSession `{}`", short(&one.session));
+            report.error(one.at, &Path::Field(&Path::Root, &one.field), what, remedy);
+        }
+    }
+
     /// Reads the name of a VRF; whether it exists is seen at the end.
     pub fn vrf_name(
         &mut self,
@@ -246,6 +308,7 @@ impl Draft {
         // A file that could not be read may hold the very VRF that seems to be missing.
         if !broken {
             self.check_vrfs(report);
+            self.check_sessions(report);
         }
         self.check_prefixes(report);
         report.object = None;
@@ -261,6 +324,7 @@ impl Draft {
         intent.links = self.links;
         intent.vrfs = self.vrfs;
         intent.labels = self.labels;
+        intent.sessions = self.sessions;
         intent.routes = self.routes.into_iter().map(|claim| (claim.name, claim.route)).collect();
         intent
     }

@@ -1,5 +1,6 @@
 //! What the `spec` of each kind holds.
 
+pub(crate) mod bfd;
 pub(crate) mod label;
 pub(crate) mod link;
 pub(crate) mod nexthop;

@@ -172,6 +172,7 @@ fn read_spec(
         Kind::Vrf => kind::vrf::FIELDS,
         Kind::Route => kind::route::FIELDS,
         Kind::LabelRoute => kind::label::FIELDS,
+        Kind::BfdSession => kind::bfd::FIELDS,
     };
     let path = Path::Field(&Path::Root, "spec");
     let spec = match fields.peek("spec").filter(|spec| !spec.node.is_null()) {
@@ -187,5 +188,6 @@ fn read_spec(
         Kind::Vrf => kind::vrf::read(&spec, name, id, draft, report),
         Kind::Route => kind::route::read(&spec, name, id, draft, report),
         Kind::LabelRoute => kind::label::read(&spec, name, id, draft, report),
+        Kind::BfdSession => kind::bfd::read(&spec, name, id, draft, report),
     }
 }

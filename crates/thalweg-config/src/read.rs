@@ -257,6 +257,29 @@ impl<'n, 's, 'p> Field<'n, 's, 'p> {
         None
     }
 
+    /// A time in whole milliseconds: `300ms`, `2s`, `1m`. A number needs its unit.
+    pub fn time(&self, (min, max): (u64, u64), report: &mut Report) -> Option<Duration> {
+        let words = |ms: u64| {
+            if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
+        };
+        let remedy =
+            format!("write a time from {} to {}, as in 300ms or 2s", words(min), words(max));
+        let text = self.word("a time", &remedy, report)?;
+        let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+        let split = units.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, *ms)));
+        let digits = |d: &str| {
+            (!d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| d.parse::<u64>().unwrap_or(u64::MAX))
+        };
+        let count = split.and_then(|(d, ms)| Some(digits(d)?.saturating_mul(ms)));
+        match count.or((text == "0").then_some(0)) {
+            Some(ms) if (min..=max).contains(&ms) => return Some(Duration::from_millis(ms)),
+            Some(_) => self.error(format!("{} is out of range", short(text)), remedy, report),
+            None => self.error(format!("`{}` is no time with a unit", short(text)), remedy, report),
+        }
+        None
+    }
+
     /// One of several words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)], report: &mut Report) -> Option<T> {
         let words = || choices.iter().map(|(word, _)| *word);

@@ -33,6 +33,14 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("tableId", &["table"]),
     ("rpFilter", &["rpf"]),
     ("mode", &["xdp"]),
+    ("neighbor", &["peer"]),
+    ("interface", &["link"]),
+    ("dev", &["link"]),
+    ("detectMultiplier", &["multiplier"]),
+    ("transmitInterval", &["transmit"]),
+    ("receiveInterval", &["receive"]),
+    ("password", &["key"]),
+    ("session", &["bfd"]),
 ];
 
 /// The word in `known` that `wrong` was probably meant to be.

@@ -1,5 +1,6 @@
 //! Intent to YAML: what [`crate::parse`] reads back to the same intent.
 
+use crate::kind::bfd::KINDS;
 use crate::kind::link::{ROLES, RPF, XDP};
 use crate::kind::router::{LIMITS, SOURCES, limit};
 use crate::kind::{TTL_MODELS, route};
@@ -7,7 +8,8 @@ use crate::object::API_VERSION;
 use crate::tree;
 use std::fmt::{Display, Write};
 use thalweg_model::intent::{
-    LabelAction, LabelRoute, Limits, Link, NextHop, Route, RouteAction, Router, TtlModel, Vrf,
+    BfdKey, BfdSession, LabelAction, LabelRoute, Limits, Link, NextHop, Route, RouteAction, Router,
+    TtlModel, Vrf,
 };
 use thalweg_model::{Intent, Prefix};
 
@@ -28,6 +30,9 @@ pub fn to_yaml(intent: &Intent) -> String {
     write_routes(intent, &mut out);
     for (name, label) in &intent.labels {
         write_label(name, label, &mut out);
+    }
+    for (name, session) in &intent.sessions {
+        write_session(name, session, &mut out);
     }
     out.text
 }
@@ -222,6 +227,30 @@ fn write_label(name: &str, label: &LabelRoute, out: &mut Yaml) {
     }
 }
 
+fn write_session(name: &str, session: &BfdSession, out: &mut Yaml) {
+    out.object("BfdSession", name);
+    out.line(0, "spec:");
+    out.field(1, "peer", quoted(&session.peer.to_string()));
+    if let Some(local) = session.local {
+        out.field(1, "local", quoted(&local.to_string()));
+    }
+    out.field(1, "link", quoted(&session.link));
+    out.field(1, "transmit", format_args!("{}ms", session.transmit.as_millis()));
+    out.field(1, "receive", format_args!("{}ms", session.receive.as_millis()));
+    out.field(1, "multiplier", session.multiplier);
+    out.field(1, "holdUp", format_args!("{}ms", session.hold_up.as_millis()));
+    out.differing(1, "passive", session.passive, false);
+    if let Some(auth) = &session.authentication {
+        out.line(1, "authentication:");
+        out.field(2, "kind", word(KINDS, &auth.kind));
+        out.field(2, "keyId", auth.key_id);
+        match &auth.key {
+            BfdKey::Text(key) => out.field(2, "key", quoted(key)),
+            BfdKey::File(path) => out.field(2, "keyFile", quoted(&path.to_string_lossy())),
+        }
+    }
+}
+
 fn next_hops(hops: &[NextHop], out: &mut Yaml) {
     out.line(1, "nextHops:");
     for hop in hops {
@@ -260,6 +289,9 @@ fn next_hop(hop: &NextHop, depth: usize, out: &mut Yaml) {
     }
     out.differing(depth, "entropy", hop.entropy, false);
     out.differing(depth, "onlink", hop.onlink, false);
+    if let Some(session) = &hop.bfd {
+        out.field(depth, "bfd", quoted(session));
+    }
     if let Some(backup) = &hop.backup {
         out.line(depth, "backup:");
         next_hop(backup, depth + 1, out);

@@ -24,6 +24,9 @@ pub struct HostState {
     pub labels: BTreeMap<u32, LabelRoute>,
     /// What a routing suite tells beside the kernel.
     pub fpm: Fpm,
+    /// BFD sessions by object name, and whether the way to their neighbor works. One that never
+    /// told is not up.
+    pub sessions: BTreeMap<String, bool>,
 }
 
 impl HostState {
@@ -49,6 +52,7 @@ impl HostState {
             Update::Label(label, route) => set(&mut self.labels, label, route),
             Update::LabelGone(label) => self.labels.remove(&label).is_some(),
             Update::Fpm(update) => self.fpm.apply(update),
+            Update::Session(name, up) => set(&mut self.sessions, name, up),
         }
     }
 
@@ -99,6 +103,8 @@ pub enum Update {
     LabelGone(u32),
     /// A routing suite told something.
     Fpm(FpmUpdate),
+    /// The way to the neighbor of a BFD session works or does not, by object name.
+    Session(String, bool),
 }
 
 /// A network device.

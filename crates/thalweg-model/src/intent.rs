@@ -5,7 +5,9 @@
 use crate::Prefix;
 use crate::origin::{Key, Origin};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use thalweg_wire::Label;
 
@@ -22,6 +24,8 @@ pub struct Intent {
     pub routes: BTreeMap<String, Route>,
     /// Label bindings, by object name.
     pub labels: BTreeMap<String, LabelRoute>,
+    /// BFD sessions that next hops may watch, by object name.
+    pub sessions: BTreeMap<String, BfdSession>,
     /// Where each object stands.
     pub origins: BTreeMap<Key, Origin>,
 }
@@ -305,8 +309,10 @@ pub struct NextHop {
     pub entropy: bool,
     /// Take `via` as on-link even if no connected prefix covers it.
     pub onlink: bool,
-    /// Used while this next hop's link is down.
+    /// Used while this next hop's link, or its session, is down.
     pub backup: Option<Box<NextHop>>,
+    /// BFD session whose state counts beside the link's, by object name.
+    pub bfd: Option<String>,
 }
 
 impl Default for NextHop {
@@ -322,6 +328,7 @@ impl Default for NextHop {
             entropy: false,
             onlink: false,
             backup: None,
+            bfd: None,
         }
     }
 }
@@ -344,4 +351,81 @@ pub enum LabelAction {
     Forward(Vec<NextHop>),
     /// Take it off and look up the rest in a VRF, by name.
     Vrf(String),
+}
+
+/// A BFD session with a neighbor on a link (RFC 5880, RFC 5881).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BfdSession {
+    /// The neighbor.
+    pub peer: IpAddr,
+    /// Own address to send from; none leaves it to the kernel.
+    pub local: Option<IpAddr>,
+    /// Interface name.
+    pub link: String,
+    /// Shortest interval at which to send once up.
+    pub transmit: Duration,
+    /// Shortest interval at which packets are taken.
+    pub receive: Duration,
+    /// Intervals without a packet after which the neighbor takes us for gone.
+    pub multiplier: u8,
+    /// How long a session must be up before next hops use it again.
+    pub hold_up: Duration,
+    /// How packets are authenticated.
+    pub authentication: Option<BfdAuth>,
+    /// Whether the neighbor has to speak first.
+    pub passive: bool,
+}
+
+/// How BFD packets are authenticated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BfdAuth {
+    /// By what.
+    pub kind: BfdAuthKind,
+    /// Number of the key, the same at both ends.
+    pub key_id: u8,
+    /// The key.
+    pub key: BfdKey,
+}
+
+/// Where a key stands.
+#[derive(Clone, Eq, PartialEq)]
+pub enum BfdKey {
+    /// In the configuration itself.
+    Text(String),
+    /// In a file of its own; a line end behind it does not count.
+    File(PathBuf),
+}
+
+impl fmt::Debug for BfdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(…)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// Kinds of authentication of BFD packets (RFC 5880 §4.2 to §4.4).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum BfdAuthKind {
+    /// A password in the clear.
+    Simple,
+    /// MD5 over packet and key.
+    Md5,
+    /// The same; each packet has a sequence number of its own.
+    MeticulousMd5,
+    /// SHA1 over packet and key.
+    Sha1,
+    /// The same; each packet has a sequence number of its own.
+    MeticulousSha1,
+}
+
+impl BfdAuthKind {
+    /// Octets of the longest key.
+    pub const fn longest_key(self) -> usize {
+        match self {
+            Self::Simple | Self::Md5 | Self::MeticulousMd5 => 16,
+            Self::Sha1 | Self::MeticulousSha1 => 20,
+        }
+    }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arp;
+pub mod bfd;
 pub mod checksum;
 pub mod eth;
 pub mod icmp;

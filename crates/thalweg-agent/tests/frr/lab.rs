@@ -173,7 +173,13 @@ impl Lab {
         Some(lab)
     }
 
-    fn path(&self, side: usize) -> PathBuf {
+    /// Name of a namespace.
+    pub fn name(&self, side: usize) -> &str {
+        &self.names[side]
+    }
+
+    /// The folder of a side.
+    pub fn path(&self, side: usize) -> PathBuf {
         self.dir.path().join(["a", "b"][side])
     }
 

@@ -1,5 +1,6 @@
 //! FRR beside an agent: zebra tells its routes over FPM, the agent's tables are in memory.
 
+mod bfd;
 mod lab;
 
 use lab::{A, B, Lab};

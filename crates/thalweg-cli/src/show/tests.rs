@@ -65,6 +65,7 @@ fn well() -> StatusView {
         },
         hooks: vec![hook()],
         fpm: None,
+        sessions: None,
         overruns: 0,
         fullest: Some(TableView {
             name: "fib4_leaves".into(),

@@ -1,6 +1,7 @@
 //! `LabelRoute`: what to do with packets whose top label is this.
 
 use crate::draft::{Draft, ObjectId};
+use crate::kind::nexthop::Within;
 use crate::kind::{TTL_MODELS, nexthop, route};
 use crate::read::Fields;
 use crate::report::Report;
@@ -19,11 +20,12 @@ pub(crate) const FIELDS: &[&str] = &[
     "entropy",
     "onlink",
     "backup",
+    "bfd",
 ];
 
 /// Those fields of a next hop that may stand right in the `spec`. `ttlModel` is the label's own
 /// there.
-const SHORTHAND: &[&str] = &["via", "dev", "labels", "class", "entropy", "onlink", "backup"];
+const SHORTHAND: &[&str] = &["via", "dev", "labels", "class", "entropy", "onlink", "backup", "bfd"];
 
 /// Reads `spec`.
 pub(crate) fn read(
@@ -52,15 +54,17 @@ fn read_action(
     draft: &mut Draft,
     report: &mut Report,
 ) -> Option<LabelAction> {
+    let mut within = Within { draft, user: id };
     match route::way(spec, &["nextHops", "lookupVrf"], SHORTHAND, report)? {
         "nextHops" => {
             let field = spec.get("nextHops", report)?;
-            nexthop::list(&field, &[], report).map(LabelAction::Forward)
+            nexthop::list(&field, &[], &mut within, report).map(LabelAction::Forward)
         }
         "lookupVrf" => {
             let field = spec.get("lookupVrf", report)?;
-            draft.vrf_name(&field, "spec.lookupVrf", id, report).map(LabelAction::Vrf)
+            within.draft.vrf_name(&field, "spec.lookupVrf", id, report).map(LabelAction::Vrf)
         }
-        _ => nexthop::read(spec, SHORTHAND, &[], report).map(|hop| LabelAction::Forward(vec![hop])),
+        _ => nexthop::read(spec, SHORTHAND, &[], &mut within, report)
+            .map(|hop| LabelAction::Forward(vec![hop])),
     }
 }

@@ -1,5 +1,6 @@
 //! Next hops: of routes and label routes, in a list or right in the `spec`.
 
+use crate::draft::{Draft, ObjectId};
 use crate::kind::{TTL_MODELS, prefix};
 use crate::name;
 use crate::read::{Field, Fields};
@@ -12,26 +13,37 @@ use thalweg_model::intent::{NextHop, TtlModel};
 use thalweg_wire::Label;
 
 /// Fields of an item of `nextHops`.
-const FIELDS: &[&str] =
-    &["via", "dev", "weight", "labels", "ttlModel", "ttl", "class", "entropy", "onlink", "backup"];
+const FIELDS: &[&str] = &[
+    "via", "dev", "weight", "labels", "ttlModel", "ttl", "class", "entropy", "onlink", "backup",
+    "bfd",
+];
 /// Fields of a `backup`: it has no weight and no backup of its own.
 const BACKUP_FIELDS: &[&str] =
-    &["via", "dev", "labels", "ttlModel", "ttl", "class", "entropy", "onlink"];
+    &["via", "dev", "labels", "ttlModel", "ttl", "class", "entropy", "onlink", "bfd"];
 
 /// The most labels that a next hop pushes.
 const MAX_LABELS: usize = 4;
+
+/// Where a next hop stands: what it names is looked for there at the end.
+pub(crate) struct Within<'a> {
+    /// The intent so far.
+    pub draft: &'a mut Draft,
+    /// The object.
+    pub user: ObjectId,
+}
 
 /// Reads `nextHops`. `prefixes` are what the gateways must be able to serve.
 pub(crate) fn list(
     field: &Field,
     prefixes: &[Prefix],
+    within: &mut Within,
     report: &mut Report,
 ) -> Option<Vec<NextHop>> {
     let items = field.list(report)?.len();
     let (mut hops, mut seen) = (Vec::new(), HashSet::new());
     for item in field.items(report) {
         let Some(fields) = Fields::open(item.node, &item.path, FIELDS, report) else { continue };
-        let Some(hop) = read(&fields, FIELDS, prefixes, report) else { continue };
+        let Some(hop) = read(&fields, FIELDS, prefixes, within, report) else { continue };
         if !seen.insert(NextHop { weight: 1, ..hop.clone() }) {
             let remedy = "give one of them a `weight` instead";
             item.warning("the same next hop stands twice", remedy, report);
@@ -46,6 +58,7 @@ pub(crate) fn read(
     fields: &Fields,
     mine: &[&str],
     prefixes: &[Prefix],
+    within: &mut Within,
     report: &mut Report,
 ) -> Option<NextHop> {
     let before = report.errors();
@@ -78,14 +91,22 @@ pub(crate) fn read(
     hop.entropy = flag("entropy", report);
     hop.onlink = flag("onlink", report);
     if let Some(field) = get("backup", report) {
-        hop.backup = backup(&field, prefixes, report).map(Box::new);
+        hop.backup = backup(&field, prefixes, within, report).map(Box::new);
+    }
+    if let Some(field) = get("bfd", report) {
+        hop.bfd = within.draft.session_name(&field, within.user, report);
     }
     check_gateway(fields, via.as_ref(), &hop, prefixes, report);
     check_labels(fields, mine, &hop, report);
     (report.errors() == before).then_some(hop)
 }
 
-fn backup(field: &Field, prefixes: &[Prefix], report: &mut Report) -> Option<NextHop> {
+fn backup(
+    field: &Field,
+    prefixes: &[Prefix],
+    within: &mut Within,
+    report: &mut Report,
+) -> Option<NextHop> {
     let alone = ["weight", "backup"];
     let fields = Fields::open_beside(field.node, &field.path, BACKUP_FIELDS, &alone, report)?;
     for name in alone {
@@ -94,7 +115,7 @@ fn backup(field: &Field, prefixes: &[Prefix], report: &mut Report) -> Option<Nex
             report.error(field.key_span, &field.path, what, "remove the field");
         }
     }
-    read(&fields, BACKUP_FIELDS, prefixes, report)
+    read(&fields, BACKUP_FIELDS, prefixes, within, report)
 }
 
 fn device(field: &Field, report: &mut Report) -> Option<String> {

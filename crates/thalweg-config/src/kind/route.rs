@@ -1,6 +1,7 @@
 //! `Route`: where packets to prefixes go.
 
 use crate::draft::{DEFAULT_VRF, Draft, ObjectId};
+use crate::kind::nexthop::Within;
 use crate::kind::{nexthop, prefix};
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -28,11 +29,12 @@ pub(crate) const FIELDS: &[&str] = &[
     "entropy",
     "onlink",
     "backup",
+    "bfd",
 ];
 
 /// Those fields of a next hop that may stand right in the `spec`.
 const SHORTHAND: &[&str] =
-    &["via", "dev", "labels", "ttlModel", "ttl", "class", "entropy", "onlink", "backup"];
+    &["via", "dev", "labels", "ttlModel", "ttl", "class", "entropy", "onlink", "backup", "bfd"];
 
 /// `action`.
 const ACTIONS: &[(&str, Action)] = &[
@@ -171,10 +173,11 @@ fn read_action(
     draft: &mut Draft,
     report: &mut Report,
 ) -> Option<RouteAction> {
+    let mut within = Within { draft, user: id };
     match way(spec, &["nextHops", "action", "lookupVrf"], SHORTHAND, report)? {
         "nextHops" => {
             let field = spec.get("nextHops", report)?;
-            nexthop::list(&field, prefixes, report).map(RouteAction::Forward)
+            nexthop::list(&field, prefixes, &mut within, report).map(RouteAction::Forward)
         }
         "action" => Some(match spec.get("action", report)?.choice(ACTIONS, report)? {
             Action::Blackhole => RouteAction::Blackhole,
@@ -183,7 +186,7 @@ fn read_action(
         }),
         "lookupVrf" => {
             let field = spec.get("lookupVrf", report)?;
-            let other = draft.vrf_name(&field, "spec.lookupVrf", id, report)?;
+            let other = within.draft.vrf_name(&field, "spec.lookupVrf", id, report)?;
             if other == vrf {
                 let what = format!("the route looks packets up in its own VRF `{vrf}` again");
                 field.error(what, "name another VRF", report);
@@ -191,7 +194,7 @@ fn read_action(
             }
             Some(RouteAction::Vrf(other))
         }
-        _ => nexthop::read(spec, SHORTHAND, prefixes, report)
+        _ => nexthop::read(spec, SHORTHAND, prefixes, &mut within, report)
             .map(|hop| RouteAction::Forward(vec![hop])),
     }
 }

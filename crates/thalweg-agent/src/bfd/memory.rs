@@ -1,0 +1,136 @@
+//! What the next agent has to know of the sessions: a file of the state directory.
+
+use crate::state::State;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use thalweg_bfd::session::Remembered;
+use thalweg_bfd::{Engine, RemoteTimers, Runner};
+use thalweg_model::intent::BfdSession;
+
+/// File of the state directory.
+const FILE: &str = "bfd.json";
+/// Format of the file.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Document {
+    version: u32,
+    sessions: BTreeMap<String, Saved>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Saved {
+    peer: IpAddr,
+    link: String,
+    path: bool,
+    discriminator: u32,
+    remote_discriminator: u32,
+    remote_transmit_micros: u32,
+    remote_receive_micros: u32,
+    remote_multiplier: u8,
+    sequence: u32,
+}
+
+/// What was read at the start, and who writes.
+pub(super) struct Memory {
+    before: BTreeMap<String, Saved>,
+    state: Option<Arc<State>>,
+    /// To the thread that writes: nothing waits for a disk.
+    writer: Option<Sender<Document>>,
+}
+
+impl Memory {
+    /// Reads what an agent before left. What cannot be read is as good as nothing.
+    pub fn open(state: Option<Arc<State>>) -> Self {
+        let octets = state.as_ref().and_then(|state| state.read(FILE).ok().flatten());
+        let document = octets.and_then(|octets| serde_json::from_slice::<Document>(&octets).ok());
+        let before = document.filter(|d| d.version == VERSION).unwrap_or_default().sessions;
+        Self { before, writer: state.clone().and_then(writer), state }
+    }
+
+    /// Whether anything outlives the agent.
+    pub fn is_lasting(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// Where an agent before left a session with the same neighbor on the same link.
+    pub fn of(&self, name: &str, session: &BfdSession) -> Option<Remembered> {
+        let saved = self.before.get(name)?;
+        (saved.peer == session.peer && saved.link == session.link).then(|| Remembered {
+            discriminator: saved.discriminator,
+            remote_discriminator: saved.remote_discriminator,
+            remote: RemoteTimers {
+                desired_tx: saved.remote_transmit_micros,
+                min_rx: saved.remote_receive_micros,
+                multiplier: saved.remote_multiplier,
+            },
+            sequence: saved.sequence,
+            path: saved.path,
+        })
+    }
+
+    /// What was before counts once.
+    pub fn forget(&mut self, name: &str) {
+        self.before.remove(name);
+    }
+
+    /// Has written down how the sessions stand.
+    pub fn keep(&self, runner: &Runner) {
+        if let Some(writer) = &self.writer {
+            // Without its thread nothing is remembered.
+            let _ = writer.send(runner.look(document));
+        }
+    }
+
+    /// Writes it down before it returns.
+    pub fn keep_now(&mut self, runner: &Runner) {
+        // Ends the thread behind the last document it was given.
+        self.writer = None;
+        let (Some(state), Ok(octets)) = (&self.state, serde_json::to_vec(&runner.look(document)))
+        else {
+            return;
+        };
+        let _ = state.write(FILE, &octets);
+    }
+}
+
+fn document(engine: &Engine) -> Document {
+    let wanted = engine.entries().filter(|(_, entry)| entry.is_wanted());
+    let sessions = wanted.map(|(_, entry)| {
+        let now = entry.remember();
+        let saved = Saved {
+            peer: entry.wanted.peer,
+            link: entry.wanted.device.clone(),
+            path: now.path,
+            discriminator: now.discriminator,
+            remote_discriminator: now.remote_discriminator,
+            remote_transmit_micros: now.remote.desired_tx,
+            remote_receive_micros: now.remote.min_rx,
+            remote_multiplier: now.remote.multiplier,
+            sequence: now.sequence,
+        };
+        (entry.wanted.name.clone(), saved)
+    });
+    Document { version: VERSION, sessions: sessions.collect() }
+}
+
+/// A thread that writes the last of what it is given.
+fn writer(state: Arc<State>) -> Option<Sender<Document>> {
+    let (sender, documents) = channel::<Document>();
+    let write = move || {
+        while let Ok(mut document) = documents.recv() {
+            while let Ok(newer) = documents.try_recv() {
+                document = newer;
+            }
+            if let Ok(octets) = serde_json::to_vec(&document) {
+                let _ = state.write(FILE, &octets);
+            }
+        }
+    };
+    std::thread::Builder::new().name("bfd-state".into()).spawn(write).ok()?;
+    Some(sender)
+}
