@@ -75,7 +75,7 @@ impl Right {
             | Call::Diff { .. }
             | Call::History { .. }
             | Call::Events(_) => Self::Read,
-            Call::Apply { .. } | Call::Confirm | Call::Rollback { .. } => Self::Admin,
+            Call::Apply { .. } | Call::Confirm | Call::Rollback { .. } | Call::Audit => Self::Admin,
         }
     }
 }

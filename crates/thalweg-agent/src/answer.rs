@@ -77,6 +77,7 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         | Call::Confirm
         | Call::Rollback { .. }
         | Call::History { .. }
+        | Call::Audit
         | Call::Events(_) => return Err(Fault::not_ready("this call is answered elsewhere")),
     })
 }

@@ -144,6 +144,11 @@ impl Sessions {
         self.written = words;
     }
 
+    /// The plane has other tables now: all states are to be written again.
+    pub fn rewrite(&mut self) {
+        self.written.clear();
+    }
+
     /// Begins, changes and ends sessions as the files and the host's links ask for.
     pub fn follow(&mut self, compiler: &Compiler) {
         let strip = |place: SessionPlace| (place.name.clone(), SessionPlace { up: false, ..place });

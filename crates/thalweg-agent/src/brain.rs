@@ -20,6 +20,7 @@ use thalweg_config::Loaded;
 use thalweg_image::{Applied, Plan, PlaneError};
 use thalweg_model::intent::{Fpm, Limits};
 use thalweg_model::{Origin, Problem, Severity, Update};
+use thalweg_xdp::Audit;
 
 /// What happened.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub enum Event {
     Features,
     /// How the hooks stand now.
     Hooked(Vec<HookState>),
+    /// Somebody changed tables, hooks or pins.
+    Tampered(Box<Audit>),
     /// A neighbor could not be asked for.
     NeighborFailed {
         /// Interface index.
@@ -69,6 +72,11 @@ pub enum Effect {
     Follow,
     /// Put a plan in force and report [`Event::Applied`].
     Apply(Plan),
+    /// Go on with new tables, put this plan with everything in force there, and report
+    /// [`Event::Applied`].
+    Renew(Plan),
+    /// Make the pins anew if they are gone.
+    RestorePins,
     /// Make the hooks so and report [`Event::Hooked`].
     Hook(Vec<HookWish>),
     /// Make the kernel's tables follow; all that is ours and not named goes when this is the `first`.
@@ -218,6 +226,7 @@ impl Brain {
             Event::Features if self.wishes.is_empty() => Vec::new(),
             Event::Features => vec![Effect::Hook(self.wishes.clone())],
             Event::Hooked(hooks) => self.hooked(hooks),
+            Event::Tampered(audit) => self.tampered(&audit),
             Event::NeighborFailed { link, address, error } => {
                 let line = Effect::Log(Level::Warn, error.clone());
                 self.asked.insert((link, address), Some(error));
@@ -402,6 +411,37 @@ impl Brain {
         }
         self.hooks = hooks;
         effects
+    }
+
+    /// Mends what somebody else did. Tables are filled anew, all of them: who knows what else is wrong.
+    fn tampered(&mut self, audit: &Audit) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.phase != Phase::InForce {
+            return effects;
+        }
+        if audit.pins.is_some() {
+            effects.push(Effect::RestorePins);
+        }
+        if !audit.tables.is_empty() {
+            effects.extend(self.anew());
+        }
+        effects.push(Effect::Hook(self.wishes.clone()));
+        effects
+    }
+
+    /// The plan from nothing to what is to be in force.
+    fn anew(&mut self) -> Vec<Effect> {
+        let Some(old) = self.compiler.take() else { return Vec::new() };
+        let mut compiler = Compiler::new(old.limits().clone());
+        compiler.set_seed(self.seed);
+        compiler.set_generation(old.generation());
+        compiler.set_intent(old.intent().clone());
+        compiler.load_host(old.host());
+        drop(old);
+        let plan = compiler.plan();
+        let routes = compiler.exports(&plan);
+        self.compiler = Some(compiler);
+        vec![Effect::Renew(plan), Effect::Export { routes, first: true }]
     }
 
     /// Whether the last plan could not be put in force.

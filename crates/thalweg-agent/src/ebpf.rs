@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
 use thalweg_model::intent::XdpWish;
 use thalweg_model::{Origin, Problem, Severity};
-use thalweg_xdp::{HookStatus, Mode, Options, WantedHook, Wish, XdpPlane};
+use thalweg_xdp::{Audit, HookStatus, Mode, Options, WantedHook, Wish, XdpPlane};
 
 /// Where an instance keeps its pins.
 pub fn pins(settings: &Settings) -> PathBuf {
@@ -22,7 +22,7 @@ pub fn opener(settings: &Settings) -> Opener {
         let options = Options { mount, ..Options::new(object, capacity(limits), &pins) };
         let plane =
             XdpPlane::start(&options).map_err(|error| PlaneError { message: chain(&error) })?;
-        Ok(Box::new(EbpfPlane(plane)))
+        Ok(Box::new(EbpfPlane { plane, mount }))
     })
 }
 
@@ -42,15 +42,19 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The plane in the kernel.
-struct EbpfPlane(XdpPlane);
+struct EbpfPlane {
+    plane: XdpPlane,
+    /// Whether the BPF file system may be mounted.
+    mount: bool,
+}
 
 impl Plane for EbpfPlane {
     fn apply(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
-        self.0.apply(plan)
+        self.plane.apply(plan)
     }
 
     fn occupancy(&self) -> Vec<Occupancy> {
-        self.0.occupancy()
+        self.plane.occupancy()
     }
 }
 
@@ -60,20 +64,34 @@ impl DataPlane for EbpfPlane {
     }
 
     fn memory(&self) -> &Memory {
-        self.0.writer().memory()
+        self.plane.writer().memory()
     }
 
     fn counts(&self) -> Result<Counts, PlaneError> {
-        self.0.counts().map_err(|error| PlaneError { message: error.to_string() })
+        self.plane.counts().map_err(|error| PlaneError { message: error.to_string() })
     }
 
     fn set_state(&mut self, state: u32, up: bool) -> bool {
-        self.0.set_state(state, up)
+        self.plane.set_state(state, up)
     }
 
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
-        let statuses = self.0.attach(wishes.iter().map(wanted).collect());
+        let statuses = self.plane.attach(wishes.iter().map(wanted).collect());
         wishes.iter().map(|wish| state(wish, &statuses)).collect()
+    }
+
+    fn audit(&self) -> Audit {
+        self.plane.audit()
+    }
+
+    fn restore_pins(&mut self) -> Result<(), PlaneError> {
+        let restored = self.plane.restore_pins(self.mount).map(drop);
+        restored.map_err(|error| PlaneError { message: chain(&error) })
+    }
+
+    fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        let renewed = self.plane.renew(thalweg_bpf_object::object(), plan);
+        renewed.map_err(|error| PlaneError { message: chain(&error) })
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -85,11 +103,11 @@ impl DataPlane for EbpfPlane {
             what,
             remedy,
         };
-        self.0.pins_gone().into_iter().map(problem).collect()
+        self.plane.pins_gone().into_iter().map(problem).collect()
     }
 
     fn notes(&self) -> Vec<String> {
-        self.0.notes().to_vec()
+        self.plane.notes().to_vec()
     }
 }
 

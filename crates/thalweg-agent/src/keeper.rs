@@ -202,6 +202,15 @@ impl Keeper {
         self.draft = Some((summary::of_plan(plan, compiler), plan.changes.len() as u64));
     }
 
+    /// Sees a plan that fills the tables anew and changes nothing.
+    pub fn renewing(&mut self, plan: &Plan) {
+        self.cause = Cause {
+            message: Some("tables were changed by somebody else: filled anew".into()),
+            ..Cause::of("audit")
+        };
+        self.draft = Some((ChangeView::default(), plan.changes.len() as u64));
+    }
+
     /// Waits for the next thing to do.
     pub async fn wake(&mut self) -> Wake {
         let (due, deadline) = (self.history.due(), self.deadline.filter(|_| !self.busy));

@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod answer;
+mod audit;
 mod bfd;
 mod brain;
 pub mod capture;

@@ -6,6 +6,7 @@ use thalweg_image::{
 };
 use thalweg_model::Problem;
 use thalweg_model::intent::{Limits, XdpWish};
+use thalweg_xdp::Audit;
 
 /// Frames and octets by verdict; verdicts that never occurred may be left out.
 pub type Counts = Vec<(Verdict, Counter)>;
@@ -33,6 +34,26 @@ pub trait DataPlane: Plane + Send {
     /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
     /// back what is not wished any more. Returns how each wish stands, in order.
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
+
+    /// Looks whether tables, hooks and pins are as this plane left them.
+    fn audit(&self) -> Audit;
+
+    /// Makes the pins anew where they are gone.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be done now.
+    fn restore_pins(&mut self) -> Result<(), PlaneError> {
+        Ok(())
+    }
+
+    /// Goes on with new tables, filled by a plan that holds everything. Those before stay in force
+    /// until [`Self::hook`] is called.
+    ///
+    /// # Errors
+    ///
+    /// The plane goes on with what it had.
+    fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError>;
 
     /// What is wrong around the plane now, though it works.
     fn problems(&self) -> Vec<Problem> {
@@ -88,12 +109,14 @@ pub fn capacity(limits: &Limits) -> Capacity {
 /// Tables in this process's memory and no packets: for `check`, `diff`, `replay` and tests.
 pub struct MemoryPlane {
     writer: Writer,
+    limits: Limits,
 }
 
 impl MemoryPlane {
     /// An empty plane for these limits.
     pub fn new(limits: &Limits) -> Self {
-        Self { writer: Writer::new(Memory::heap(&capacity(limits)), Box::new(NoReaders)) }
+        let memory = Memory::heap(&capacity(limits));
+        Self { writer: Writer::new(memory, Box::new(NoReaders)), limits: limits.clone() }
     }
 
     /// Makes planes of this kind.
@@ -127,6 +150,18 @@ impl DataPlane for MemoryPlane {
 
     fn set_state(&mut self, state: u32, up: bool) -> bool {
         self.writer.set_state(state, up)
+    }
+
+    fn audit(&self) -> Audit {
+        let found = self.memory().audit();
+        let damage = |damage: &thalweg_image::Damage| format!("table {}", damage.table.name());
+        let tables = found.damages.iter().map(damage).collect();
+        Audit { octets: found.octets, tables, ..Audit::default() }
+    }
+
+    fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
+        *self = Self::new(&self.limits);
+        self.apply(plan)
     }
 
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {

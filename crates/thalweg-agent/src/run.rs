@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Group};
 use crate::answer::{self, Context};
+use crate::audit::{self, Auditor};
 use crate::bfd::Sessions;
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::export::Exports;
@@ -17,13 +18,13 @@ use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::{Duration, Instant};
-use thalweg_api::view::Phase;
-use thalweg_api::{Answer, Call};
+use thalweg_api::view::{AuditView, Phase};
+use thalweg_api::{Answer, Call, Fault};
 use thalweg_config::Watch;
 use thalweg_image::PlaneError;
 use thalweg_model::{HostState, Problem, Update};
 use thalweg_netlink::{Resolver, Source};
-use thalweg_xdp::FeatureWatch;
+use thalweg_xdp::{Audit, FeatureWatch};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -138,6 +139,7 @@ struct Shell {
     exporter: Exporter,
     herald: Herald,
     sessions: Sessions,
+    auditor: Auditor,
 }
 
 impl Shell {
@@ -174,6 +176,7 @@ impl Shell {
             exporter,
             herald: Herald::new(&herald::Environment::read()),
             sessions,
+            auditor: Auditor::new(settings.audit),
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
@@ -235,8 +238,16 @@ impl Shell {
                     }
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
+                _ = self.auditor.due() => drop(self.audit().await?),
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
-                Some(asked) = calls.recv() => self.answer(asked),
+                Some(asked) = calls.recv() => match asked.call {
+                    Call::Audit => {
+                        let view = self.audit().await?;
+                        // Who asked may be gone.
+                        let _ = asked.answer.send(view.map(Answer::Audit));
+                    }
+                    _ => self.answer(asked),
+                },
                 Some(asked) = looks.recv() => self.look(asked),
                 () = self.herald.due() => self.herald.alive(),
             }
@@ -360,6 +371,27 @@ impl Shell {
                 }
                 Some(Event::Applied { generation, changes, result, took })
             }
+            Effect::Renew(plan) => {
+                let (generation, changes) = (plan.generation, plan.changes.len());
+                self.keeper.renewing(&plan);
+                let result = match &mut self.plane {
+                    Some(plane) => plane.renew(&plan),
+                    None => Err(PlaneError { message: "there is no data plane".into() }),
+                };
+                self.sessions.rewrite();
+                self.write_sessions();
+                let took = since.elapsed();
+                let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
+                self.record.plan(changes, took, unfit);
+                Some(Event::Applied { generation, changes, result, took })
+            }
+            Effect::RestorePins => {
+                let restored = self.plane.as_mut().map(|plane| plane.restore_pins());
+                if let Some(Err(error)) = restored {
+                    self.auditor.failed(&error);
+                }
+                None
+            }
             Effect::Hook(wishes) => {
                 point("hook-before");
                 let hooked = self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)));
@@ -417,6 +449,28 @@ impl Shell {
             }
             None => None,
         })
+    }
+
+    /// Looks whether tables, hooks and pins are as the agent left them, and mends what is not.
+    async fn audit(&mut self) -> Result<Result<AuditView, Fault>, RunError> {
+        let (Some(plane), Phase::InForce) = (&self.plane, self.brain.phase) else {
+            let phase = self.brain.phase.describe();
+            return Ok(Err(Fault::not_ready(format!("the agent is {phase}"))));
+        };
+        let since = Instant::now();
+        let found = plane.audit();
+        if !audit::is_clean(&found) {
+            self.auditor.found(&found, &self.keeper.events());
+            self.happened(Event::Tampered(Box::new(found.clone()))).await?;
+        }
+        let left = match &self.plane {
+            Some(plane) if !audit::is_clean(&found) => plane.audit(),
+            _ => Audit::default(),
+        };
+        let view = audit::view(&found, &left, since.elapsed());
+        self.auditor.done(&left, &view, &self.keeper.events());
+        self.record.audit(&view);
+        Ok(Ok(view))
     }
 
     /// What is wrong around the agent: the kernel's settings in this network namespace, pins that

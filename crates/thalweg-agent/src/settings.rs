@@ -1,6 +1,7 @@
 //! How an agent is started.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How an agent is started.
 #[derive(Clone, Debug)]
@@ -23,7 +24,12 @@ pub struct Settings {
     pub read_group: Option<String>,
     /// Group whose members may also change things there.
     pub admin_group: Option<String>,
+    /// How often to look whether somebody else changed tables, hooks or pins; never without.
+    pub audit: Option<Duration>,
 }
+
+/// How often an agent looks whether somebody else changed what is its own, unless told otherwise.
+pub const AUDIT: Duration = Duration::from_secs(60);
 
 impl Settings {
     /// Settings with the usual paths of an instance.
@@ -38,6 +44,7 @@ impl Settings {
             state: None,
             read_group: None,
             admin_group: None,
+            audit: Some(AUDIT),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Requests and replies.
 
 use crate::view::{
-    ApplyView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
+    ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
     SessionView, StatusView, TableView, VrfView,
 };
@@ -112,6 +112,8 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    /// Look whether somebody else changed tables, hooks or pins, and mend that: [`Answer::Audit`].
+    Audit,
     /// Generations and what they changed: [`Answer::History`].
     History {
         /// At most so many, the latest; 0 for all that are known.
@@ -124,7 +126,7 @@ pub enum Call {
 impl Call {
     /// Whether the call changes something, rather than only asking.
     pub const fn is_change(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Confirm | Self::Rollback { .. })
+        matches!(self, Self::Apply { .. } | Self::Confirm | Self::Rollback { .. } | Self::Audit)
     }
 }
 
@@ -203,6 +205,8 @@ pub enum Answer {
     Diff(DiffView),
     /// To [`Call::Apply`], [`Call::Confirm`] and [`Call::Rollback`].
     Apply(Box<ApplyView>),
+    /// To [`Call::Audit`].
+    Audit(AuditView),
     /// To [`Call::History`], oldest first.
     History(Vec<GenerationView>),
     /// To [`Call::Events`].

@@ -3,8 +3,8 @@
 mod record;
 
 pub use record::{
-    ApplyView, ChangeView, EventPage, EventSeverity, EventView, GenerationView, ObjectView,
-    PendingView, TallyView,
+    ApplyView, AuditView, ChangeView, EventPage, EventSeverity, EventView, FindingView,
+    GenerationView, ObjectView, PendingView, TallyView,
 };
 
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  as wished
   1  not as wished: problems in `status`, `check` or `doctor`, differences in `diff`,
-     files that `apply` refuses, engines that disagree in `replay`, an object that is not there
+     files that `apply` refuses, findings of `audit`, engines that disagree in `replay`, an object that is not there
   2  the command line or a file given on it makes no sense
   3  no agent answers, or one of another version
   4  rights are missing, or the kernel refuses";
@@ -80,6 +80,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         host: Option<PathBuf>,
     },
+    /// Look whether somebody else changed our tables, hooks or pins, and mend that
+    Audit,
     /// Put files in force, as one transaction
     #[command(
         after_help = "The agent checks them first, then writes them into the directory that it runs on.\n\
@@ -198,6 +200,9 @@ pub struct Run {
     /// Group whose members may also change things there
     #[arg(long, value_name = "NAME")]
     pub admin_group: Option<String>,
+    /// How often to look whether somebody else changed tables, hooks or pins; 0 for never
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = crate::when::period)]
+    pub audit: u64,
 }
 
 /// What `apply` and `rollback` have in common.

@@ -77,6 +77,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
             let (confirm, message) = (trial.confirm, trial.message.clone());
             online::change(common, Call::Apply { files, confirm, message }, &mut writer)
         }
+        Command::Audit => online::change(common, Call::Audit, &mut writer),
         Command::Confirm => online::change(common, Call::Confirm, &mut writer),
         Command::Rollback { generation, trial } => {
             let (confirm, message) = (trial.confirm, trial.message.clone());
@@ -133,6 +134,7 @@ fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
         })),
         read_group: run.read_group.clone(),
         admin_group: run.admin_group.clone(),
+        audit: Some(std::time::Duration::from_secs(run.audit)),
     };
     let parts = Parts::kernel(&settings);
     thalweg_agent::run(settings, parts)?;

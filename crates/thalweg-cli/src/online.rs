@@ -92,6 +92,7 @@ fn standing(answer: &Answer) -> Exit {
     let well = match answer {
         Answer::Status(view) => view.is_well(),
         Answer::Diff(view) => view.is_none() && !errors(&view.problems),
+        Answer::Audit(view) => view.findings.is_empty(),
         Answer::Apply(view) => view.accepted && !errors(&view.problems),
         _ => true,
     };
@@ -120,6 +121,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Describe(view) => show::describe(view, style),
         Answer::Explain(view) => show::explain(view, style),
         Answer::Diff(view) => show::diff(view, style),
+        Answer::Audit(view) => record::audit(view, style),
         Answer::Apply(view) => record::apply(view, style),
         Answer::History(views) => record::history(views, style).render(true, &style.paint),
         Answer::Events(page) => record::events(page, style),

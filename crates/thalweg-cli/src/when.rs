@@ -21,6 +21,15 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     count.checked_mul(unit).ok_or_else(wrong)
 }
 
+/// Reads how often something is done, in seconds; `0` is never.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn period(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { seconds(text).map_err(|why| format!("{why}, or 0 for never")) }
+}
+
 /// Reads a moment in milliseconds since 1970: so long ago, or a date with or without a time in UTC.
 ///
 /// # Errors

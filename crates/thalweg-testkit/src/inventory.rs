@@ -1,7 +1,7 @@
 //! What of an instance lives in the kernel: its maps and the programs that read them.
 
-use aya::maps::{Array, MapType, loaded_maps};
-use aya::programs::loaded_programs;
+use aya::maps::{Array, Map, MapData, MapType, loaded_maps};
+use aya::programs::{ProgramInfo, loaded_programs};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -28,6 +28,28 @@ pub fn of(name: &str, rows: u32) -> Inventory {
         ids.iter().any(|id| maps.contains(id))
     };
     Inventory { maps: maps.len(), programs: loaded_programs().flatten().filter(uses).count() }
+}
+
+/// Writes into a map of 64-bit words that a pinned program reads, as nobody should.
+///
+/// # Errors
+///
+/// When there is no such program or map, or the kernel refuses.
+pub fn edit(
+    program: &Path,
+    map: &str,
+    index: u32,
+    value: u64,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let program = ProgramInfo::from_pin(program)?;
+    for id in program.map_ids()?.unwrap_or_default() {
+        let data = MapData::from_id(id)?;
+        if data.info()?.name_as_str() == Some(map) {
+            let mut words = Array::<_, u64>::try_from(Map::Array(data))?;
+            return Ok(words.set(index, value, 0)?);
+        }
+    }
+    Err(format!("the program uses no map `{map}`").into())
 }
 
 /// Pins a map of another shape than ours at a path, as another version would have left it.

@@ -60,7 +60,7 @@ impl Memory {
     /// Where an agent before left a session with the same neighbor on the same link.
     pub fn of(&self, name: &str, session: &BfdSession) -> Option<Remembered> {
         let saved = self.before.get(name)?;
-        (saved.peer == session.peer && saved.link == session.link).then(|| Remembered {
+        (saved.peer == session.peer && saved.link == session.link).then_some(Remembered {
             discriminator: saved.discriminator,
             remote_discriminator: saved.remote_discriminator,
             remote: RemoteTimers {

@@ -84,6 +84,8 @@ fn words(effects: &[Effect]) -> Vec<String> {
             Some(fpm) => format!("suite {}", fpm.listen),
             None => "no suite".into(),
         },
+        Effect::Renew(plan) => format!("renew {} with {}", plan.generation, plan.changes.len()),
+        Effect::RestorePins => "restore pins".into(),
         Effect::Log(level, line) => format!("{level:?} {line}"),
     };
     effects.iter().map(word).collect()
@@ -284,4 +286,26 @@ fn routine_changes_are_told_quietly() {
     let lost = Update::NeighborGone(3, "10.0.1.254".parse().unwrap());
     brain.handle(Event::Host(vec![lost]));
     assert!(words(&brain.handle(applied(Vec::new())))[0].starts_with("Debug"));
+}
+
+#[test]
+fn what_somebody_else_changed_is_mended_part_by_part() {
+    let mut brain = running();
+    let generation = brain.compiler.as_ref().unwrap().generation();
+    let lost = Audit { lost: vec!["link eth1: gone".into()], ..Audit::default() };
+    let effects = brain.handle(Event::Tampered(Box::new(lost)));
+    assert_eq!(words(&effects), ["hook eth0,eth1"]);
+    let pins = Audit { pins: Some("gone".into()), ..Audit::default() };
+    let effects = brain.handle(Event::Tampered(Box::new(pins)));
+    assert_eq!(words(&effects), ["restore pins", "hook eth0,eth1"]);
+    let tables = Audit { tables: vec!["table lfib".into()], ..Audit::default() };
+    let effects = brain.handle(Event::Tampered(Box::new(tables)));
+    let [Effect::Renew(plan), rest @ ..] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(plan.generation, generation + 1);
+    let adds = |change: &&Change| matches!(change, Change::Route4(_, _, group) if group.0 != 0);
+    assert!(plan.changes.iter().filter(adds).count() > 1, "all routes, not the difference");
+    assert!(words(rest)[0].starts_with("export all"), "{:?}", words(rest));
+    assert_eq!(words(rest).last().unwrap(), "hook eth0,eth1");
+    // What comes next is a difference to that.
+    assert!(brain.compiler.as_mut().unwrap().plan().changes.is_empty());
 }

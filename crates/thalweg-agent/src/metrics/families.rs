@@ -124,6 +124,12 @@ impl Families {
         to.counters("plans", "Plans that were carried out", counts)?;
         let unfit = self.record.unfit.load(Ordering::Relaxed);
         to.counter("plan_steps_unfit", "Steps of plans that did not fit into a table", unfit)?;
+        let audits = self.record.audits.load(Ordering::Relaxed);
+        to.counter("audits", "How often tables, hooks and pins were looked at", audits)?;
+        let parts = super::record::PARTS.iter().zip(&self.record.findings);
+        let found =
+            parts.map(|(part, count)| (vec![("part", *part)], count.load(Ordering::Relaxed)));
+        to.counters("audit_findings", "What somebody else had changed", found)?;
         for (name, help, histogram) in [
             ("plan_seconds", "Time to compile a plan and put it in force", &self.record.took),
             ("plan_steps", "Steps of a plan", &self.record.steps),

@@ -4,6 +4,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use thalweg_api::view::AuditView;
 
 /// Bounds of the time that a plan takes, in seconds: 100 µs to 26 s.
 fn seconds() -> impl Iterator<Item = f64> {
@@ -22,6 +23,10 @@ pub struct Record {
     pub(super) steps: Histogram,
     /// Plans that were put in force, and those that the plane refused.
     pub(super) plans: [Arc<AtomicU64>; 2],
+    /// Findings of audits: tables, hooks, pins.
+    pub(super) findings: [Arc<AtomicU64>; 3],
+    /// Audits.
+    pub(super) audits: Arc<AtomicU64>,
     /// Changes that did not fit.
     pub(super) unfit: Arc<AtomicU64>,
 }
@@ -33,11 +38,25 @@ impl Default for Record {
             steps: Histogram::new(steps()),
             plans: Default::default(),
             unfit: Arc::default(),
+            findings: Default::default(),
+            audits: Arc::default(),
         }
     }
 }
 
+/// What audits look at.
+pub(super) const PARTS: [&str; 3] = ["tables", "hooks", "pins"];
+
 impl Record {
+    /// An audit was done.
+    pub fn audit(&self, view: &AuditView) {
+        self.audits.fetch_add(1, Ordering::Relaxed);
+        for (part, count) in PARTS.iter().zip(&self.findings) {
+            let found = view.findings.iter().filter(|finding| finding.part == *part).count();
+            count.fetch_add(found as u64, Ordering::Relaxed);
+        }
+    }
+
     /// A plan of so many steps was carried out, `unfit` of which did not fit; none of which, if the
     /// plane refused it.
     pub fn plan(&self, steps: usize, took: Duration, unfit: Option<usize>) {

@@ -35,6 +35,32 @@ pub struct GenerationView {
     pub change: ChangeView,
 }
 
+/// Whether tables, hooks and pins are as the agent left them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditView {
+    /// Octets of tables that were looked at.
+    pub octets: u64,
+    /// Hooks that were looked at.
+    pub hooks: u64,
+    /// How long it took, with mending, in microseconds.
+    pub micros: u64,
+    /// What somebody else had changed.
+    pub findings: Vec<FindingView>,
+}
+
+/// Something that somebody else had changed.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingView {
+    /// `tables`, `hooks` or `pins`.
+    pub part: String,
+    /// What is not as it was left.
+    pub what: String,
+    /// Whether it is as it should be again.
+    pub mended: bool,
+}
+
 /// What a generation changed.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -5,14 +5,38 @@ use crate::show::{Style, problems};
 use crate::table::{Table, visible};
 use std::fmt::Write;
 use thalweg_api::view::{
-    ApplyView, ChangeView, DiffView, DifferenceView, EventPage, EventSeverity, GenerationView,
-    ObjectView, PendingView, TallyView,
+    ApplyView, AuditView, ChangeView, DiffView, DifferenceView, EventPage, EventSeverity,
+    GenerationView, ObjectView, PendingView, TallyView,
 };
 
 /// Differences of one table that are shown without `-o wide`.
 const MOST: usize = 20;
 /// Objects of one generation that are named in a list.
 const NAMES: usize = 3;
+
+/// What somebody else had changed.
+pub fn audit(view: &AuditView, style: &Style) -> String {
+    let paint = &style.paint;
+    let mut out = String::new();
+    for finding in &view.findings {
+        let word = match finding.mended {
+            true => paint.green("mended"),
+            false => paint.red("not mended"),
+        };
+        let _ = writeln!(out, "{word}: {}", visible(&finding.what));
+    }
+    let hooks = if view.hooks == 1 { "hook" } else { "hooks" };
+    let (mega, milli) = (view.octets as f64 / 1e6, view.micros as f64 / 1e3);
+    let all = format!("{mega:.1} MB of tables, {} {hooks} and the pins, {milli:.0} ms", view.hooks);
+    let _ = match view.findings.is_empty() {
+        true => writeln!(out, "{}: {all}", paint.green("as the agent left it")),
+        false => writeln!(out, "looked at {all}"),
+    };
+    if view.findings.iter().any(|finding| !finding.mended) {
+        let _ = writeln!(out, "`thalweg events` says why; the next audit tries again");
+    }
+    out
+}
 
 /// What would change.
 pub fn diff(view: &DiffView, style: &Style) -> String {
