@@ -92,11 +92,12 @@ impl Compiler {
         }
     }
 
-    /// Notes whether the way to a session's neighbor works. Nobody is told of sessions that do not
-    /// exist (any more).
+    /// Notes whether the way to a session's neighbor works.
     pub(crate) fn set_session(&mut self, name: String, up: bool) {
-        let Some(number) = self.sessions.number(&name) else { return };
-        if self.host.apply(Update::Session(name, up)) {
+        let number = self.sessions.number(&name);
+        if self.host.apply(Update::Session(name, up))
+            && let Some(number) = number
+        {
             self.targets.mark_fact(Fact::Session(number));
         }
     }

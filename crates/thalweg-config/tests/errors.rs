@@ -56,7 +56,7 @@ fn missing_version_kind_and_metadata() {
               |
             1 | spec: {table: 5}
               | ^^^^
-              = help: known are `Router`, `Link`, `Vrf`, `Route` and `LabelRoute`
+              = help: known are `Router`, `Link`, `Vrf`, `Route`, `LabelRoute` and `BfdSession`
 
             error: `metadata` is missing
              --> lab.yaml:1:1 (metadata)
@@ -1851,6 +1851,216 @@ spec: {label: 1048576, vrf: default}
                = help: did you mean `lookupVrf`?
 
             5 errors
+        "#]],
+    );
+}
+
+#[test]
+fn sessions_that_make_no_sense() {
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: a}
+spec: {peer: 10.0.0.300, link: eth0, transmit: 5ms, receive: 300, multiplier: 0, holdUp: soon}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: b}
+spec: {neighbor: 10.0.0.2, local: "::1"}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: c}
+spec: {peer: 10.0.0.2, local: "2001:db8::1", link: eth0, authentication: {kind: SHA1, keyId: 256}}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: d}
+spec: {peer: 224.0.0.1, link: a/b, authentication: {kind: Md5, keyId: 1, key: seventeen-letters, keyFile: x}}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: e}
+spec: {peer: 10.0.0.9, link: eth0, authentication: {kind: Md5, keyId: 1, key: seventeen-letters}}
+"#,
+        expect![[r#"
+            error: BfdSession/a: `10.0.0.300` is no address
+             --> lab.yaml:4:14 (spec.peer)
+              |
+            4 | spec: {peer: 10.0.0.300, link: eth0, transmit: 5ms, receive: 300, multiplier: 0, holdUp: soon}
+              |              ^^^^^^^^^^
+              = help: write an address, as in 10.0.0.2 or "fe80::2"
+
+            error: BfdSession/a: 5ms is out of range
+             --> lab.yaml:4:48 (spec.transmit)
+              |
+            4 | spec: {peer: 10.0.0.300, link: eth0, transmit: 5ms, receive: 300, multiplier: 0, holdUp: soon}
+              |                                                ^^^
+              = help: write a time from 10ms to 60s, as in 300ms or 2s
+
+            error: BfdSession/a: `300` is no time with a unit
+             --> lab.yaml:4:62 (spec.receive)
+              |
+            4 | spec: {peer: 10.0.0.300, link: eth0, transmit: 5ms, receive: 300, multiplier: 0, holdUp: soon}
+              |                                                              ^^^
+              = help: write a time from 10ms to 60s, as in 300ms or 2s
+
+            error: BfdSession/a: 0 is out of range
+             --> lab.yaml:4:79 (spec.multiplier)
+              |
+            4 | …: 5ms, receive: 300, multiplier: 0, holdUp: soon}
+              |                                   ^
+              = help: write a whole number from 1 to 255
+
+            error: BfdSession/a: `soon` is no time with a unit
+             --> lab.yaml:4:90 (spec.holdUp)
+              |
+            4 | …ive: 300, multiplier: 0, holdUp: soon}
+              |                                   ^^^^
+              = help: write a time from 0s to 3600s, as in 300ms or 2s
+
+            error: BfdSession/b: `peer` is missing
+             --> lab.yaml:9:7 (spec.peer)
+              |
+            9 | spec: {neighbor: 10.0.0.2, local: "::1"}
+              |       ^
+              = help: write the address of the neighbor
+
+            error: BfdSession/b: `link` is missing
+             --> lab.yaml:9:7 (spec.link)
+              |
+            9 | spec: {neighbor: 10.0.0.2, local: "::1"}
+              |       ^
+              = help: name the interface towards the neighbor
+
+            error: BfdSession/b: unknown field `neighbor`
+             --> lab.yaml:9:8 (spec.neighbor)
+              |
+            9 | spec: {neighbor: 10.0.0.2, local: "::1"}
+              |        ^^^^^^^^
+              = help: did you mean `peer`?
+
+            error: BfdSession/b: ::1 is no address of a neighbor on a link
+             --> lab.yaml:9:35 (spec.local)
+              |
+            9 | spec: {neighbor: 10.0.0.2, local: "::1"}
+              |                                   ^^^^^
+              = help: write the address of one router
+
+            error: BfdSession/c: 2001:db8::1 and the peer 10.0.0.2 are of different families
+              --> lab.yaml:14:31 (spec.local)
+               |
+            14 | spec: {peer: 10.0.0.2, local: "2001:db8::1", link: eth0, authentication: {kind: SHA1, keyId: 256}}
+               |                               ^^^^^^^^^^^^^
+               = help: write an own address of the peer's family, or remove the field
+
+            error: BfdSession/c: `keyFile` is missing
+              --> lab.yaml:14:74 (spec.authentication.keyFile)
+               |
+            14 | …:1", link: eth0, authentication: {kind: SHA1, keyId: 256}}
+               |                                   ^
+               = help: name the file that holds the key
+
+            error: BfdSession/c: unknown value `SHA1`
+              --> lab.yaml:14:81 (spec.authentication.kind)
+               |
+            14 | …nk: eth0, authentication: {kind: SHA1, keyId: 256}}
+               |                                   ^^^^
+               = help: did you mean `Sha1`?
+
+            error: BfdSession/c: 256 is out of range
+              --> lab.yaml:14:94 (spec.authentication.keyId)
+               |
+            14 | …hentication: {kind: SHA1, keyId: 256}}
+               |                                   ^^^
+               = help: write a whole number from 0 to 255
+
+            error: BfdSession/d: 224.0.0.1 is no address of a neighbor on a link
+              --> lab.yaml:19:14 (spec.peer)
+               |
+            19 | spec: {peer: 224.0.0.1, link: a/b, authentication: {kind: Md5, keyId: 1, key: seventeen-letters, key…
+               |              ^^^^^^^^^
+               = help: write the address of one router
+
+            error: BfdSession/d: `a/b` has a character that device names cannot have
+              --> lab.yaml:19:31 (spec.link)
+               |
+            19 | spec: {peer: 224.0.0.1, link: a/b, authentication: {kind: Md5, keyId: 1, key: seventeen-letters, key…
+               |                               ^^^
+               = help: write the name as `ip link` shows it
+
+            error: BfdSession/d: `key` and `keyFile` exclude each other
+              --> lab.yaml:19:98 (spec.authentication.keyFile)
+               |
+            19 | …eyId: 1, key: seventeen-letters, keyFile: x}}
+               |                                   ^^^^^^^
+               = help: keep one of them
+
+            error: BfdSession/e: the key has 17 octets
+              --> lab.yaml:24:79 (spec.authentication.key)
+               |
+            24 | …tion: {kind: Md5, keyId: 1, key: seventeen-letters}}
+               |                                   ^^^^^^^^^^^^^^^^^
+               = help: write 1 to 16 octets
+
+            17 errors
+        "#]],
+    );
+}
+
+#[test]
+fn sessions_that_are_not_there_or_twice() {
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: spine-1}
+spec: {peer: 10.0.0.2, link: eth0}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: spine-2}
+spec: {peer: 10.0.0.2, link: eth0}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: Route
+metadata: {name: a}
+spec: {prefix: 10.9.0.0/16, nextHops: [{via: 10.0.0.2, bfd: spine1, backup: {via: 10.0.0.3, bfd: nobody}}]}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: LabelRoute
+metadata: {name: b}
+spec: {label: 100, via: 10.0.0.2, bfd: 7}
+"#,
+        expect![[r#"
+            error: BfdSession/spine-2: 10.0.0.2 at eth0 already has BfdSession/spine-1 at lab.yaml:4:14
+             --> lab.yaml:9:14 (spec.peer)
+              |
+            9 | spec: {peer: 10.0.0.2, link: eth0}
+              |              ^^^^^^^^
+              = help: let next hops name that one, and remove this
+
+            error: Route/a: there is no BfdSession `spine1`
+              --> lab.yaml:14:61 (spec.nextHops[0].bfd)
+               |
+            14 | spec: {prefix: 10.9.0.0/16, nextHops: [{via: 10.0.0.2, bfd: spine1, backup: {via: 10.0.0.3, bfd: nob…
+               |                                                             ^^^^^^
+               = help: did you mean `spine-1`? or add a BfdSession of that name
+
+            error: Route/a: there is no BfdSession `nobody`
+              --> lab.yaml:14:98 (spec.nextHops[0].backup.bfd)
+               |
+            14 | …e1, backup: {via: 10.0.0.3, bfd: nobody}}]}
+               |                                   ^^^^^^
+               = help: add a BfdSession of that name
+
+            error: LabelRoute/b: expected a text, found the number 7
+              --> lab.yaml:19:40 (spec.bfd)
+               |
+            19 | spec: {label: 100, via: 10.0.0.2, bfd: 7}
+               |                                        ^
+               = help: put it in quotes: "7"
+
+            4 errors
         "#]],
     );
 }

@@ -110,6 +110,51 @@ spec:
 }
 
 #[test]
+fn a_session_and_a_next_hop_that_watches_it() {
+    let intent = read(
+        "apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: spine-1}
+spec:
+  peer: fe80::1
+  local: fe80::2
+  link: eth0
+  transmit: 10ms
+  receive: 1s
+  multiplier: 5
+  holdUp: 2m
+  passive: true
+  authentication: {kind: MeticulousSha1, keyId: 7, keyFile: /etc/thalweg/bfd.key}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: plain}
+spec: {peer: 10.0.0.2, link: eth0, authentication: {kind: Simple, keyId: 0, key: abc}}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: Route
+metadata: {name: a}
+spec: {prefix: 10.9.0.0/16, via: 10.0.0.2, bfd: plain, backup: {via: \"fe80::1\", dev: eth0, bfd: spine-1}}
+",
+    );
+    let session = &intent.sessions["spine-1"];
+    let times = [session.transmit, session.receive, session.hold_up].map(|time| time.as_millis());
+    assert_eq!((times, session.multiplier, session.passive), ([10, 1_000, 120_000], 5, true));
+    let auth = session.authentication.as_ref().unwrap();
+    assert_eq!((auth.kind, auth.key_id), (BfdAuthKind::MeticulousSha1, 7));
+    assert_eq!(auth.key, BfdKey::File("/etc/thalweg/bfd.key".into()));
+    let plain = &intent.sessions["plain"];
+    let times = [plain.transmit, plain.receive, plain.hold_up].map(|time| time.as_millis());
+    assert_eq!((times, plain.multiplier, plain.local), ([300, 300, 0], 3, None));
+    assert!(!format!("{plain:?}").contains("abc"), "keys are not for logs");
+    let RouteAction::Forward(hops) = &intent.routes["a"].action else { panic!() };
+    assert_eq!(hops[0].bfd.as_deref(), Some("plain"));
+    assert_eq!(hops[0].backup.as_ref().unwrap().bfd.as_deref(), Some("spine-1"));
+    let again = read(&thalweg_config::to_yaml(&intent));
+    assert_eq!((again.sessions, again.routes), (intent.sessions, intent.routes));
+}
+
+#[test]
 fn several_prefixes_are_several_routes_at_one_place() {
     let intent = read(
         "apiVersion: thalweg.dev/v1alpha1
@@ -315,6 +360,7 @@ fn single_hops() -> impl Strategy<Value = NextHop> {
                 entropy,
                 onlink,
                 backup: None,
+                bfd: None,
             }
         })
 }

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thalweg_api::view::Phase;
+use thalweg_api::view::{Phase, SessionView};
 use thalweg_model::Severity;
 
 /// The text of all metrics (OpenMetrics 1.0).
@@ -91,6 +91,7 @@ impl Collector for Families {
         self.plans(&mut to)?;
         self.packets(&mut to)?;
         self.links(&mut to)?;
+        self.sessions(&mut to)?;
         self.tables(&mut to)
     }
 }
@@ -189,6 +190,45 @@ impl Families {
             to.counters(&name, &format!("What the kernel counts: {what} sent"), of(true))?;
         }
         Ok(())
+    }
+
+    fn sessions(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let sessions = &self.snapshot.sessions;
+        let labels = |view: &'_ SessionView| -> Vec<(&'static str, String)> {
+            vec![("session", view.name.clone()), ("link", view.link.clone())]
+        };
+        let labels: Vec<_> = sessions.iter().map(labels).collect();
+        let of = |at: usize| labels[at].iter().map(|(name, value)| (*name, &value[..])).collect();
+        let gauges = |value: fn(&SessionView) -> f64| -> Vec<Sample<'_>> {
+            sessions.iter().enumerate().map(|(at, view)| (of(at), value(view))).collect()
+        };
+        let flag = |value: bool| f64::from(u8::from(value));
+        let help = "Whether next hops use the path of a BFD session";
+        to.gauges("bfd_path_up", help, &gauges(|view| f64::from(u8::from(view.path == "up"))))?;
+        let states = sessions.iter().enumerate().flat_map(|(at, view)| {
+            ["admin-down", "down", "init", "up"].map(|state| {
+                let mut labels: Vec<(&'static str, &str)> = of(at);
+                labels.push(("state", state));
+                (labels, flag(view.state == state))
+            })
+        });
+        to.gauges("bfd_state", "The state of a BFD session", &states.collect::<Vec<_>>())?;
+        let help = "How long nothing may come for a BFD session";
+        to.gauges("bfd_detection_seconds", help, &gauges(|v| v.detection_micros as f64 / 1e6))?;
+        let counters = |value: fn(&SessionView) -> u64| {
+            sessions.iter().enumerate().map(move |(at, view)| (at, value(view)))
+        };
+        for (name, help, value) in [
+            ("bfd_flaps", "How often a BFD session went down", (|v| v.flaps) as fn(&_) -> _),
+            ("bfd_sent_packets", "Packets sent for a BFD session", |v| v.sent),
+            ("bfd_received_packets", "Packets received for a BFD session", |v| v.received),
+            ("bfd_refused_packets", "Packets for a BFD session, not authentic", |v| v.refused),
+        ] {
+            to.counters(name, help, counters(value).map(|(at, count)| (of(at), count)))?;
+        }
+        let whole = self.snapshot.status.sessions.iter().flat_map(|whole| &whole.dropped);
+        let dropped = whole.map(|(reason, count)| (vec![("reason", &reason[..])], *count));
+        to.counters("bfd_dropped_packets", "BFD packets that were discarded", dropped)
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use crate::answer::{self, Context};
 use crate::brain::Brain;
 use crate::plane::Counts;
 use std::collections::BTreeMap;
-use thalweg_api::view::{Phase, StatusView};
+use thalweg_api::view::{Phase, SessionView, StatusView};
 use thalweg_compile::{LinkView, VrfView};
 use thalweg_image::Occupancy;
 use thalweg_model::Severity;
@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub links: Vec<LinkView>,
     /// Routing instances.
     pub vrfs: Vec<VrfView>,
+    /// BFD sessions.
+    pub sessions: Vec<SessionView>,
     /// What the kernel counts of its devices, by name.
     pub devices: BTreeMap<String, Device>,
 }
@@ -38,6 +40,7 @@ impl Snapshot {
             tables: context.plane.map(|plane| plane.occupancy()).unwrap_or_default(),
             links: links.into_iter().filter(|link| link.ours).collect(),
             vrfs: compiler.map(|compiler| compiler.vrfs()).unwrap_or_default(),
+            sessions: context.sessions.clone(),
             devices: BTreeMap::new(),
         }
     }

@@ -10,10 +10,12 @@
 //! vrf V [table T]
 //! static 10.0.0.0/8 [KIND] [vrf V] [metric N] [name N] [lookup V] [nexthop …]…
 //! label 100 [lookup V] [name N] [nexthop …]…
-//! nexthop [via A] [dev D] [weight N] [labels 1/2] [onlink] [dead] [backup nexthop …]
+//! session NAME A dev D          bfd NAME up          bfd NAME down
+//! nexthop [via A] [dev D] [weight N] [labels 1/2] [onlink] [dead] [bfd NAME] [backup nexthop …]
 //! ```
 
 use std::net::IpAddr;
+use std::time::Duration;
 use thalweg_model::host::{self, HostState, RouteKey, RouteKind, Update};
 use thalweg_model::intent::{self, LabelAction, RouteAction};
 use thalweg_model::{Intent, Key, Origin};
@@ -47,6 +49,7 @@ impl World {
                 let table = words.nth(1).map(|table| table.parse().unwrap());
                 self.intent.vrfs.insert(name, intent::Vrf { table });
             }
+            Some("session") => self.session(words),
             Some("static") => self.route(words),
             Some("label") => self.label(words),
             Some(_) => {
@@ -84,6 +87,7 @@ impl World {
                 Update::Route(key, route)
             }
             "object" => self.object(words),
+            "bfd" => Update::Session(words.next().unwrap().into(), words.next() == Some("up")),
             other => panic!("what is {other}?"),
         }
     }
@@ -164,6 +168,23 @@ impl World {
         }
         self.place("Link", &object);
         self.intent.links.insert(object, link);
+    }
+
+    fn session(&mut self, mut words: Words) {
+        let name = words.next().unwrap();
+        let session = intent::BfdSession {
+            peer: words.next().unwrap().parse().unwrap(),
+            local: None,
+            link: words.nth(1).unwrap().into(),
+            transmit: Duration::from_millis(50),
+            receive: Duration::from_millis(50),
+            multiplier: 3,
+            hold_up: Duration::ZERO,
+            authentication: None,
+            passive: false,
+        };
+        self.place("BfdSession", name);
+        self.intent.sessions.insert(name.into(), session);
     }
 
     fn route(&mut self, mut words: Words) {
@@ -269,6 +290,10 @@ fn hop(words: &mut Words) -> intent::NextHop {
             "onlink" => {
                 words.next();
                 hop.onlink = true;
+            }
+            "bfd" => {
+                words.next();
+                hop.bfd = words.next().map(str::to_owned);
             }
             "dead" => {
                 // Only the kernel's next hops are dead; the class carries the word there.

@@ -355,6 +355,97 @@ fn a_member_with_a_backup_outlives_its_link() {
     assert_eq!(bench.to("30.0.0.1"), [adjacent(4, 3)]);
 }
 
+/// Index of the state of the `n`th session with the usual limits.
+fn session(n: u32) -> u32 {
+    Compiler::new(Default::default()).limits().links + n
+}
+
+#[test]
+fn a_next_hop_watches_its_session_and_leaves_the_group_with_it() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         session s 10.0.0.254 dev eth0
+         session t 10.0.1.254 dev eth1
+         bfd s up
+         bfd t up
+         static 30.0.0.0/8 nexthop via 10.0.0.254 bfd s nexthop via 10.0.1.254 bfd t \
+                           nexthop via 10.0.2.254"
+    ));
+    let watched = |bench: &Bench| {
+        let group = &bench.maps.groups[&bench.group("30.0.0.1")];
+        let rows = group.buckets.iter().map(|id| bench.maps.nexthops[&id.0]);
+        rows.map(|row| (row.link, row.watch)).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all = watched(&bench);
+    assert_eq!(Vec::from_iter(all), [(2, session(1)), (3, session(2)), (4, 4)]);
+    let places: Vec<_> = bench.compiler.session_places().collect();
+    assert_eq!((places[0].state, places[0].link, places[0].up), (session(1), Some(2), true));
+
+    let plan = bench.host("bfd s down");
+    assert_eq!(kinds(&plan), ["group", "free nexthop"]);
+    assert_eq!(Vec::from_iter(watched(&bench)), [(3, session(2)), (4, 4)]);
+    bench.host("link 3 eth1 down");
+    assert_eq!(Vec::from_iter(watched(&bench)), [(4, 4)], "a link takes its session along");
+    bench.host("link 3 eth1\nbfd s up");
+    assert_eq!(watched(&bench).len(), 3);
+}
+
+#[test]
+fn a_session_that_was_never_up_is_down_and_its_backup_serves() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         session s 10.0.0.254 dev eth0
+         static 30.0.0.0/8 nexthop via 10.0.0.254 bfd s backup nexthop via 10.0.1.254
+         static 31.0.0.0/8 nexthop via 10.0.0.254 bfd s
+         static 31.0.0.0/8 metric 9 name floating nexthop via 10.0.2.254"
+    ));
+    let row = bench.maps.groups[&bench.group("30.0.0.1")].buckets[0];
+    let row = bench.maps.nexthops[&row.0];
+    let backup = bench.maps.nexthops[&row.backup];
+    assert_eq!((row.watch, backup.watch), (session(1), 3));
+    assert_eq!(bench.to("31.0.0.1"), [adjacent(4, 3)]);
+    assert!(bench.errors().is_empty());
+    bench.host("bfd s up");
+    assert_eq!(bench.to("31.0.0.1"), [adjacent(2, 1)]);
+}
+
+#[test]
+fn sessions_that_go_or_do_not_exist_are_told() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         session s 10.0.0.254 dev eth0
+         bfd s up
+         static 30.0.0.0/8 nexthop via 10.0.0.254 bfd s"
+    ));
+    bench.world.intent.sessions.clear();
+    bench.intent("");
+    assert!(bench.error().contains("BFD session s has no number"), "{}", bench.error());
+    bench.intent("session other 10.0.0.253 dev eth9\nsession s 10.0.0.254 dev eth0");
+    assert!(bench.errors().is_empty());
+    let places: Vec<_> = bench.compiler.session_places().map(|p| (p.name, p.link, p.up)).collect();
+    // What it was before it went does not count.
+    assert_eq!(places, [("other".into(), None, false), ("s".into(), Some(2), false)]);
+    let problems = bench.compiler.problems();
+    assert!(problems.iter().any(|p| p.what.contains("no interface eth9")), "{problems:?}");
+}
+
+#[test]
+fn a_session_belongs_to_the_next_hop_that_names_it() {
+    let bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         session s 10.0.0.254 dev eth0
+         bfd s up
+         static 20.0.0.0/8 nexthop via 10.0.0.254 bfd s
+         static 30.0.0.0/8 nexthop via 20.0.0.9"
+    ));
+    let row = bench.maps.groups[&bench.group("30.0.0.1")].buckets[0];
+    assert_eq!(
+        bench.maps.nexthops[&row.0].watch,
+        session(1),
+        "also where it is resolved through it"
+    );
+}
+
 #[test]
 fn a_vrf_of_intent_alone_has_the_connected_prefixes_of_its_links() {
     let mut bench = Bench::new(

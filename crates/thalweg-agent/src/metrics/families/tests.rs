@@ -5,7 +5,7 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use thalweg_abi::{Counter, Kind, Reason, TableId, Verdict};
-use thalweg_api::view::HookView;
+use thalweg_api::view::{HookView, SessionsView};
 use thalweg_image::Occupancy;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/metrics.md");
@@ -22,6 +22,10 @@ fn full() -> Snapshot {
         status: thalweg_api::view::StatusView {
             version: "0.1.0".into(),
             hooks: vec![hook],
+            sessions: Some(SessionsView {
+                dropped: BTreeMap::from([("ttl".into(), 3)]),
+                ..SessionsView::default()
+            }),
             ..Default::default()
         },
         counts: vec![(
@@ -31,6 +35,7 @@ fn full() -> Snapshot {
         tables: vec![Occupancy { table: TableId::Links, used: 2, capacity: 4096, bytes: 8 }],
         devices: BTreeMap::from([(links[0].name.clone(), device)]),
         links,
+        sessions: vec![SessionView { name: "spine-1".into(), ..SessionView::default() }],
         vrfs: compiler.vrfs(),
     }
 }
