@@ -10,7 +10,7 @@ use crate::state::State;
 use memory::Memory;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use thalweg_bfd::{Key, Report, Runner, Settings, Wanted};
 use thalweg_compile::{Compiler, SessionPlace};
@@ -22,6 +22,14 @@ use tokio::sync::mpsc;
 pub const ABSENCE: Duration = Duration::from_secs(30);
 /// How long they have to agree.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What the thread of the sessions needs to take a path down by itself: the agent may be compiling.
+#[derive(Default)]
+struct Direct {
+    memory: Option<thalweg_image::Memory>,
+    /// Index of the state, by name.
+    states: BTreeMap<String, u32>,
+}
 
 /// All sessions, and what the data plane was told of them.
 pub struct Sessions {
@@ -36,6 +44,7 @@ pub struct Sessions {
     written: BTreeMap<u32, bool>,
     /// The files changed since the sessions were last made to follow them.
     reread: bool,
+    direct: Arc<Mutex<Direct>>,
     memory: Memory,
     problems: Vec<Problem>,
 }
@@ -53,6 +62,7 @@ impl Sessions {
             paths: BTreeMap::new(),
             written: BTreeMap::new(),
             reread: false,
+            direct: Arc::default(),
             memory: Memory::open(state),
             problems: Vec::new(),
         }
@@ -87,7 +97,8 @@ impl Sessions {
         }
     }
 
-    /// A session changed: tells the data plane at once, and gives what the plan has to follow.
+    /// A session changed: the data plane knows already if its path is down. Gives what the plan has
+    /// to follow.
     pub fn told(
         &mut self,
         report: Report,
@@ -142,6 +153,11 @@ impl Sessions {
             }
         }
         self.written = words;
+        if let Ok(mut direct) = self.direct.lock()
+            && direct.memory.is_none()
+        {
+            direct.memory = Some(plane.memory().clone());
+        }
     }
 
     /// The plane has other tables now: all states are to be written again.
@@ -157,6 +173,10 @@ impl Sessions {
             return;
         }
         self.places = places;
+        if let Ok(mut direct) = self.direct.lock() {
+            let states = self.places.values();
+            direct.states = states.map(|place| (place.name.clone(), place.state)).collect();
+        }
         self.problems.clear();
         let mut wanted = Vec::new();
         for (name, session) in &compiler.intent().sessions {
@@ -200,8 +220,14 @@ impl Sessions {
     fn run(&mut self, wanted: &[Wanted]) {
         if self.runner.is_none() {
             let sender = self.sender.clone();
-            // Nobody listens any more when the agent stops.
-            let listener = Box::new(move |report| drop(sender.send(report)));
+            let direct = self.direct.clone();
+            let listener = Box::new(move |report: Report| {
+                if !report.status.path {
+                    take_down(&direct, &report.name);
+                }
+                // Nobody listens any more when the agent stops.
+                let _ = sender.send(report);
+            });
             match Runner::start(listener) {
                 Ok(runner) => self.runner = Some(runner),
                 Err(error) => {
@@ -249,6 +275,13 @@ impl Sessions {
             troubled.map(|(name, what)| trouble(name, what)).collect::<Vec<_>>()
         }));
         problems
+    }
+}
+
+fn take_down(direct: &Mutex<Direct>, name: &str) {
+    let Ok(direct) = direct.lock() else { return };
+    if let (Some(memory), Some(state)) = (&direct.memory, direct.states.get(name)) {
+        memory.take_down(*state);
     }
 }
 

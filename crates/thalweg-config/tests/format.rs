@@ -31,7 +31,7 @@ fn label(value: u32) -> Label {
 fn every_example_of_the_documentation_is_right() {
     let page = include_str!("../../../docs/configuration.md");
     let examples: Vec<_> = page.split("```yaml\n").skip(1).collect();
-    assert_eq!(examples.len(), 5, "one for each kind");
+    assert_eq!(examples.len(), 6, "one for each kind");
     for example in examples {
         let (example, _) = example.split_once("```").unwrap();
         let intent = read(example);

@@ -98,6 +98,13 @@ impl Memory {
         true
     }
 
+    /// Says at once that a link or session cannot be used: the one store that others than the writer
+    /// may make, since only the writer says that it can. False when there is no such state.
+    pub fn take_down(&self, state: u32) -> bool {
+        let cell = self.words(TableId::States).get(state as usize);
+        cell.map(|cell| cell.store(0, Ordering::SeqCst)).is_some()
+    }
+
     /// The words of a table.
     pub fn words(&self, table: TableId) -> &[AtomicU64] {
         (*self.regions[table as usize]).as_ref()

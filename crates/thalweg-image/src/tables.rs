@@ -13,6 +13,7 @@ use crate::extent::Extents;
 use crate::memory::{Memory, View, set_control};
 use crate::plane::{Grace, Occupancy};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_abi::table::Change;
 use thalweg_abi::{NextHopRow, Row, TableId, control, fib4};
 use thalweg_fault::point;
@@ -397,7 +398,14 @@ impl Tables {
     /// How full a table is: retired room counts as free.
     pub fn occupancy(&self, table: TableId) -> Occupancy {
         let (capacity, at) = (self.memory.cells(table), table as usize);
-        let taken = self.room[at].as_ref().map_or(self.counts[at], Extents::used);
+        let taken = match table {
+            // Others than the writer take states down, see [`Memory::take_down`].
+            TableId::States => {
+                let up = |cell: &&AtomicU64| cell.load(Ordering::Relaxed) != 0;
+                self.memory.words(table).iter().filter(up).count() as u32
+            }
+            _ => self.room[at].as_ref().map_or(self.counts[at], Extents::used),
+        };
         let used = taken - self.retired.cells[at] - self.leaving.cells[at];
         let used = used * cells_per_unit(table);
         let bytes = self.memory.words(table).len() as u64 * 8;

@@ -218,12 +218,13 @@ impl Families {
         let counters = |value: fn(&SessionView) -> u64| {
             sessions.iter().enumerate().map(move |(at, view)| (at, value(view)))
         };
-        for (name, help, value) in [
-            ("bfd_flaps", "How often a BFD session went down", (|v| v.flaps) as fn(&_) -> _),
+        let values: [(_, _, fn(&SessionView) -> u64); 4] = [
+            ("bfd_flaps", "How often a BFD session went down", |v| v.flaps),
             ("bfd_sent_packets", "Packets sent for a BFD session", |v| v.sent),
             ("bfd_received_packets", "Packets received for a BFD session", |v| v.received),
             ("bfd_refused_packets", "Packets for a BFD session, not authentic", |v| v.refused),
-        ] {
+        ];
+        for (name, help, value) in values {
             to.counters(name, help, counters(value).map(|(at, count)| (of(at), count)))?;
         }
         let whole = self.snapshot.status.sessions.iter().flat_map(|whole| &whole.dropped);

@@ -3,21 +3,39 @@
 use crate::lab::{A, B, Lab};
 use std::fs;
 use std::path::PathBuf;
-use std::thread::JoinHandle;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use thalweg_agent::{HostSource, MemoryPlane, Parts, RunError, Settings};
+use thalweg_agent::{HostSource, MemoryPlane, Parts, Settings};
 use thalweg_api::view::{SessionView, StatusView};
-use thalweg_api::{Answer, Call, Client, RouteQuery};
+use thalweg_api::{Answer, Call, Client};
 use thalweg_model::Severity;
-use tokio::sync::oneshot;
 
-/// An agent in a namespace of the lab, with its files; ends with it.
+/// An agent in a namespace of the lab, in a process of its own; killed with it.
 struct Agent {
-    etc: PathBuf,
-    socket: PathBuf,
-    settings: Settings,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), RunError>>>,
+    folder: PathBuf,
+    netns: String,
+    process: Option<Child>,
+}
+
+/// What the process of an agent runs.
+#[test]
+fn agent_process() {
+    let Some(folder) = std::env::var_os("THALWEG_BFD_LAB").map(PathBuf::from) else { return };
+    let settings = Settings {
+        socket: folder.join("sock"),
+        state: Some(folder.join("state")),
+        netns: std::env::var("THALWEG_BFD_NETNS").ok(),
+        ..Settings::new(folder.join("etc"), "bfd")
+    };
+    let parts = Parts { opener: MemoryPlane::opener(), host: HostSource::Kernel, stop: None };
+    thalweg_agent::run(settings, parts).unwrap();
+}
+
+/// The way of a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Primary,
+    Backup,
 }
 
 fn object(kind: &str, name: &str, spec: &str) -> String {
@@ -41,7 +59,7 @@ fn route(side: usize, session: &str) -> String {
     let via = ["10.0.0.2", "10.0.0.1"][side];
     let hops = format!(
         "{{prefix: 192.0.2.0/24, via: {via}, dev: e0, bfd: {session}, \
-         backup: {{via: 10.0.0.9, dev: e0}}}}"
+         backup: {{via: {via}, dev: e0, labels: [100]}}}}"
     );
     object("Route", "watched", &hops)
 }
@@ -49,43 +67,50 @@ fn route(side: usize, session: &str) -> String {
 impl Agent {
     fn start(lab: &Lab, side: usize, text: &str) -> Self {
         let folder = lab.path(side).join("agent");
-        let etc = folder.join("etc");
-        fs::create_dir_all(&etc).unwrap();
-        let mut settings = Settings::new(&etc, ["bfd-a", "bfd-b"][side]);
-        settings.socket = folder.join("sock");
-        settings.state = Some(folder.join("state"));
-        settings.netns = Some(lab.name(side).to_owned());
-        let socket = settings.socket.clone();
-        let mut agent = Self { etc, socket, settings, stop: None, thread: None };
+        fs::create_dir_all(folder.join("etc")).unwrap();
+        let mut agent = Self { folder, netns: lab.name(side).to_owned(), process: None };
         agent.write(text);
         agent.run();
         agent
     }
 
     fn run(&mut self) {
-        let (stop, stopped) = oneshot::channel();
-        let parts =
-            Parts { opener: MemoryPlane::opener(), host: HostSource::Kernel, stop: Some(stopped) };
-        let settings = self.settings.clone();
-        self.stop = Some(stop);
-        self.thread = Some(std::thread::spawn(move || thalweg_agent::run(settings, parts)));
+        let log = self.folder.join("log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "bfd::agent_process", "--nocapture"])
+            .env("THALWEG_BFD_LAB", &self.folder)
+            .env("THALWEG_BFD_NETNS", &self.netns)
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
     }
 
     fn write(&self, text: &str) {
-        fs::write(self.etc.join("new"), text).unwrap();
-        fs::rename(self.etc.join("new"), self.etc.join("lab.yaml")).unwrap();
+        let etc = self.folder.join("etc");
+        fs::write(etc.join("new"), text).unwrap();
+        fs::rename(etc.join("new"), etc.join("lab.yaml")).unwrap();
     }
 
     /// Ends it in good order.
     fn stop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap().unwrap();
+        let Some(mut process) = self.process.take() else { return };
+        let kill = Command::new("kill").arg(process.id().to_string()).status();
+        assert!(kill.unwrap().success());
+        process.wait().unwrap();
+    }
+
+    /// Ends it without giving it time for anything.
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().ok();
+            process.wait().ok();
         }
     }
 
     fn call(&self, call: Call) -> Option<Answer> {
-        Client::connect(&self.socket).ok()?.call(call).ok()
+        Client::connect(&self.folder.join("sock")).ok()?.call(call).ok()
     }
 
     fn status(&self) -> Option<StatusView> {
@@ -102,13 +127,16 @@ impl Agent {
         }
     }
 
-    /// Where packets for the watched prefix go.
-    fn action(&self) -> Option<String> {
-        match self.call(Call::Routes(RouteQuery::default()))? {
-            Answer::Routes(page) => {
-                let mut routes = page.routes.into_iter();
-                Some(routes.find(|route| route.prefix == "192.0.2.0/24")?.action)
-            }
+    /// Whether packets for the watched prefix go by the next hop itself or by its backup, as the
+    /// tables in force decide it; none while there is no answer.
+    fn way(&self) -> Option<Way> {
+        let packet = "e0 < ip 10.0.0.77 > 192.0.2.9 ttl 64 udp 4000 > 53".into();
+        match self.call(Call::Explain { packet })? {
+            Answer::Explain(view) => match view.result {
+                Some(result) if result.contains("mpls") => Some(Way::Backup),
+                Some(_) if view.verdict == "forward" => Some(Way::Primary),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -124,11 +152,17 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
         }
     }
+}
+
+/// Waits until packets go that way.
+#[track_caller]
+fn goes(lab: &Lab, agent: &Agent, way: Way) {
+    lab.until(&format!("{way:?}"), |_| agent.way().filter(|now| *now == way));
 }
 
 /// Waits for a session to be so.
@@ -198,9 +232,7 @@ fn sessions_with_bfdd_come_up_change_and_are_missed() {
         lab.until(&format!("bfdd has {name} up"), |lab| frr_is_up(lab, own).then_some(()));
         until(&lab, &agent, name, |v| v.detection_micros == 150_000);
     }
-    lab.until("the route goes over the session", |_| {
-        agent.action().filter(|action| action.starts_with("via 10.0.0.1 ")).map(|_| ())
-    });
+    goes(&lab, &agent, Way::Primary);
 
     // Other intervals, asked for by either side: agreed on by a poll, and nobody goes down.
     agent.write(&text(200));
@@ -222,9 +254,7 @@ fn sessions_with_bfdd_come_up_change_and_are_missed() {
         let view = until(&lab, &agent, name, is_down);
         assert_eq!((view.diagnostic.as_str(), view.flaps), ("time-expired", 1), "{name}");
     }
-    lab.until("the backup is in use", |_| {
-        agent.action().filter(|a| a.contains("10.0.0.9")).map(|_| ())
-    });
+    goes(&lab, &agent, Way::Backup);
     let events = agent.events("v4");
     assert_eq!(events, ["up: next hops use it", "down: next hops leave it"]);
 
@@ -233,6 +263,7 @@ fn sessions_with_bfdd_come_up_change_and_are_missed() {
     for name in ["v4", "v6", "ll"] {
         until(&lab, &agent, name, is_up);
     }
+    goes(&lab, &agent, Way::Primary);
     let status = agent.status().unwrap();
     let errors = status.problems.iter().filter(|p| p.severity == Severity::Error).count();
     assert_eq!(errors, 0, "{:?}", status.problems);
@@ -252,4 +283,127 @@ fn three_times_ten_milliseconds_hold_with_bfdd() {
     println!("3 s at 10 ms: {} flaps, {} packets", after.flaps, after.sent - before.sent);
     // Whether a machine under test holds 30 ms is its business; that packets flow is ours.
     assert!(after.sent - before.sent > 100 && after.received - before.received > 100);
+}
+
+const KEY: &str = "authentication: {kind: MeticulousSha1, keyId: 3, keyFile: KEYFILE}";
+
+/// An agent on each side with an authenticated session to the other, at 50 ms.
+fn pair(lab: &Lab) -> [Agent; 2] {
+    let key = lab.path(A).join("key");
+    fs::write(&key, "a secret\n").unwrap();
+    let auth = KEY.replace("KEYFILE", &key.display().to_string());
+    [A, B].map(|side| {
+        let peer = ["10.0.0.2", "10.0.0.1"][side];
+        let spec = format!("{{peer: {peer}, link: e0, transmit: 50ms, receive: 50ms, {auth}}}");
+        let text = files(&[("s", &spec)]) + &route(side, "s");
+        Agent::start(lab, side, &text)
+    })
+}
+
+#[test]
+fn a_dead_agent_is_missed_and_comes_back() {
+    let Some(lab) = Lab::bare() else { return };
+    let [mut a, b] = pair(&lab);
+    for agent in [&a, &b] {
+        until(&lab, agent, "s", is_up);
+        goes(&lab, agent, Way::Primary);
+    }
+    a.kill();
+    let view = until(&lab, &b, "s", is_down);
+    assert_eq!((view.diagnostic.as_str(), view.flaps), ("time-expired", 1));
+    goes(&lab, &b, Way::Backup);
+    a.run();
+    until(&lab, &b, "s", is_up);
+    goes(&lab, &b, Way::Primary);
+    assert_eq!(b.events("s").len(), 3, "{:?}", b.events("s"));
+}
+
+/// Sends octets as if they were of a session's neighbor.
+fn spoof(lab: &Lab, ttl: u32, octets: &[u8]) {
+    let text: String = octets.iter().map(|octet| format!("\\\\x{octet:02x}")).collect();
+    let script = format!(
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); \
+         s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, {ttl}); s.bind(('10.0.0.1', 0)); \
+         s.sendto(b'{}', ('10.0.0.2', 3784))",
+        text.replace("\\\\", "\\")
+    );
+    let status =
+        Command::new("ip").args(["netns", "exec", lab.name(A), "python3", "-c", &script]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn packets_from_afar_and_without_the_key_do_nothing() {
+    let Some(lab) = Lab::bare() else { return };
+    if Command::new("python3").arg("--version").output().is_err() {
+        return crate::lab::skip("no python3 to send packets with");
+    }
+    let [_a, b] = pair(&lab);
+    let before = until(&lab, &b, "s", is_up);
+    // Down, from the neighbor's number to ours: what would end the session.
+    let mut down = vec![0x20, 0x40, 3, 24];
+    down.extend(before.remote_discriminator.to_be_bytes());
+    down.extend(before.discriminator.to_be_bytes());
+    down.extend([[0, 0, 0xc3, 0x50], [0, 0, 0xc3, 0x50], [0; 4]].concat());
+    spoof(&lab, 254, &down);
+    spoof(&lab, 255, &down);
+    spoof(&lab, 255, &down[..20]);
+    let dropped = |reason: &str| b.status().unwrap().sessions.unwrap().dropped[reason];
+    lab.until("all three are counted", |_| {
+        let counts = ["ttl", "authentication", "malformed"].map(dropped);
+        (counts == [1, 1, 1]).then_some(())
+    });
+    let after = b.session("s").unwrap();
+    assert!(is_up(&after) && after.flaps == 0 && after.refused == 1, "{after:?}");
+    assert_eq!(b.way(), Some(Way::Primary));
+}
+
+/// Lets an agent run and sees that from its first plan on no packet is led elsewhere.
+#[track_caller]
+fn keeps_its_way(lab: &Lab, agent: &Agent) {
+    lab.until("the session is up again", |_| {
+        let way = agent.way();
+        assert_ne!(way, Some(Way::Backup));
+        agent.session("s").filter(is_up).filter(|_| way.is_some())
+    });
+    for _ in 0..40 {
+        assert_eq!(agent.way(), Some(Way::Primary));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_restart_is_not_noticed_and_a_crash_loses_no_packet_of_ours() {
+    let Some(lab) = Lab::bare() else { return };
+    let [mut a, b] = pair(&lab);
+    for agent in [&a, &b] {
+        until(&lab, agent, "s", is_up);
+        goes(&lab, agent, Way::Primary);
+    }
+    let number = b.session("s").unwrap().remote_discriminator;
+
+    // Stopped in good order: the neighbor sees one session, longer away than its usual detection.
+    a.stop();
+    until(&lab, &b, "s", |view| view.detection_micros == 30_000_000);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(is_up(&b.session("s").unwrap()));
+    a.run();
+    until(&lab, &b, "s", |view| view.detection_micros == 150_000);
+    keeps_its_way(&lab, &a);
+    let view = b.session("s").unwrap();
+    assert_eq!((view.flaps, view.remote_discriminator), (0, number));
+    assert_eq!(b.way(), Some(Way::Primary));
+
+    // Killed for long enough that the neighbor notices: our packets keep their way all the same.
+    a.kill();
+    until(&lab, &b, "s", is_down);
+    a.run();
+    keeps_its_way(&lab, &a);
+    until(&lab, &b, "s", is_up);
+
+    // The session ends by a person's will: the neighbor keeps the path, and says why.
+    b.write(&files(&[]));
+    let view = until(&lab, &a, "s", |view| view.remote_state == "admin-down");
+    assert_eq!((view.path.as_str(), view.diagnostic.as_str()), ("up", "neighbor-down"));
+    until(&lab, &a, "s", is_down);
 }

@@ -129,7 +129,6 @@ impl Lab {
     /// Two namespaces with a link between them, 10.0.0.1 and 10.0.0.2; none, with the reason said,
     /// where that cannot be.
     pub fn new() -> Option<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         if !Path::new(DAEMONS).join("zebra").exists() {
             skip("FRR is not installed (apt-get install frr)");
             return None;
@@ -139,6 +138,16 @@ impl Lab {
             skip("FRR is installed without its user frr");
             return None;
         };
+        Self::of((user, group))
+    }
+
+    /// The same without FRR.
+    pub fn bare() -> Option<Self> {
+        Self::of((0, 0))
+    }
+
+    fn of((user, group): (u32, u32)) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = |side| format!("thw-frr-{}-{number}{side}", std::process::id());
         let dir = tempfile::tempdir().unwrap();
