@@ -336,3 +336,6 @@ fn read_key(path: &Path) -> std::io::Result<Vec<u8>> {
     }
     Ok(octets)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,10 @@ impl Memory {
     /// Where an agent before left a session with the same neighbor on the same link.
     pub fn of(&self, name: &str, session: &BfdSession) -> Option<Remembered> {
         let saved = self.before.get(name)?;
-        (saved.peer == session.peer && saved.link == session.link).then_some(Remembered {
+        if saved.peer != session.peer || saved.link != session.link {
+            return None;
+        }
+        Some(Remembered {
             discriminator: saved.discriminator,
             remote_discriminator: saved.remote_discriminator,
             remote: RemoteTimers {

@@ -33,6 +33,9 @@ struct Families {
 /// Writes families one after the other.
 struct Writer<'a>(DescriptorEncoder<'a>);
 
+/// What is counted of a session.
+type Value = fn(&SessionView) -> u64;
+
 /// One value with its labels.
 type Sample<'a> = (Vec<(&'static str, &'a str)>, f64);
 
@@ -218,7 +221,7 @@ impl Families {
         let counters = |value: fn(&SessionView) -> u64| {
             sessions.iter().enumerate().map(move |(at, view)| (at, value(view)))
         };
-        let values: [(_, _, fn(&SessionView) -> u64); 4] = [
+        let values: [(&str, &str, Value); 4] = [
             ("bfd_flaps", "How often a BFD session went down", |v| v.flaps),
             ("bfd_sent_packets", "Packets sent for a BFD session", |v| v.sent),
             ("bfd_received_packets", "Packets received for a BFD session", |v| v.received),
