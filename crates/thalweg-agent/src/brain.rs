@@ -171,6 +171,11 @@ impl Brain {
         self.asked.contains_key(&key)
     }
 
+    /// Whether files were read, right or wrong.
+    pub fn has_read(&self) -> bool {
+        self.config_good || !self.config_problems.is_empty()
+    }
+
     /// Where the configuration comes from.
     pub fn path(&self) -> &str {
         &self.path

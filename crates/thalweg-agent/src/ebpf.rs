@@ -1,6 +1,7 @@
 //! The eBPF plane as the agent's data plane.
 
 use crate::plane::{Counts, DataPlane, HookState, HookWish, Opener, capacity};
+use crate::selftest::{self, Finding};
 use crate::settings::Settings;
 use std::path::PathBuf;
 use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
@@ -18,12 +19,27 @@ pub fn opener(settings: &Settings) -> Opener {
     let pins = pins(settings);
     let mount = settings.bpffs.as_os_str() == "/sys/fs/bpf";
     Box::new(move |limits| {
-        let object = thalweg_bpf_object::object();
-        let options = Options { mount, ..Options::new(object, capacity(limits), &pins) };
+        let object = object();
+        let options = Options { mount, ..Options::new(&object, capacity(limits), &pins) };
         let plane =
             XdpPlane::start(&options).map_err(|error| PlaneError { message: chain(&error) })?;
         Ok(Box::new(EbpfPlane { plane, mount }))
     })
+}
+
+/// The programs.
+#[cfg(not(feature = "fault-points"))]
+fn object() -> std::borrow::Cow<'static, [u8]> {
+    thalweg_bpf_object::object().into()
+}
+
+/// The programs; others in a test build on request.
+#[cfg(feature = "fault-points")]
+fn object() -> std::borrow::Cow<'static, [u8]> {
+    match std::env::var_os("THALWEG_FAULT_OBJECT").map(std::fs::read) {
+        Some(Ok(object)) => object.into(),
+        _ => thalweg_bpf_object::object().into(),
+    }
 }
 
 /// An error with what caused it, as far as that is not said already.
@@ -90,8 +106,16 @@ impl DataPlane for EbpfPlane {
     }
 
     fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {
-        let renewed = self.plane.renew(thalweg_bpf_object::object(), plan);
+        let renewed = self.plane.renew(&object(), plan);
         renewed.map_err(|error| PlaneError { message: chain(&error) })
+    }
+
+    fn self_test(&mut self, links: &[u32]) -> Finding {
+        selftest::run(&mut self.plane, links)
+    }
+
+    fn forsake(self: Box<Self>) {
+        self.plane.forsake();
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -39,6 +39,7 @@ pub mod replay;
 mod routes;
 mod run;
 mod scribe;
+pub mod selftest;
 mod serve;
 pub mod settings;
 mod state;

@@ -1,5 +1,6 @@
 //! What the agent needs of a data plane, and the plane that lives in this process's memory.
 
+use crate::selftest::Finding;
 use thalweg_abi::{Counter, Verdict};
 use thalweg_image::{
     Applied, Capacity, Memory, NoReaders, Occupancy, Plan, Plane, PlaneError, Writer,
@@ -54,6 +55,15 @@ pub trait DataPlane: Plane + Send {
     ///
     /// The plane goes on with what it had.
     fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError>;
+
+    /// Tries the programs on the tables as they are, with frames that arrive at these links (by
+    /// interface index), before they are brought to any hook.
+    fn self_test(&mut self, _links: &[u32]) -> Finding {
+        Finding::Untried("there are no programs".into())
+    }
+
+    /// Takes back what was made for a plane that never got a hook; what an earlier agent left stays.
+    fn forsake(self: Box<Self>) {}
 
     /// What is wrong around the plane now, though it works.
     fn problems(&self) -> Vec<Problem> {

@@ -12,6 +12,7 @@ use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
+use crate::selftest::Finding;
 use crate::serve::{self, Asked, SocketError};
 use crate::settings::{Settings, check_instance};
 use crate::{ebpf, lock, log, sysctl};
@@ -48,6 +49,16 @@ pub enum RunError {
     /// The data plane could not be made.
     #[error("no data plane: {0}")]
     Plane(PlaneError),
+    /// The programs do not do on this machine what they should.
+    #[error(
+        "this version fails its self-test and replaces nothing; what was in force goes on, without \
+         an agent: start the version before again, or `thalweg detach` to leave all to the kernel. \
+         {0}"
+    )]
+    SelfTest(String),
+    /// Wrong files, where they were only to be tried.
+    #[error("the configuration has errors, see above: `thalweg check -f {0}` shows them")]
+    Files(String),
     /// The kernel cannot be followed, or the namespace not be entered.
     #[error(transparent)]
     Host(#[from] thalweg_netlink::Error),
@@ -80,6 +91,8 @@ pub enum HostSource {
 impl Parts {
     /// The kernel, forwarding by eBPF.
     pub fn kernel(settings: &Settings) -> Self {
+        let aside = settings.check.then(|| settings.clone().aside());
+        let settings = aside.as_ref().unwrap_or(settings);
         Self { opener: ebpf::opener(settings), host: HostSource::Kernel, stop: None }
     }
 }
@@ -97,6 +110,7 @@ pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
     if let Some(netns) = &settings.netns {
         thalweg_netlink::enter_netns(netns)?;
     }
+    let settings = if settings.check { settings.aside() } else { settings };
     let access = access(&settings)?;
     let _lock = lock::lock(&settings)?;
     let listener = serve::listen(&settings.socket, &access)?;
@@ -110,6 +124,9 @@ pub fn run(settings: Settings, parts: Parts) -> Result<(), RunError> {
         .build()?;
     let result = runtime.block_on(Shell::run(&settings, parts, (listener, access)));
     runtime.shutdown_background();
+    if settings.check {
+        let _ = std::fs::remove_file(settings.socket.with_extension("lock"));
+    }
     result
 }
 
@@ -140,6 +157,10 @@ struct Shell {
     herald: Herald,
     sessions: Sessions,
     auditor: Auditor,
+    /// Whether the programs have passed their self-test.
+    tried: bool,
+    /// Whether they are to be tried only.
+    check: bool,
 }
 
 impl Shell {
@@ -177,15 +198,20 @@ impl Shell {
             herald: Herald::new(&herald::Environment::read()),
             sessions,
             auditor: Auditor::new(settings.audit),
+            tried: false,
+            check: settings.check,
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
         let result = shell.turn(&mut signals, &mut files, &mut calls, &mut looks).await;
+        if shell.check || matches!(result, Err(RunError::SelfTest(_))) {
+            shell.plane.take().into_iter().for_each(DataPlane::forsake);
+        }
         shell.herald.stopping();
         shell.sessions.leave();
         // Nobody may find a socket without an agent; the lock is still held.
         let _ = std::fs::remove_file(&settings.socket);
-        if result.is_ok() {
+        if result.is_ok() && !shell.check {
             let attached = shell.brain.hooks.iter().any(|state| state.hook.is_some());
             let line = match attached {
                 true => {
@@ -205,7 +231,10 @@ impl Shell {
         calls: &mut mpsc::Receiver<Asked>,
         looks: &mut metrics::Asks,
     ) -> Result<(), RunError> {
-        loop {
+        while !(self.check && self.tried) {
+            if self.check && self.brain.phase == Phase::AwaitsConfig && self.brain.has_read() {
+                return Err(RunError::Files(self.brain.path().to_owned()));
+            }
             tokio::select! {
                 () = signals.stop() => return Ok(()),
                 Some(mut now) = files.recv() => {
@@ -252,6 +281,7 @@ impl Shell {
                 () = self.herald.due() => self.herald.alive(),
             }
         }
+        Ok(())
     }
 
     /// What cannot wait for a plan: links that went down, so that packets take their backups at once,
@@ -306,7 +336,11 @@ impl Shell {
         }
         let mut effects = VecDeque::from(self.brain.handle(event));
         while let Some(effect) = effects.pop_front() {
-            let Some(event) = self.perform(effect, since).await? else { continue };
+            let event = self.perform(effect, since).await?;
+            if self.check && self.tried {
+                return Ok(());
+            }
+            let Some(event) = event else { continue };
             let first = matches!(event, Event::Hooked(_)) && self.brain.hooks.is_empty();
             self.keeper.witness(&self.brain, &event);
             effects.extend(self.brain.handle(event));
@@ -316,11 +350,14 @@ impl Shell {
             }
         }
         if let (Some(compiler), Phase::InForce) = (&self.brain.compiler, self.brain.phase) {
-            self.sessions.follow(compiler);
+            if !self.check {
+                self.sessions.follow(compiler);
+            }
         }
         self.write_sessions();
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
-        self.exporter.serve(intent.and_then(|intent| intent.router.metrics));
+        let metrics = intent.filter(|_| !self.check).and_then(|intent| intent.router.metrics);
+        self.exporter.serve(metrics);
         self.herald.stands(self.standing());
         self.suite.confirm(&self.brain);
         self.changes.send_modify(|number| *number += 1);
@@ -363,6 +400,9 @@ impl Shell {
                 };
                 point("plan-after");
                 self.write_sessions();
+                if result.is_ok() && !self.tried {
+                    self.self_test()?;
+                }
                 let took = since.elapsed();
                 let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
                 self.record.plan(changes, took, unfit);
@@ -421,7 +461,7 @@ impl Shell {
                 None
             }
             Effect::Suite(settings) => {
-                self.suite.set(settings);
+                self.suite.set(settings.filter(|_| !self.check));
                 None
             }
             Effect::Log(level, line) => {
@@ -437,8 +477,10 @@ impl Shell {
             Some(HostSource::Kernel) => {
                 let options = thalweg_netlink::Options::default();
                 self.source = Some(thalweg_netlink::start(options).await?);
-                self.resolver = Some(Resolver::open()?);
-                self.exports = Some(Exports::start()?);
+                if !self.check {
+                    self.resolver = Some(Resolver::open()?);
+                    self.exports = Some(Exports::start()?);
+                }
                 None
             }
             Some(HostSource::Fixed(host)) => {
@@ -471,6 +513,26 @@ impl Shell {
         self.auditor.done(&left, &view, &self.keeper.events());
         self.record.audit(&view);
         Ok(Ok(view))
+    }
+
+    /// Tries the programs on the first plan, before anything of them is in force.
+    fn self_test(&mut self) -> Result<(), RunError> {
+        let links = self.brain.compiler.iter().flat_map(thalweg_compile::Compiler::links);
+        let links: Vec<u32> = links.filter(|link| link.attach).map(|link| link.index).collect();
+        let Some(plane) = &mut self.plane else { return Ok(()) };
+        match plane.self_test(&links) {
+            Finding::Passed(frames) => {
+                let line = format!("self-test passed: {frames} frames, both programs");
+                log::write(Level::Info, &line);
+            }
+            Finding::Untried(why) if plane.kind() == "ebpf" => {
+                log::write(Level::Warn, &format!("no self-test: {why}"));
+            }
+            Finding::Untried(_) => {}
+            Finding::Failed(what) => return Err(RunError::SelfTest(what)),
+        }
+        self.tried = true;
+        Ok(())
     }
 
     /// What is wrong around the agent: the kernel's settings in this network namespace, pins that

@@ -26,6 +26,8 @@ pub struct Settings {
     pub admin_group: Option<String>,
     /// How often to look whether somebody else changed tables, hooks or pins; never without.
     pub audit: Option<Duration>,
+    /// Only try whether an agent would come up: load, fill, self-test, and leave no trace.
+    pub check: bool,
 }
 
 /// How often an agent looks whether somebody else changed what is its own, unless told otherwise.
@@ -45,7 +47,15 @@ impl Settings {
             read_group: None,
             admin_group: None,
             audit: Some(AUDIT),
+            check: false,
         }
+    }
+
+    /// The same beside an agent that runs: another instance, which remembers nothing.
+    pub(crate) fn aside(self) -> Self {
+        let instance: String = self.instance.chars().take(26).collect::<String>() + "-check";
+        let socket = self.socket.with_file_name(format!("{instance}.sock"));
+        Self { instance, socket, state: None, ..self }
     }
 }
 

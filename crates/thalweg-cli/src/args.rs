@@ -203,6 +203,10 @@ pub struct Run {
     /// How often to look whether somebody else changed tables, hooks or pins; 0 for never
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = crate::when::period)]
     pub audit: u64,
+    /// Only try whether this version would come up here: load the programs, fill the tables, run the
+    /// self-test, touch no link; an agent that runs is not disturbed
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// What `apply` and `rollback` have in common.

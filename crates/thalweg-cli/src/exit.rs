@@ -74,7 +74,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match &error {
             RunError::Instance(_) | RunError::Group(_) => Exit::Usage,
-            RunError::Socket(SocketError::Taken { .. }) => Exit::NotAsWished,
+            RunError::Socket(SocketError::Taken { .. }) | RunError::Files(_) => Exit::NotAsWished,
             _ => Exit::Refused,
         };
         Self::new(exit, error)

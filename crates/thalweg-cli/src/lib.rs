@@ -135,6 +135,7 @@ fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
         read_group: run.read_group.clone(),
         admin_group: run.admin_group.clone(),
         audit: Some(std::time::Duration::from_secs(run.audit)),
+        check: run.check,
     };
     let parts = Parts::kernel(&settings);
     thalweg_agent::run(settings, parts)?;

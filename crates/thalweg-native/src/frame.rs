@@ -12,6 +12,8 @@ pub struct VecFrame {
     bytes: Vec<u8>,
     start: usize,
     tailroom: bool,
+    /// Whether octets can be taken off the front.
+    shrinks: bool,
 }
 
 impl VecFrame {
@@ -19,12 +21,17 @@ impl VecFrame {
     pub fn new(frame: &[u8]) -> Self {
         let mut bytes = vec![0; HEADROOM];
         bytes.extend_from_slice(frame);
-        Self { bytes, start: HEADROOM, tailroom: true }
+        Self { bytes, start: HEADROOM, tailroom: true, shrinks: true }
     }
 
     /// A copy of a frame in a buffer that ends where the frame does, as veth makes them.
     pub fn without_tailroom(frame: &[u8]) -> Self {
         Self { tailroom: false, ..Self::new(frame) }
+    }
+
+    /// A copy of a frame in a socket buffer, where nothing comes off the front (docs/decisions/0008).
+    pub fn at_tc(frame: &[u8]) -> Self {
+        Self { shrinks: false, ..Self::new(frame) }
     }
 
     /// The frame as it is now.
@@ -62,7 +69,7 @@ impl Frame for VecFrame {
 
     fn shrink_head(&mut self, by: u32) -> bool {
         // The kernel refuses to leave less than an Ethernet header (`bpf_xdp_adjust_head`).
-        if (by + 14) > self.octets() {
+        if !self.shrinks || (by + 14) > self.octets() {
             return false;
         }
         self.start += by as usize;

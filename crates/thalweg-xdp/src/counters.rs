@@ -1,7 +1,9 @@
 //! Reads the verdict counters: one row per verdict, summed over processors.
 
 use crate::raw::Raw;
-use aya::maps::{Map, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use std::path::Path;
+use thalweg_abi::counter::COUNTERS;
 use thalweg_abi::{Counter, Kind, Reason, Verdict};
 
 /// Frames and octets by verdict; verdicts that never occurred are left out.
@@ -29,4 +31,41 @@ pub fn read(map: &Map) -> Result<Counts, MapError> {
         }
     }
     Ok(counts)
+}
+
+/// Frames of our own that programs have counted beside everybody else's: those of self-tests. A map
+/// that no program knows, so that the next agent finds it.
+pub(crate) struct Tested(Array<MapData, Raw<Counter>>);
+
+impl Tested {
+    /// Those that an earlier agent pinned, if any did.
+    pub fn open(path: &Path) -> Option<Self> {
+        let map = Map::Array(MapData::from_pin(path).ok()?);
+        Array::try_from(map).ok().map(Self)
+    }
+
+    /// None so far, pinned.
+    pub fn create(path: &Path) -> Option<Self> {
+        let map: Array<_, Raw<Counter>> = Array::create(COUNTERS, 0).ok()?;
+        map.pin(path).ok()?;
+        Self::open(path)
+    }
+
+    /// One more.
+    pub fn add(&mut self, verdict: Verdict, octets: u64) -> Result<(), MapError> {
+        let row = verdict.counter();
+        let Counter { packets, bytes } = self.0.get(&row, 0)?.0;
+        self.0.set(row, Raw(Counter { packets: packets + 1, bytes: bytes + octets }), 0)
+    }
+
+    /// Takes them off what was counted.
+    pub fn take_off(&self, counts: &mut Counts) -> Result<(), MapError> {
+        for (verdict, counter) in counts.iter_mut() {
+            let tested = self.0.get(&verdict.counter(), 0)?.0;
+            counter.packets = counter.packets.wrapping_sub(tested.packets);
+            counter.bytes = counter.bytes.wrapping_sub(tested.bytes);
+        }
+        counts.retain(|(_, counter)| counter.packets > 0);
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@
 //! <dir>/links/7-native         the kernel's link that holds our program at a hook of device 7
 //! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
 //! <dir>/links/7-qdisc/         we made that qdisc
-//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters}
+//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested}
 //! ```
 //!
 //! The number behind the `v` is that of the layout ([`thalweg_abi::LAYOUT`]): programs and counters of
@@ -292,6 +292,11 @@ impl Pins {
     /// Path of the counters.
     pub fn counters(&self) -> PathBuf {
         self.layout().join("counters")
+    }
+
+    /// Path of the counts of frames of our own.
+    pub fn tested(&self) -> PathBuf {
+        self.layout().join("tested")
     }
 
     /// Paths where other versions may have their counters.

@@ -1,19 +1,19 @@
 //! The eBPF plane: tables in kernel memory, programs at the hooks of links.
 
-use crate::counters::Counts;
+use crate::counters::{Counts, Tested};
 use crate::facts::{self, Right};
 use crate::grace::Membarrier;
 use crate::hook::{HookStatus, WantedHook};
 use crate::hooks::{Held, Hooks};
-use crate::load::{LoadError, Loaded, Program};
+use crate::load::{LoadError, Loaded, Program, Run};
 use crate::pins::{self, Pins, PinsError};
 use crate::{namespace, words};
 use aya::maps::{MapInfo, MapType};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use thalweg_abi::Counter;
 use thalweg_abi::counter::COUNTERS;
+use thalweg_abi::{Counter, Verdict};
 use thalweg_fault::point;
 use thalweg_image::{Applied, Capacity, Occupancy, Plan, Plane, PlaneError, Writer};
 
@@ -79,6 +79,8 @@ pub struct XdpPlane {
     wanted: Vec<WantedHook>,
     statuses: Vec<HookStatus>,
     notes: Vec<String>,
+    /// What of the counters were frames of our own.
+    tested: Option<Tested>,
 }
 
 impl XdpPlane {
@@ -111,7 +113,8 @@ impl XdpPlane {
         let writer = writer_of(&loaded);
         let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
-        Ok(Self { loaded, writer, hooks, capacity, wanted, statuses, notes })
+        let tested = Tested::open(&hooks.pins.tested());
+        Ok(Self { loaded, writer, hooks, capacity, wanted, statuses, notes, tested })
     }
 
     /// Brings the programs to the wanted links, and off all others of this instance.
@@ -172,13 +175,44 @@ impl XdpPlane {
         self.hooks.pins.gone()
     }
 
-    /// Frames and octets by verdict since the instance was first started.
+    /// Frames and octets by verdict since the instance was first started, without those of
+    /// [`Self::tested`].
     ///
     /// # Errors
     ///
     /// [`LoadError::Map`].
     pub fn counts(&self) -> Result<Counts, LoadError> {
-        self.loaded.counts()
+        let mut counts = self.loaded.counts()?;
+        if let Some(tested) = &self.tested {
+            tested.take_off(&mut counts)?;
+        }
+        Ok(counts)
+    }
+
+    /// Runs a program on a frame that arrives at a link, attached to nothing (`BPF_PROG_TEST_RUN`).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Program`] with the kernel's words.
+    pub fn try_frame(&mut self, which: Program, frame: &[u8], link: u32) -> Result<Run, LoadError> {
+        self.loaded.test_run(which, frame, link, 1)
+    }
+
+    /// Remembers that a frame of [`Self::try_frame`] was counted with a verdict: it was nobody's.
+    pub fn tested(&mut self, verdict: Verdict, octets: usize) {
+        if self.tested.is_none() {
+            self.tested = Tested::create(&self.hooks.pins.tested());
+        }
+        if let Some(tested) = &mut self.tested {
+            // A frame too many in the counters is no reason not to forward.
+            let _ = tested.add(verdict, octets as u64);
+        }
+    }
+
+    /// Takes back what was pinned for a plane that was never attached; what an earlier agent left
+    /// stays.
+    pub fn forsake(self) {
+        self.hooks.pins.forsake();
     }
 
     /// Says whether a link (by interface index) or a session can be used, at once and outside of all
@@ -240,6 +274,7 @@ fn take_counters(pins: &Pins) -> Option<String> {
     match is_counters(&path) {
         Some(true) => None,
         Some(false) => {
+            let _ = std::fs::remove_file(pins.tested());
             let _ = std::fs::remove_file(&path);
             point("counters-renewed");
             anew(&path)
@@ -248,6 +283,7 @@ fn take_counters(pins: &Pins) -> Option<String> {
             let found = others.iter().find_map(|other| Some((other, is_counters(other)?)));
             match found {
                 Some((other, true)) if pins.pin_again(other, &path).is_ok() => {
+                    let _ = pins.pin_again(&other.with_file_name("tested"), &pins.tested());
                     point("counters-carried");
                     None
                 }

@@ -128,12 +128,18 @@ impl Lab {
         command
     }
 
-    /// Starts an agent that dies at a point, if one is given.
-    pub fn start(&mut self, fault: Option<&str>) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+    /// The command line of an agent.
+    pub fn run(&self) -> Command {
         let netns = format!("{}r", self.name);
         let mut command = self.command(&["run", "--netns", &netns]);
         command.arg("-f").arg(self.path("etc")).arg("--bpffs").arg(self.path("bpf"));
+        command
+    }
+
+    /// Starts an agent that dies at a point, if one is given.
+    pub fn start(&mut self, fault: Option<&str>) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.run();
         command.stderr(log).stdout(Stdio::null());
         if let Some(fault) = fault {
             command.env("THALWEG_FAULT", fault);

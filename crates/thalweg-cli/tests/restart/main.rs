@@ -4,4 +4,5 @@
 mod flows;
 mod kill;
 mod lab;
+mod refuse;
 mod upgrade;
