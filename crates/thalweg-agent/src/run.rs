@@ -291,6 +291,7 @@ impl Shell {
         for link in gone_down(updates) {
             plane.set_state(link, false);
             self.sessions.link_down(link, plane);
+            point("link-down");
         }
     }
 

@@ -76,13 +76,16 @@ pub const LAYOUT: &[&str] = &["counters-carried", "counters-renewed", "layout-le
 /// Places of the filters on clsact qdiscs, where the kernel has no tcx.
 pub const CLSACT: &[&str] = &["clsact-marked", "clsact-made", "clsact-hook-marked"];
 
+/// Places that only failures come by.
+pub const FAILURE: &[&str] = &["link-down"];
+
 /// Dies here if the environment asks for it.
 #[cfg(feature = "points")]
 pub fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static WISH: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
-    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, CLSACT];
+    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, CLSACT, FAILURE];
     debug_assert!(lists.iter().any(|list| list.contains(&name)), "{name} is in no list");
     let wish = WISH.get_or_init(|| {
         let text = std::env::var("THALWEG_FAULT").ok()?;
