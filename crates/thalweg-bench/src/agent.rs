@@ -59,7 +59,7 @@ pub fn measure(bench: &mut Bench, full: &Full) {
 }
 
 /// The program `thalweg`, built beside this one.
-fn program() -> Measured<PathBuf> {
+pub fn program() -> Measured<PathBuf> {
     let own = std::env::current_exe()?;
     let program = own.with_file_name("thalweg");
     match program.exists() {
@@ -69,10 +69,11 @@ fn program() -> Measured<PathBuf> {
 }
 
 /// A folder that goes away.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Measured<Self> {
+    /// A new one, with room for files and a BPF file system.
+    pub fn new() -> Measured<Self> {
         let path = std::env::temp_dir().join(format!("thalweg-bench-{}", std::process::id()));
         fs::create_dir_all(path.join("etc"))?;
         fs::create_dir_all(path.join("bpf"))?;

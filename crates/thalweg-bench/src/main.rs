@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod blocked;
+mod crossing;
+mod daemon;
 #[cfg(test)]
 mod flips;
 mod forward;
@@ -90,10 +93,11 @@ fn run() -> Measured<()> {
     traffic::measure(&mut bench, &full);
     load::measure(&mut bench, &full);
     agent::measure(&mut bench, &full);
+    blocked::measure(&mut bench, &full);
     if bench.rows.is_empty() {
         return Err(format!(
             "no row begins with `{}`; rows begin with lpm4, lpm6, forward, veth, load, update, \
-             memory or agent",
+             memory, agent, blocked, follow or commit",
             bench.only
         )
         .into());

@@ -203,8 +203,10 @@ impl Report {
 
 /// Where a row stands: by part, then as names sort, with sizes in order of size.
 fn place(name: &str) -> (usize, String) {
-    const PARTS: [&str; 8] =
-        ["lpm4", "lpm6", "forward", "veth", "load", "update", "memory", "agent"];
+    const PARTS: [&str; 11] = [
+        "lpm4", "lpm6", "forward", "veth", "load", "update", "memory", "agent", "blocked",
+        "follow", "commit",
+    ];
     let part = PARTS.iter().position(|part| name.starts_with(part)).unwrap_or(PARTS.len());
     (
         part,

@@ -1,0 +1,111 @@
+//! An agent as people run it, in a router of the benchmark, that may be killed and started again.
+
+use crate::Measured;
+use crate::agent::{Folder, program};
+use crate::network::Namespace;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long an agent may take to be in force.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The files of an agent, and the BPF file system that outlives it.
+pub struct Daemon<'n> {
+    router: &'n Namespace,
+    program: PathBuf,
+    folder: Folder,
+    /// Keeps the mount namespace with the BPF file system.
+    holder: Child,
+    agent: Option<Child>,
+}
+
+impl<'n> Daemon<'n> {
+    /// Files that wait for an agent.
+    pub fn new(router: &'n Namespace, config: &str) -> Measured<Self> {
+        let (program, folder) = (program()?, Folder::new()?);
+        fs::write(folder.0.join("etc/config.yaml"), config)?;
+        let mut holder = Command::new("setpriv");
+        holder.args(["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c"]);
+        holder.args(["mount -t bpf bpf \"$0\" && touch \"$1\" && exec sleep infinity"]);
+        let ready = folder.0.join("ready");
+        let holder = holder.arg(folder.0.join("bpf")).arg(&ready).spawn()?;
+        let start = Instant::now();
+        while !ready.exists() && start.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Self { router, program, folder, holder, agent: None })
+    }
+
+    /// Puts a file in the place of the one of that name, at once.
+    pub fn write(&self, name: &str, text: &str) -> Measured<()> {
+        let fresh = self.folder.0.join("etc").join(format!(".{name}"));
+        fs::write(&fresh, text)?;
+        Ok(fs::rename(&fresh, self.folder.0.join("etc").join(name))?)
+    }
+
+    /// Starts an agent and waits until it has so many routes in force, and its hooks.
+    pub fn start(&mut self, routes: usize) -> Measured<()> {
+        let at = |name: &str| self.folder.0.join(name).display().to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter"]);
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
+        command.arg(&self.program).args(["run", "--socket", &at("sock"), "-f", &at("etc")]);
+        command.args(["--bpffs", &at("bpf"), "--state", &at("state")]);
+        let log = self.folder.0.join("log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
+        let mut agent = self.router.inside(|| Ok(command.spawn()?))?;
+        let start = Instant::now();
+        while !self.is_in_force(routes) {
+            let ended = agent.try_wait()?.is_some();
+            if ended || start.elapsed() > PATIENCE {
+                let _ = agent.kill();
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                let last = log.lines().last().unwrap_or("without a word").to_owned();
+                return Err(format!("the agent does not come in force: {last}").into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.agent = Some(agent);
+        Ok(())
+    }
+
+    fn is_in_force(&self, routes: usize) -> bool {
+        let output = Command::new(&self.program)
+            .args(["status", "-o", "json", "--socket"])
+            .arg(self.folder.0.join("sock"))
+            .output();
+        let Ok(output) = output else { return false };
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let hooks = status["hooks"].as_array().is_some_and(|hooks| {
+            !hooks.is_empty() && hooks.iter().all(|hook| hook["attached"] == true)
+        });
+        hooks && status["counts"]["ipv4Routes"].as_u64().unwrap_or(0) as usize >= routes
+    }
+
+    /// Ends the agent by SIGKILL.
+    pub fn kill(&mut self) -> Measured<()> {
+        let Some(mut agent) = self.agent.take() else { return Ok(()) };
+        agent.kill()?;
+        agent.wait()?;
+        Ok(())
+    }
+
+    /// Ends the agent as systemd does.
+    pub fn stop(&mut self) -> Measured<()> {
+        let Some(mut agent) = self.agent.take() else { return Ok(()) };
+        let pid = nix::unistd::Pid::from_raw(agent.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        agent.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
