@@ -163,6 +163,9 @@ impl Sessions {
     /// The plane has other tables now: all states are to be written again.
     pub fn rewrite(&mut self) {
         self.written.clear();
+        if let Ok(mut direct) = self.direct.lock() {
+            direct.memory = None;
+        }
     }
 
     /// Begins, changes and ends sessions as the files and the host's links ask for.

@@ -37,7 +37,12 @@ pub trait DataPlane: Plane + Send {
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
 
     /// Looks whether tables, hooks and pins are as this plane left them.
-    fn audit(&self) -> Audit;
+    fn audit(&self) -> Audit {
+        let found = self.memory().audit();
+        let damage = |damage: &thalweg_image::Damage| format!("table {}", damage.table.name());
+        let tables = found.damages.iter().map(damage).collect();
+        Audit { octets: found.octets, tables, ..Audit::default() }
+    }
 
     /// Makes the pins anew where they are gone.
     ///
@@ -54,7 +59,9 @@ pub trait DataPlane: Plane + Send {
     /// # Errors
     ///
     /// The plane goes on with what it had.
-    fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError>;
+    fn renew(&mut self, _plan: &Plan) -> Result<Applied, PlaneError> {
+        Err(PlaneError { message: "this plane cannot be filled anew".into() })
+    }
 
     /// Tries the programs on the tables as they are, with frames that arrive at these links (by
     /// interface index), before they are brought to any hook.
@@ -160,13 +167,6 @@ impl DataPlane for MemoryPlane {
 
     fn set_state(&mut self, state: u32, up: bool) -> bool {
         self.writer.set_state(state, up)
-    }
-
-    fn audit(&self) -> Audit {
-        let found = self.memory().audit();
-        let damage = |damage: &thalweg_image::Damage| format!("table {}", damage.table.name());
-        let tables = found.damages.iter().map(damage).collect();
-        Audit { octets: found.octets, tables, ..Audit::default() }
     }
 
     fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {

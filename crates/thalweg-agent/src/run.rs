@@ -350,10 +350,10 @@ impl Shell {
                 problems.iter().for_each(|problem| log::write(Level::Warn, &problem.to_string()));
             }
         }
-        if let (Some(compiler), Phase::InForce) = (&self.brain.compiler, self.brain.phase) {
-            if !self.check {
-                self.sessions.follow(compiler);
-            }
+        if let (Some(compiler), Phase::InForce, false) =
+            (&self.brain.compiler, self.brain.phase, self.check)
+        {
+            self.sessions.follow(compiler);
         }
         self.write_sessions();
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);

@@ -78,16 +78,22 @@ impl Memory {
         for table in TableId::ALL {
             let words = self.words(table);
             audit.octets += words.len() as u64 * 8;
-            audit.damages.extend(self.sums.compare(table, words));
+            let damages = self.sums.compare(table, words);
+            if !damages.is_empty() {
+                // A state that is taken down meanwhile adds up the next time.
+                let again = self.sums.compare(table, words);
+                audit.damages.extend(damages.into_iter().filter(|damage| again.contains(damage)));
+            }
         }
         audit
     }
 
     /// Stores a word of a table without versions, before which all stores so far are seen; gives what
-    /// was there, none beyond the end. One writer only.
+    /// was there, none beyond the end. Any number of writers.
     pub(crate) fn set_live(&self, table: TableId, at: u32, value: u64) -> Option<u64> {
-        let old = self.words(table).get(at as usize)?.load(Ordering::Relaxed);
-        self.store(table, at as usize, value, Ordering::SeqCst).then_some(old)
+        let old = self.words(table).get(at as usize)?.swap(value, Ordering::SeqCst);
+        self.sums.note_shared(table, at as usize, old, value);
+        Some(old)
     }
 
     /// Stores a word; false beyond the end. One writer only.
@@ -101,8 +107,7 @@ impl Memory {
     /// Says at once that a link or session cannot be used: the one store that others than the writer
     /// may make, since only the writer says that it can. False when there is no such state.
     pub fn take_down(&self, state: u32) -> bool {
-        let cell = self.words(TableId::States).get(state as usize);
-        cell.map(|cell| cell.store(0, Ordering::SeqCst)).is_some()
+        self.set_live(TableId::States, state, 0).is_some()
     }
 
     /// The words of a table.

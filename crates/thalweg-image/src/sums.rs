@@ -46,6 +46,14 @@ impl Sums {
         }
     }
 
+    /// Notes a store to a table that others write as well.
+    pub fn note_shared(&self, table: TableId, at: usize, old: u64, new: u64) {
+        if let Some(sum) = self.tables[table as usize].get(at / BLOCK) {
+            let change = new.wrapping_sub(old).wrapping_mul(weight(at));
+            sum.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+
     /// The blocks of a table whose words do not add up; neighbors are one.
     pub fn compare(&self, table: TableId, words: &[AtomicU64]) -> Vec<Damage> {
         let mut damages: Vec<Damage> = Vec::new();

@@ -271,6 +271,7 @@ impl Pins {
         }
         // Those of a directory that was removed are gone; new ones begin with the next programs.
         let _ = copy_pin(&old.counters(), &self.counters());
+        let _ = copy_pin(&old.tested(), &self.tested());
         Ok(())
     }
 

@@ -146,10 +146,9 @@ proptest! {
         let margin = Micros::from(line.delay);
         let heard = [0, 1].map(|end| line.ends[end].heard.unwrap());
         line.run(cut + detection[0].max(detection[1]) + margin, |line| {
-            for end in 0..2 {
-                let due = line.ends[end].heard.is_none_or(|at| at + detection[end] <= line.now);
-                let lost = line.ends[end].state != State::Up;
-                assert_eq!(lost, due, "end {end}: {:?}", heard);
+            for (end, detection) in line.ends.iter().zip(detection) {
+                let due = end.heard.is_none_or(|at| at + detection <= line.now);
+                assert_eq!(end.state != State::Up, due, "{heard:?}");
             }
         });
         prop_assert_eq!(line.states(), [State::Down; 2]);
