@@ -187,7 +187,7 @@ fn labels_take_the_stack_of_their_backup() {
 #[test]
 fn a_link_that_came_back_waits_its_time() {
     let Some(lab) = lab("h", &config("1h"), |_| ()) else { return };
-    assert!(lab.pings("10.0.2.7"), "{}", lab.log());
+    lab.until(|| lab.pings_once("10.0.2.7"));
     lab.until(|| way(&lab) == "eth1");
     let far = |state: &str| far(&lab, state);
     far("down");
