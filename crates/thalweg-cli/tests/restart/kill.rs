@@ -51,6 +51,8 @@ pub fn under_load(lab: &mut Lab, what: &str, work: impl FnOnce(&mut Lab)) -> Tal
         std::thread::scope(|scope| {
             scope.spawn(|| noisy.run(&stop));
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(lab)));
+            // The last agent puts some more changes in force.
+            std::thread::sleep(Duration::from_millis(1500));
             stop.store(true, Ordering::Relaxed);
             if let Err(panic) = done {
                 std::panic::resume_unwind(panic);
