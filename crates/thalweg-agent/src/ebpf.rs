@@ -96,6 +96,10 @@ impl DataPlane for EbpfPlane {
         wishes.iter().map(|wish| state(wish, &statuses)).collect()
     }
 
+    fn succeeds(&self) -> bool {
+        self.plane.succeeds()
+    }
+
     fn audit(&self) -> Audit {
         self.plane.audit()
     }

@@ -9,7 +9,9 @@ use thalweg_model::host::RouteKey;
 use thalweg_model::intent::Fpm;
 use thalweg_model::{Origin, Problem, Severity, Update};
 
-/// How long a starting agent waits for a suite to connect; zebra tries every 3 s.
+/// How long a starting agent waits for a suite to connect, or to come back in the middle of what it
+/// tells; zebra tries every 3 s. With an image of an agent before in force it waits for as long as that
+/// one would have kept what the suite told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A routing suite, once one may connect.
@@ -20,6 +22,8 @@ pub struct Suite {
     wanted: bool,
     /// Until when the first plan waits for the suite.
     awaited: Option<Instant>,
+    /// How long what it told is kept without it.
+    stale_time: Duration,
     /// Whether the kernel was read completely and only the suite is waited for.
     held: bool,
     /// Routes whose standing the suite wants to know.
@@ -38,6 +42,7 @@ impl Suite {
     /// Listens there, or nowhere.
     pub fn set(&mut self, settings: Option<Fpm>) {
         self.wanted = settings.is_some();
+        self.stale_time = settings.as_ref().map(|s| s.stale_time).unwrap_or_default();
         match &self.server {
             Some(server) => server.set(settings),
             None if self.wanted => {
@@ -46,6 +51,20 @@ impl Suite {
             }
             None => {}
         }
+    }
+
+    /// An agent before left an image in force, with routes of the suite perhaps: it must not be
+    /// replaced by one without them. Returns how long the suite is waited for, if it is.
+    pub fn succeed(&mut self) -> Option<Duration> {
+        let wait = self.stale_time.max(PATIENCE);
+        self.wait(wait).then_some(wait)
+    }
+
+    /// Waits at least so long from now on, if the first plan still waits at all.
+    fn wait(&mut self, time: Duration) -> bool {
+        let Some(until) = &mut self.awaited else { return false };
+        *until = (*until).max(Instant::now() + time);
+        true
     }
 
     /// Passes on what the kernel tells, but holds back that all was told until the suite has told
@@ -77,6 +96,7 @@ impl Suite {
         match told {
             Told::Event(thalweg_fpm::Event::Updates(updates, asked)) => {
                 self.asked.extend(asked);
+                self.wait(PATIENCE);
                 vec![Event::Host(updates.into_iter().map(Update::Fpm).collect())]
             }
             Told::Event(thalweg_fpm::Event::Notice { warning, text }) => {
@@ -149,5 +169,44 @@ impl Suite {
             remedy: "end who listens there, or set spec.fpm.listen of the Router object".into(),
         };
         deaf.map(problem).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(until: Duration) -> Suite {
+        let stale_time = Duration::from_secs(120);
+        let awaited = Some(Instant::now() + until);
+        Suite { wanted: true, awaited, stale_time, held: true, ..Suite::default() }
+    }
+
+    fn left(suite: &Suite) -> u64 {
+        suite.awaited.map_or(0, |until| until.duration_since(Instant::now()).as_secs() + 1)
+    }
+
+    #[test]
+    fn a_suite_that_goes_in_the_middle_of_its_tale_is_waited_for_again() {
+        let mut suite = waiting(Duration::ZERO);
+        let half = thalweg_fpm::Event::Updates(Vec::new(), Vec::new());
+        assert_eq!(suite.told(Told::Event(half)).len(), 1);
+        assert_eq!(left(&suite), 10);
+        // What counts is that it told all, or did not come back in time.
+        let done = suite.told(Told::Event(thalweg_fpm::Event::Complete));
+        assert!(matches!(done.as_slice(), [Event::HostComplete]));
+        assert_eq!(left(&suite), 0);
+        assert!(matches!(suite.hold(Event::HostComplete), Some(Event::HostComplete)));
+    }
+
+    #[test]
+    fn what_an_agent_before_left_in_force_waits_as_long_as_that_would_have_kept_it() {
+        let mut suite = waiting(PATIENCE);
+        assert_eq!(suite.succeed(), Some(Duration::from_secs(120)));
+        assert_eq!(left(&suite), 120);
+        assert!(suite.hold(Event::HostComplete).is_none());
+        assert!(matches!(suite.told(Told::Late).as_slice(), [Event::HostComplete]));
+        assert_eq!(suite.succeed(), None, "it is not waited for any more");
+        assert_eq!(Suite::default().succeed(), None, "there is no suite");
     }
 }

@@ -72,6 +72,11 @@ pub trait DataPlane: Plane + Send {
     /// Takes back what was made for a plane that never got a hook; what an earlier agent left stays.
     fn forsake(self: Box<Self>) {}
 
+    /// Whether an agent before left an image in force, which this plane is to take over from.
+    fn succeeds(&self) -> bool {
+        false
+    }
+
     /// What is wrong around the plane now, though it works.
     fn problems(&self) -> Vec<Problem> {
         Vec::new()

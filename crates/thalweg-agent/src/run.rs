@@ -382,6 +382,11 @@ impl Shell {
                 if plane.kind() == "ebpf" {
                     self.features = watch_features();
                 }
+                if let Some(wait) = plane.succeeds().then(|| self.suite.succeed()).flatten() {
+                    let text = "what the agent before left stays in force until the routing suite has \
+                                told all it has, for at most";
+                    log::write(Level::Info, &format!("{text} {} s", wait.as_secs()));
+                }
                 self.plane = Some(plane);
                 None
             }

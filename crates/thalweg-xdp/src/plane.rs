@@ -76,6 +76,7 @@ pub struct XdpPlane {
     writer: Writer,
     pub(crate) hooks: Hooks,
     capacity: Capacity,
+    succeeds: bool,
     wanted: Vec<WantedHook>,
     statuses: Vec<HookStatus>,
     notes: Vec<String>,
@@ -98,6 +99,7 @@ impl XdpPlane {
         let pins = Pins::create(&options.pins, options.mount)?;
         pins.set_namespace(namespace::current().map_err(StartError::Namespace)?)?;
         point("pins-namespace");
+        let succeeds = !pins.marks().is_empty();
         let mut notes = Vec::new();
         notes.extend(take_counters(&pins));
         notes.extend(private(pins.dir()));
@@ -114,7 +116,7 @@ impl XdpPlane {
         let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
         let tested = Tested::open(&hooks.pins.tested());
-        Ok(Self { loaded, writer, hooks, capacity, wanted, statuses, notes, tested })
+        Ok(Self { loaded, writer, hooks, capacity, succeeds, wanted, statuses, notes, tested })
     }
 
     /// Brings the programs to the wanted links, and off all others of this instance.
@@ -163,6 +165,11 @@ impl XdpPlane {
     /// What came of the last [`Self::attach`] or [`Self::reconcile`].
     pub fn statuses(&self) -> &[HookStatus] {
         &self.statuses
+    }
+
+    /// Whether an agent before left hooks, which go on with its tables until [`Self::attach`].
+    pub fn succeeds(&self) -> bool {
+        self.succeeds
     }
 
     /// What a person should know about how the plane was started.
