@@ -10,7 +10,8 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  as wished
   1  not as wished: problems in `status`, `check` or `doctor`, differences in `diff`,
-     files that `apply` refuses, findings of `audit`, engines that disagree in `replay`, an object that is not there
+     files that `apply` refuses, findings of `audit`, engines that disagree in `replay`,
+     an object that is not there
   2  the command line or a file given on it makes no sense
   3  no agent answers, or one of another version
   4  rights are missing, or the kernel refuses";

@@ -243,7 +243,7 @@ fn diff_shows_what_would_change() {
           |
         1 | kind: Nonsense
           |       ^^^^^^^^
-          = help: known here: `Router`, `Link`, `Vrf`, `Route` and `LabelRoute`
+          = help: known here: `Router`, `Link`, `Vrf`, `Route`, `LabelRoute` and `BfdSession`
 
         3 errors
         exit 1
