@@ -1,6 +1,6 @@
 //! What frames do to what was told.
 
-use crate::words::{PORT, lsp, message, object, object_gone, route};
+use crate::words::{PORT, lsp, message, object, route};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use thalweg_fpm::read::ReadError;
@@ -40,6 +40,12 @@ impl Stage {
         self.pass_on(100);
         self.told.routes.iter().map(|(key, route)| (key.prefix.to_string(), route.object)).collect()
     }
+}
+
+/// An object is gone.
+fn object_gone(port: u32, id: u32) -> Vec<u8> {
+    let header = [raw::AF_INET, 0, 11, 0, 0, 0, 0, 0];
+    message(port, raw::DELNEXTHOP, &header, &[(1, &id.to_ne_bytes())])
 }
 
 #[test]

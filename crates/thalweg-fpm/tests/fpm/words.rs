@@ -30,13 +30,6 @@ pub fn object(port: u32, id: u32, last: u8) -> Vec<u8> {
     message(port, raw::NEWNEXTHOP, &[raw::AF_INET, 0, 11, 0, 0, 0, 0, 0], list)
 }
 
-/// An object is gone.
-#[allow(dead_code, reason = "not every test that speaks so says each word")]
-pub fn object_gone(port: u32, id: u32) -> Vec<u8> {
-    let header = [raw::AF_INET, 0, 11, 0, 0, 0, 0, 0];
-    message(port, raw::DELNEXTHOP, &header, &[(1, &id.to_ne_bytes())])
-}
-
 /// A label that is swapped for another, as `netlink_mpls_multipath_msg_encode` writes it.
 pub fn lsp(port: u32, kind: u16, label: u32, new: u32) -> Vec<u8> {
     let entry = |label: u32| (label << 12 | 0x100).to_be_bytes();
