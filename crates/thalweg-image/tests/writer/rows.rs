@@ -206,3 +206,14 @@ fn a_plan_waits_for_readers_when_room_runs_out_in_its_middle() {
     assert!(apply(&mut writer, plan).failures.is_empty());
     assert!(waits.0.load(Ordering::Relaxed) > 0);
 }
+
+#[test]
+fn states_that_are_taken_down_beside_the_writer_add_up_and_foreign_stores_do_not() {
+    let memory = Memory::heap(&capacity(&[]));
+    let mut writer = Writer::new(memory.clone(), Box::new(NoReaders));
+    assert!(writer.set_state(3, true) && memory.take_down(3) && writer.set_state(4, true));
+    assert_eq!(memory.audit().damages, []);
+    memory.words(TableId::States)[3].store(1, Ordering::Relaxed);
+    let found = memory.audit().damages;
+    assert_eq!(found.iter().map(|damage| damage.table).collect::<Vec<_>>(), [TableId::States]);
+}
