@@ -23,12 +23,12 @@ use crate::witness;
 use job::{Done, Gate, Job, Outcome, Wanted};
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_api::model::Problem;
 use thalweg_api::view::{ChangeView, EventSeverity, ObjectView, Phase};
 use thalweg_compile::Compiler;
-use thalweg_config::Loaded;
+use thalweg_config::{Library, Loaded};
 use thalweg_image::Plan;
 use tokio::sync::mpsc;
 
@@ -50,6 +50,7 @@ pub struct Read {
 pub struct Reader {
     path: PathBuf,
     gate: Arc<Gate>,
+    library: Arc<Mutex<Library>>,
 }
 
 impl Reader {
@@ -57,7 +58,9 @@ impl Reader {
     pub fn read(&self) -> Read {
         let guard = self.gate.close();
         let user = rustix::process::geteuid().as_raw();
-        let mut loaded = thalweg_config::load_guarded(&self.path, user);
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = library.load_guarded(&self.path, user);
+        drop(library);
         let texts = Texts::take(&mut loaded).map(|texts| (texts.id(), texts));
         Read { epoch: guard.epoch(), result: Ok(Box::new(loaded)), texts }
     }
@@ -84,6 +87,8 @@ pub struct Keeper {
     scribe: Scribe,
     path: PathBuf,
     gate: Arc<Gate>,
+    /// The files as they were read, so that only what changed is read again.
+    library: Arc<Mutex<Library>>,
     events: Events,
     history: History,
     trial: Option<Trial>,
@@ -118,7 +123,7 @@ impl Keeper {
 
     /// What reads the files.
     pub fn reader(&self) -> Reader {
-        Reader { path: self.path.clone(), gate: self.gate.clone() }
+        Reader { path: self.path.clone(), gate: self.gate.clone(), library: self.library.clone() }
     }
 
     /// What happened, for those who want to know. Clones tell into the same ring.

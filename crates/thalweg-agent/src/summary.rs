@@ -5,7 +5,7 @@ use thalweg_abi::{GroupId, IlmWord, LinkRow, VrfId};
 use thalweg_api::view::{ChangeView, ObjectView, TallyView};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, Plan};
-use thalweg_model::{Intent, Prefix};
+use thalweg_model::{Catalog, Intent, Prefix};
 
 /// Names that are told one by one; the rest is counted.
 pub const MOST: usize = 20;
@@ -86,8 +86,8 @@ pub fn of_intents(old: &Intent, new: &Intent) -> Vec<ObjectView> {
     }
     found.maps("Vrf", &old.vrfs, &new.vrfs);
     found.maps("Link", &old.links, &new.links);
-    found.maps("Route", &old.routes, &new.routes);
-    found.maps("LabelRoute", &old.labels, &new.labels);
+    found.catalogs("Route", &old.routes, &new.routes);
+    found.catalogs("LabelRoute", &old.labels, &new.labels);
     found.finish(old, new)
 }
 
@@ -109,23 +109,23 @@ impl Found {
         old: &BTreeMap<String, T>,
         new: &BTreeMap<String, T>,
     ) {
-        // Side by side: there may be a million of them.
-        let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-        loop {
-            let name = match (old.peek(), new.peek()) {
-                (None, None) => return,
-                (Some(before), Some(after)) if before.0 == after.0 => {
-                    let differs = before.1 != after.1;
-                    let name = old.next().map(|(name, _)| name);
-                    new.next();
-                    name.filter(|_| differs)
-                }
-                (Some(before), after) if after.is_none_or(|after| before.0 < after.0) => {
-                    old.next().map(|(name, _)| name)
-                }
-                _ => new.next().map(|(name, _)| name),
-            };
-            self.0.extend(name.map(|name| (kind, bare(name).to_owned())));
+        let differs = |name: &&String| old.get(*name) != new.get(*name);
+        let names = old.keys().chain(new.keys()).filter(differs);
+        self.0.extend(names.map(|name| (kind, name.clone())));
+    }
+
+    fn catalogs<T: PartialEq>(
+        &mut self,
+        kind: &'static str,
+        old: &Catalog<String, T>,
+        new: &Catalog<String, T>,
+    ) {
+        for change in old.differences(new) {
+            let name = bare(change.key);
+            // The prefixes of one object come in a row.
+            if self.0.last() != Some(&(kind, name.to_owned())) {
+                self.0.insert((kind, name.to_owned()));
+            }
         }
     }
 
@@ -154,7 +154,7 @@ fn has(intent: &Intent, kind: &str, name: &str) -> bool {
         "Link" => intent.links.contains_key(name),
         "LabelRoute" => intent.labels.contains_key(name),
         "Route" => {
-            let next = intent.routes.range(format!("{name}[")..).next();
+            let next = intent.routes.next(format!("{name}[").as_str());
             let several = next.is_some_and(|(found, _)| bare(found) == name);
             several || intent.routes.contains_key(name)
         }

@@ -23,7 +23,10 @@ impl Texts {
     /// Takes the texts out of what was loaded; none where it has errors.
     pub fn take(loaded: &mut Loaded) -> Option<Self> {
         let sources = std::mem::take(&mut loaded.sources);
-        loaded.is_ok().then(|| Self::new(sources.into_texts()))
+        let text = |source: &std::sync::Arc<thalweg_config::Source>| {
+            (source.name().to_owned(), source.text().to_owned())
+        };
+        loaded.is_ok().then(|| Self::new(sources.iter().map(text)))
     }
 
     /// The name of these contents: the same for the same files only.

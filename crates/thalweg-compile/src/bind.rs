@@ -16,6 +16,7 @@ impl Compiler {
         for name in std::mem::take(&mut self.pending.routes) {
             let Some(route) = self.intent.routes.get(&name) else {
                 if let Some(entry) = self.routes.remove(&name) {
+                    self.index.settle_route(&name, entry.target, None);
                     self.withdraw(&entry);
                     self.route_names.remove(entry.number);
                 }
@@ -67,6 +68,7 @@ impl Compiler {
         } else {
             self.withdraw(&old);
         }
+        self.index.settle_route(&name, old.target, Some(&entry));
         self.routes.insert(name, entry);
     }
 
@@ -102,6 +104,7 @@ impl Compiler {
             self.index.by_target.entry(target).or_default().insert(name.clone());
         }
         let target = entry.target;
+        self.index.settle(true, &name, !entry.findings.is_empty());
         let old = match self.intent.labels.contains_key(&name) {
             true => self.labels.insert(name.clone(), entry),
             false => self.labels.remove(&name),

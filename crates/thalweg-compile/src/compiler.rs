@@ -237,7 +237,7 @@ impl Compiler {
         }
     }
 
-    /// Replaces the intent and notes which objects changed.
+    /// Replaces the intent and notes which objects changed. What the two share is not looked at.
     pub fn set_intent(&mut self, intent: Intent) {
         let old = std::mem::replace(&mut self.intent, intent);
         if old.links != self.intent.links
@@ -249,24 +249,26 @@ impl Compiler {
         if old.router != self.intent.router {
             self.pending.links.extend(self.host.links.keys());
         }
-        for (name, route) in &old.routes {
-            if self.intent.routes.get(name) != Some(route) {
-                self.index.forget_route(name, route, &mut self.pending);
+        let routes = old.routes.differences(&self.intent.routes);
+        for change in &routes {
+            if let Some(route) = change.old {
+                self.index.forget_route(change.key, route, &mut self.pending);
             }
         }
-        for (name, route) in &self.intent.routes {
-            if old.routes.get(name) != Some(route) {
-                self.index.learn_route(name, route, &mut self.pending);
+        for change in &routes {
+            if let Some(route) = change.new {
+                self.index.learn_route(change.key, route, &mut self.pending);
             }
         }
-        for (name, label) in &old.labels {
-            if self.intent.labels.get(name) != Some(label) {
-                self.index.forget_label(name, label, &mut self.pending);
+        let labels = old.labels.differences(&self.intent.labels);
+        for change in &labels {
+            if let Some(label) = change.old {
+                self.index.forget_label(change.key, label, &mut self.pending);
             }
         }
-        for (name, label) in &self.intent.labels {
-            if old.labels.get(name) != Some(label) {
-                self.index.learn_label(name, label, &mut self.pending);
+        for change in &labels {
+            if let Some(label) = change.new {
+                self.index.learn_label(change.key, label, &mut self.pending);
             }
         }
         if old.sessions.keys().ne(self.intent.sessions.keys()) {

@@ -1,7 +1,7 @@
 //! Intent objects by what they have in common, so that a change finds all it concerns.
 
 use crate::compiler::Pending;
-use crate::objects::{self, Mention};
+use crate::objects::{self, Mention, RouteEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_model::Prefix;
 use thalweg_model::intent::{LabelRoute, Route};
@@ -18,6 +18,10 @@ pub(crate) struct ObjectIndex {
     sessions: Users,
     /// Labels by target.
     pub(crate) by_target: BTreeMap<u32, BTreeSet<String>>,
+    /// How many routes lead to each target.
+    route_targets: BTreeMap<u32, usize>,
+    /// Objects with findings.
+    faulty: BTreeSet<(bool, String)>,
 }
 
 impl ObjectIndex {
@@ -89,6 +93,51 @@ impl ObjectIndex {
             Mention::Device(name) => (&mut self.devices, name),
             Mention::Session(name) => (&mut self.sessions, name),
         }
+    }
+
+    /// Notes what became of a route; none is gone.
+    pub(crate) fn settle_route(&mut self, name: &str, old: Option<u32>, new: Option<&RouteEntry>) {
+        let target = new.and_then(|entry| entry.target);
+        if old != target {
+            if let Some(target) = target {
+                *self.route_targets.entry(target).or_default() += 1;
+            }
+            if let Some(count) = old.and_then(|old| self.route_targets.get_mut(&old)) {
+                *count -= 1;
+            }
+            if let Some(old) = old.filter(|old| self.route_targets.get(old) == Some(&0)) {
+                self.route_targets.remove(&old);
+            }
+        }
+        self.settle(false, name, new.is_some_and(|entry| !entry.findings.is_empty()));
+    }
+
+    /// Notes whether an object has findings.
+    pub(crate) fn settle(&mut self, is_label: bool, name: &str, faulty: bool) {
+        if !faulty && self.faulty.is_empty() {
+            return;
+        }
+        let key = (is_label, name.to_owned());
+        if faulty {
+            self.faulty.insert(key)
+        } else {
+            self.faulty.remove(&key)
+        };
+    }
+
+    /// Objects with findings: whether it is a label, and its name.
+    pub(crate) fn faulty(&self) -> impl Iterator<Item = (bool, &str)> {
+        self.faulty.iter().map(|(is_label, name)| (*is_label, name.as_str()))
+    }
+
+    /// Whether routes of files lead to a target.
+    pub(crate) fn is_of_routes(&self, target: u32) -> bool {
+        self.route_targets.contains_key(&target)
+    }
+
+    /// Targets of routes and labels of files.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = u32> {
+        self.route_targets.keys().chain(self.by_target.keys()).copied()
     }
 
     /// Notes the objects that mention an interface or a session.

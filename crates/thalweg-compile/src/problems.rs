@@ -19,8 +19,8 @@ impl Compiler {
         all.extend(self.links.problems.iter().cloned());
         all.extend(self.session_problems());
         all.extend(self.limits_problem());
-        self.route_problems(&mut all);
-        self.label_problems(&mut all);
+        self.findings(&mut all);
+        self.issues(&mut all);
         self.learned_problems(&mut all);
         self.lsp_problems(&mut all);
         all.extend(self.room_problems());
@@ -45,38 +45,39 @@ impl Compiler {
         })
     }
 
-    fn route_problems(&self, all: &mut BTreeSet<Problem>) {
-        for (name, entry) in &self.routes {
-            let object = |severity, field, what, remedy| {
-                self.of_object("Route", name, severity, field, what, remedy)
+    /// What is wrong with objects by themselves.
+    fn findings(&self, all: &mut BTreeSet<Problem>) {
+        for (is_label, name) in self.index.faulty() {
+            let (kind, findings) = match is_label {
+                true => ("LabelRoute", self.labels.get(name).map(|entry| &entry.findings)),
+                false => ("Route", self.routes.get(name).map(|entry| &entry.findings)),
             };
-            all.extend(entry.findings.iter().map(|f| {
-                object(f.severity, Some(f.field.clone()), f.what.clone(), f.remedy.clone())
+            all.extend(findings.into_iter().flatten().map(|f| {
+                let (field, what, remedy) = (f.field.clone(), f.what.clone(), f.remedy.clone());
+                self.of_object(kind, name, f.severity, Some(field), what, remedy)
             }));
-            let Some(target) = entry.target.and_then(|target| self.targets.get(target)) else {
-                continue;
-            };
-            for (issue, severity) in graded(target) {
-                let field = field_of(issue);
-                all.insert(object(severity, field, issue.what.clone(), issue.remedy.clone()));
-            }
         }
     }
 
-    fn label_problems(&self, all: &mut BTreeSet<Problem>) {
-        for (name, entry) in &self.labels {
-            let object = |severity, field, what, remedy| {
-                self.of_object("LabelRoute", name, severity, field, what, remedy)
+    /// What is wrong with that to which objects lead.
+    fn issues(&self, all: &mut BTreeSet<Problem>) {
+        for (index, target) in self.targets.troubled() {
+            let mut report = |kind, name: &str| {
+                all.extend(graded(target).map(|(issue, severity)| {
+                    let (what, remedy) = (issue.what.clone(), issue.remedy.clone());
+                    self.of_object(kind, name, severity, field_of(issue), what, remedy)
+                }));
             };
-            all.extend(entry.findings.iter().map(|f| {
-                object(f.severity, Some(f.field.clone()), f.what.clone(), f.remedy.clone())
-            }));
-            let Some(target) = entry.target.and_then(|target| self.targets.get(target)) else {
+            let labels = self.index.by_target.get(&index);
+            labels.into_iter().flatten().for_each(|name| report("LabelRoute", name));
+            if !self.index.is_of_routes(index) {
                 continue;
-            };
-            for (issue, severity) in graded(target) {
-                let field = field_of(issue);
-                all.insert(object(severity, field, issue.what.clone(), issue.remedy.clone()));
+            }
+            for node in self.rib.nodes_of(index, false) {
+                let offers = self.rib.candidates(node).map(|(_, offer)| offer);
+                let ours = offers.filter(|o| o.target == index && o.source == Source::Intent);
+                let names = ours.filter_map(|offer| self.route_names.get(offer.data));
+                names.for_each(|name| report("Route", name));
             }
         }
     }

@@ -690,10 +690,8 @@ impl Compiler {
 
     /// All gateways of intent routes and labels, resolved or not.
     pub fn own_gateways(&self) -> BTreeSet<(u32, IpAddr)> {
-        let of_routes = self.routes.values().filter_map(|entry| entry.target);
-        let of_labels = self.labels.values().filter_map(|entry| entry.target);
-        of_routes
-            .chain(of_labels)
+        self.index
+            .targets()
             .chain(self.lsps.own_targets())
             .filter_map(|target| self.targets.get(target))
             .flat_map(|target| &target.outcome.facts)

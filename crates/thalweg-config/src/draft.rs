@@ -1,15 +1,17 @@
 //! The intent while it is being read: objects, and what must hold between them.
 
 use crate::name;
+use crate::part::Part;
 use crate::read::Field;
 use crate::report::{Path, Report};
 use crate::sources::Span;
-use crate::suggest;
 use crate::tree::short;
+use crate::uses::{self, Use};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use thalweg_model::intent::{BfdSession, LabelRoute, Link, Route, Router, Vrf};
-use thalweg_model::{Intent, Key, Prefix};
+use thalweg_model::{Catalog, Intent, Key, Origin, Prefix};
 
 /// The VRF that always exists, and the kernel table it learns.
 pub(crate) const DEFAULT_VRF: &str = "default";
@@ -84,20 +86,11 @@ impl ClaimKey {
     }
 }
 
-/// A field that names a VRF.
-struct VrfUse {
-    vrf: String,
-    at: Span,
-    field: &'static str,
-    user: ObjectId,
-}
-
-/// A field that names a session.
-struct SessionUse {
-    session: String,
-    at: Span,
-    field: String,
-    user: ObjectId,
+/// A number that stands for what is claimed: the same for the same, hardly ever for another.
+fn print(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Everything that was read so far.
@@ -113,11 +106,11 @@ pub(crate) struct Draft {
     label_owners: HashMap<u32, (Span, ObjectId)>,
     interfaces: HashMap<String, (Span, ObjectId)>,
     tables: HashMap<u32, (Span, ObjectId)>,
-    vrf_uses: Vec<VrfUse>,
+    vrf_uses: Vec<Use>,
     vrf_numbers: HashMap<String, u32>,
     sessions: BTreeMap<String, BfdSession>,
     session_owners: HashMap<(String, IpAddr), (Span, ObjectId)>,
-    session_uses: Vec<SessionUse>,
+    session_uses: Vec<Use>,
 }
 
 impl Draft {
@@ -264,23 +257,8 @@ impl Draft {
     ) -> Option<String> {
         let session = field.text(report)?;
         let (at, path) = (field.node.span, field.path.to_string());
-        self.session_uses.push(SessionUse { session: session.into(), at, field: path, user });
+        self.session_uses.push(Use { name: session.into(), at, field: path.into(), user });
         Some(session.into())
-    }
-
-    fn check_sessions(&self, report: &mut Report) {
-        let exists = |name: &str| self.by_name.contains_key(&(Kind::BfdSession, name.to_owned()));
-        for one in self.session_uses.iter().filter(|one| !exists(&one.session)) {
-            report.object = Some(self.key(one.user));
-            let names = self.objects.iter().filter(|object| object.kind == Kind::BfdSession);
-            let names = names.map(|object| object.name.as_str()).take(1_000);
-            let remedy = match suggest::nearest(&one.session, names) {
-                Some(near) => format!("did you mean `{near}`? or add a BfdSession of that name"),
-                None => "add a BfdSession of that name".into(),
-            };
-            let what = format!("there is no BfdSession `{}`", short(&one.session));
-            report.error(one.at, &Path::Field(&Path::Root, &one.field), what, remedy);
-        }
     }
 
     /// Reads the name of a VRF; whether it exists is seen at the end.
@@ -298,7 +276,8 @@ impl Draft {
             return None;
         }
         if vrf != DEFAULT_VRF {
-            self.vrf_uses.push(VrfUse { vrf: vrf.into(), at: field.node.span, field: path, user });
+            let at = field.node.span;
+            self.vrf_uses.push(Use { name: vrf.into(), at, field: path.into(), user });
         }
         Some(vrf.into())
     }
@@ -307,55 +286,129 @@ impl Draft {
     pub fn finish(self, broken: bool, report: &mut Report) -> Intent {
         // A file that could not be read may hold the very VRF that seems to be missing.
         if !broken {
-            self.check_vrfs(report);
-            self.check_sessions(report);
+            self.check_uses(Kind::Vrf, &self.vrf_uses, report);
+            self.check_uses(Kind::BfdSession, &self.session_uses, report);
         }
-        self.check_prefixes(report);
-        report.object = None;
-        let mut intent = Intent::default();
-        for object in &self.objects {
-            let key = Key { kind: object.kind.name().into(), name: object.name.clone() };
-            let origin = report.origin(object.at);
-            intent.origins.insert(key, origin);
-        }
+        self.check_prefixes(&self.route_prints(), report);
+        let mut intent = Intent { origins: self.origins(report), ..Intent::default() };
         if let Some((router, _)) = self.router {
             intent.router = router;
         }
         intent.links = self.links;
         intent.vrfs = self.vrfs;
-        intent.labels = self.labels;
+        intent.labels = self.labels.into_iter().collect();
         intent.sessions = self.sessions;
         intent.routes = self.routes.into_iter().map(|claim| (claim.name, claim.route)).collect();
         intent
     }
 
-    fn check_vrfs(&self, report: &mut Report) {
-        let exists = |vrf: &str| self.by_name.contains_key(&(Kind::Vrf, vrf.to_owned()));
-        for vrf_use in self.vrf_uses.iter().filter(|vrf_use| !exists(&vrf_use.vrf)) {
-            report.object = Some(self.key(vrf_use.user));
-            let names = self.objects.iter().filter(|object| object.kind == Kind::Vrf);
-            let names = names.map(|object| object.name.as_str()).take(1_000);
-            let remedy = match suggest::nearest(&vrf_use.vrf, names.chain([DEFAULT_VRF])) {
-                Some(near) => format!("did you mean `{near}`? or add a Vrf of that name"),
-                None => "add a Vrf of that name".into(),
-            };
-            let what = format!("there is no Vrf `{}`", vrf_use.vrf);
-            report.error(vrf_use.at, &Path::Field(&Path::Root, vrf_use.field), what, remedy);
-        }
+    /// All that was read, as the part that one file has in the whole.
+    pub fn part(self, whole: bool, mut report: Report) -> Part {
+        let mut prints = self.route_prints();
+        let conflicts = self.check_prefixes(&prints, &mut report);
+        prints.extend(self.object_prints());
+        prints.sort_unstable();
+        prints.dedup();
+        let origins = self.origins(&mut report);
+        let named = |kind| {
+            let of = self.objects.iter().filter(move |object| object.kind == kind);
+            of.map(|object| object.name.clone()).collect()
+        };
+        let names = [named(Kind::Vrf), named(Kind::BfdSession)];
+        let key = |one: Use| {
+            let key = self.key(one.user);
+            (one, key)
+        };
+        let uses = [&self.vrf_uses, &self.session_uses]
+            .map(|uses| uses.iter().cloned().map(key).collect::<Vec<_>>());
+        let wanted = uses.each_ref().map(|uses| {
+            let mut names: Vec<String> = uses.iter().map(|(one, _)| one.name.clone()).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        });
+        let mut part = Part {
+            findings: report.findings(),
+            whole,
+            conflicts,
+            prints,
+            names,
+            wanted,
+            uses,
+            intent: Intent { origins, ..Intent::default() },
+            router: self.router.is_some(),
+        };
+        part.intent.router = self.router.map(|(router, _)| router).unwrap_or_default();
+        part.intent.links = self.links;
+        part.intent.vrfs = self.vrfs;
+        part.intent.labels = self.labels.into_iter().collect();
+        part.intent.sessions = self.sessions;
+        let routes = self.routes.into_iter().map(|claim| (claim.name, claim.route));
+        part.intent.routes = routes.collect();
+        part
     }
 
-    /// Reports prefixes that two routes claim with the same metric in the same VRF.
-    fn check_prefixes(&self, report: &mut Report) {
+    /// Where each object stands.
+    fn origins(&self, report: &mut Report) -> Catalog<Key, Origin> {
+        report.object = None;
+        let origin = |object: &Object| {
+            let key = Key { kind: object.kind.name().into(), name: object.name.clone() };
+            (key, report.origin(object.at))
+        };
+        self.objects.iter().map(origin).collect()
+    }
+
+    /// What the routes claim, as numbers in order: two that are equal may exclude each other.
+    fn route_prints(&self) -> Vec<u64> {
+        let vrfs: HashMap<u32, u64> =
+            self.vrf_numbers.iter().map(|(name, number)| (*number, print(name))).collect();
+        let routes = self.routes.iter().map(|claim| {
+            let vrf = vrfs.get(&claim.vrf).copied().unwrap_or_default();
+            print(&(vrf, claim.route.metric, claim.route.prefix))
+        });
+        let mut prints: Vec<u64> = routes.collect();
+        prints.sort_unstable();
+        prints
+    }
+
+    /// What else objects claim that only one may have, as numbers.
+    fn object_prints(&self) -> impl Iterator<Item = u64> {
+        let names = self.by_name.keys().map(|key| print(&(0u8, key)));
+        let names = names.chain(self.router.iter().map(|_| print(&1u8)));
+        let names = names.chain(self.interfaces.keys().map(|name| print(&(2u8, name))));
+        let names = names.chain(self.tables.keys().map(|table| print(&(3u8, table))));
+        let names = names.chain(self.label_owners.keys().map(|label| print(&(4u8, label))));
+        names.chain(self.session_owners.keys().map(|place| print(&(5u8, place))))
+    }
+
+    /// Reports fields that name objects of a kind that do not exist.
+    fn check_uses(&self, kind: Kind, uses: &[Use], report: &mut Report) {
+        let exists = |name: &str| self.by_name.contains_key(&(kind, name.to_owned()));
+        let missing = uses.iter().filter(|one| !exists(&one.name));
+        let missing = missing.map(|one| (one, one.at.file, self.key(one.user)));
+        let names = self.objects.iter().filter(|object| object.kind == kind);
+        uses::missing(kind, missing, names.map(|object| object.name.as_str()), report);
+    }
+
+    /// Reports prefixes that two routes claim with the same metric in the same VRF; returns whether
+    /// there are any. `prints` are those of the routes.
+    fn check_prefixes(&self, prints: &[u64], report: &mut Report) -> bool {
+        if prints.is_sorted_by(|a, b| a < b) {
+            return false;
+        }
         // Sorting keys beats a set of them: no hashing, and the places decide who was first.
         let mut keys: Vec<_> = self.routes.iter().enumerate().map(ClaimKey::new).collect();
         keys.sort_unstable();
+        let mut any = false;
         for same in keys.chunk_by(|a, b| a.what == b.what) {
             let Some((first, others)) = same.split_first() else { continue };
             for other in others {
                 let claim = |key: &ClaimKey| &self.routes[key.index as usize];
                 self.conflict(claim(first), claim(other), report);
+                any = true;
             }
         }
+        any
     }
 
     fn conflict(&self, first: &Claim, second: &Claim, report: &mut Report) {

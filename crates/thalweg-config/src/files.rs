@@ -1,9 +1,12 @@
 //! Which files are read, and how: a directory is not walked, and no file may be endless.
 
+use crate::library::Library;
 use crate::report::{Path as Field, Report};
 use crate::sources::{Locator, Sources, Span};
+use crate::stamp::Stamp;
 use crate::{Loaded, parse_sources};
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use thalweg_model::{Origin, Problem, Severity};
@@ -14,12 +17,7 @@ pub(crate) const MAX_FILE: u64 = 64 << 20;
 /// Reads a file, or all `*.yaml` and `*.yml` of a directory by name. Hidden files, backups of
 /// editors and directories below it are left out.
 pub fn load(path: &Path) -> Loaded {
-    let mut gathered = Gathered::default();
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => gathered.directory(path),
-        Ok(_) => gathered.file(path),
-        Err(error) => gathered.unreadable(path, &error),
-    }
+    let gathered = Gathered::at(path, None);
     parse_sources(gathered.sources, &gathered.unfit, gathered.problems)
 }
 
@@ -63,15 +61,30 @@ fn too_large() -> (String, String) {
 }
 
 /// What was found on disk.
-#[derive(Default)]
-struct Gathered {
-    sources: Sources,
+pub(crate) struct Gathered<'l> {
+    /// The texts.
+    pub sources: Sources,
     /// Numbers of files that are there to be quoted only.
-    unfit: Vec<u32>,
-    problems: Vec<Problem>,
+    pub unfit: Vec<u32>,
+    /// What cannot be read.
+    pub problems: Vec<Problem>,
+    /// Who knows files of before.
+    library: Option<&'l mut Library>,
 }
 
-impl Gathered {
+impl<'l> Gathered<'l> {
+    /// Gathers a file, or those of a directory.
+    pub fn at(path: &Path, library: Option<&'l mut Library>) -> Self {
+        let (sources, unfit, problems) = Default::default();
+        let mut gathered = Self { sources, unfit, problems, library };
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => gathered.directory(path),
+            Ok(meta) => gathered.file(path, &meta),
+            Err(error) => gathered.unreadable(path, &error),
+        }
+        gathered
+    }
+
     fn directory(&mut self, path: &Path) {
         let paths = match entries(path) {
             Ok(paths) => paths,
@@ -85,31 +98,45 @@ impl Gathered {
         for path in paths {
             match std::fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => {}
-                Ok(_) => self.file(&path),
+                Ok(meta) => self.file(&path, &meta),
                 Err(error) => self.unreadable(&path, &error),
             }
         }
     }
 
-    fn file(&mut self, path: &Path) {
-        match read(path) {
-            Ok(octets) if octets.len() as u64 > MAX_FILE => {
+    fn file(&mut self, path: &Path, meta: &Metadata) {
+        let name = path.display().to_string();
+        let library = self.library.as_deref();
+        if let Some(source) = library.and_then(|library| library.seen(&name, library.stamp(meta))) {
+            self.sources.share(source);
+            return;
+        }
+        match read(path, |meta| library.and_then(|library| library.stamp(meta))) {
+            Ok((octets, _)) if octets.len() as u64 > MAX_FILE => {
                 let (what, remedy) = too_large();
                 self.problem(Severity::Error, whole(path), what, remedy);
             }
-            Ok(octets) => self.text(path, octets),
+            Ok((octets, stamp)) => self.text(name, octets, stamp),
             Err(error) => self.unreadable(path, &error),
         }
     }
 
-    fn text(&mut self, path: &Path, octets: Vec<u8>) {
-        let name = path.display().to_string();
-        let (error, octets) = match String::from_utf8(octets) {
-            Ok(text) => {
+    fn text(&mut self, name: String, octets: Vec<u8>, stamp: Option<Stamp>) {
+        let library = self.library.as_mut();
+        if let Some(source) = library.and_then(|library| library.same(&name, stamp, &octets)) {
+            self.sources.share(source);
+            return;
+        }
+        let (error, octets) = match (String::from_utf8(octets), &mut self.library) {
+            (Ok(text), Some(library)) => {
+                self.sources.share(library.take(&name, stamp, text));
+                return;
+            }
+            (Ok(text), None) => {
                 self.sources.add(name, text);
                 return;
             }
-            Err(error) => (error.utf8_error(), error.into_bytes()),
+            (Err(error), _) => (error.utf8_error(), error.into_bytes()),
         };
         let first = error.valid_up_to();
         let file = self.sources.add(name, String::from_utf8_lossy(&octets).into_owned());
@@ -155,13 +182,18 @@ fn whole(path: &Path) -> Origin {
     Origin { file: path.display().to_string(), line: 0, column: 0 }
 }
 
-/// Reads a regular file, one octet more than allowed at most. Anything else could block for ever,
-/// so it is refused before it is opened.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a regular file, one octet more than allowed at most, and tells how it looked before.
+/// Anything else could block for ever, so it is refused before it is opened.
+fn read(
+    path: &Path,
+    look: impl Fn(&Metadata) -> Option<Stamp>,
+) -> io::Result<(Vec<u8>, Option<Stamp>)> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+    let file = std::fs::File::open(path)?;
+    let stamp = look(&file.metadata()?);
     let mut octets = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut octets)?;
-    Ok(octets)
+    file.take(MAX_FILE + 1).read_to_end(&mut octets)?;
+    Ok((octets, stamp))
 }

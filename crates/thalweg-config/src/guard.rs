@@ -18,8 +18,13 @@ const OTHERS_WRITE: u32 = 0o022;
 /// As [`load`], but what others than root and the user with the id `user` could have written is
 /// refused: its problems say which file, its mode, and the `chmod` or `chown` that helps.
 pub fn load_guarded(path: &Path, user: u32) -> Loaded {
+    guarded(path, user, || load(path))
+}
+
+/// What `load` finds at `path`, after what is refused there.
+pub(crate) fn guarded(path: &Path, user: u32, load: impl FnOnce() -> Loaded) -> Loaded {
     let refused = refused(path, user);
-    let mut loaded = load(path);
+    let mut loaded = load();
     if !refused.is_empty() {
         loaded.problems.splice(0..0, refused);
     }

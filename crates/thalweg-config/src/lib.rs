@@ -3,7 +3,7 @@
 //! The format is Kubernetes-shaped and described in `docs/configuration.md`. [`parse`] is the pure
 //! core: texts in, intent and problems out; it never stops at the first problem. [`load`] reads a
 //! file or directory, [`watch`] tells when to do so again, [`render`] quotes the lines in question
-//! and [`to_yaml`] writes an intent back.
+//! and [`to_yaml`] writes an intent back. A [`Library`] reads again what changed since, and no more.
 //!
 //! Only what one object or two objects of the same kind say is checked here; whether an interface
 //! exists or a gateway can be reached depends on the host and is the compiler's business.
@@ -13,21 +13,26 @@ mod draft;
 mod files;
 mod guard;
 mod kind;
+mod library;
 mod name;
 mod object;
+mod part;
 mod read;
 mod render;
 mod report;
 mod sources;
+mod stamp;
 mod suggest;
 mod tree;
+mod uses;
 mod watch;
 mod write;
 
 pub use files::{entries, is_config, load};
 pub use guard::load_guarded;
+pub use library::Library;
 pub use render::render;
-pub use sources::Sources;
+pub use sources::{Source, Sources};
 pub use watch::{Watch, watch};
 pub use write::to_yaml;
 

@@ -29,6 +29,14 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// What is wrong in a file, without what its objects and those of others do to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    found: Vec<(Span, Problem)>,
+    dropped: usize,
+    errors: usize,
+}
+
 /// What is wrong, so far.
 pub(crate) struct Report<'s> {
     /// The texts that places refer to.
@@ -95,6 +103,20 @@ impl<'s> Report<'s> {
         let field = Some(path.to_string()).filter(|path| !path.is_empty());
         let (origin, object) = (self.origin(at), self.object.clone());
         self.found.push((at, Problem { severity, origin, object, field, what, remedy }));
+    }
+
+    /// What was found, to be put where a report of all files wants it.
+    pub fn findings(self) -> Findings {
+        Findings { found: self.found, dropped: self.dropped, errors: self.errors }
+    }
+
+    /// Takes in what was found in a file by itself, which has the number `file` here.
+    pub fn absorb(&mut self, file: u32, findings: &Findings) {
+        self.errors += findings.errors;
+        let room = MAX_PROBLEMS - self.found.len().min(MAX_PROBLEMS);
+        let taken = findings.found.iter().take(room);
+        self.found.extend(taken.map(|(at, problem)| (Span { file, ..*at }, problem.clone())));
+        self.dropped += findings.dropped + findings.found.len().saturating_sub(room);
     }
 
     /// All problems in the order of the files.

@@ -1,20 +1,40 @@
 //! The texts that were read, and places in them.
 
+use std::sync::Arc;
 use thalweg_model::Origin;
 
 /// The texts that were read, by name: what [`crate::render`] quotes from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    files: Vec<Source>,
+    files: Vec<Arc<Source>>,
 }
 
 /// One text with the places where its lines start.
-#[derive(Clone, Debug)]
-struct Source {
+#[derive(Debug)]
+pub struct Source {
     name: String,
     text: String,
     /// Byte offset of each line's first octet; never empty.
     lines: Vec<u32>,
+}
+
+impl Source {
+    /// A text by the name of its file. Of 4 GiB and more only the first lines have their places.
+    pub(crate) fn new(name: String, text: String) -> Self {
+        let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
+        let lines = std::iter::once(0).chain(ends).collect();
+        Self { name, text, lines }
+    }
+
+    /// The name of the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the file says.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A stretch of one file, in bytes. Files are limited to far less than 4 GiB.
@@ -29,11 +49,14 @@ pub(crate) struct Span {
 }
 
 impl Sources {
-    /// Adds a text; returns its number. Texts of 4 GiB and more keep their first line index only.
+    /// Adds a text; returns its number.
     pub(crate) fn add(&mut self, name: String, text: String) -> u32 {
-        let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
-        let lines = std::iter::once(0).chain(ends).collect();
-        self.files.push(Source { name, text, lines });
+        self.share(Arc::new(Source::new(name, text)))
+    }
+
+    /// Adds a text that others have, too; returns its number.
+    pub(crate) fn share(&mut self, source: Arc<Source>) -> u32 {
+        self.files.push(source);
         (self.files.len() - 1) as u32
     }
 
@@ -47,9 +70,9 @@ impl Sources {
         self.files.is_empty()
     }
 
-    /// The texts with their names, in the order in which they were read.
-    pub fn into_texts(self) -> impl Iterator<Item = (String, String)> {
-        self.files.into_iter().map(|source| (source.name, source.text))
+    /// The texts, in the order in which they were read.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.files.iter()
     }
 
     /// The text of the file with this number.

@@ -22,6 +22,8 @@ use thalweg_model::{Origin, Problem, Severity};
 
 /// A change is told when nothing more has happened for this long …
 const QUIET: Duration = Duration::from_millis(50);
+/// … or for this long, when all that happened is that one file was written or put in place …
+const QUICK: Duration = Duration::from_millis(2);
 /// … or after this long, if it never gets quiet.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait before watching is tried again after it failed.
@@ -45,7 +47,8 @@ impl Drop for Watch {
 /// Calls `on_change`, in a thread of its own, each time that [`crate::load`] of `path` may have
 /// something new to say: `Ok` after a change, `Err` when watching failed (it is tried again).
 ///
-/// Changes within 50 ms of each other are told once. `path` need not exist yet.
+/// Changes within 50 ms of each other are told once; that one file was written or moved there is told
+/// after 2 ms. `path` need not exist yet.
 ///
 /// # Errors
 ///
@@ -88,9 +91,36 @@ fn problem(path: &Path, error: Errno) -> Box<Problem> {
 
 /// What happened while waiting.
 enum Seen {
-    Change,
+    Change(Touch),
     Nothing,
     Stop,
+}
+
+/// What a change is about.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Touch {
+    /// The one file that it is about; none when it is about more, or about directories.
+    file: Option<OsString>,
+    /// Whether that file is complete: closed after writing, or moved here.
+    complete: bool,
+}
+
+impl Touch {
+    fn of(event: &inotify::Event) -> Self {
+        let file = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+        let complete = event.events().intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
+        Self { file, complete }
+    }
+
+    /// This and then another.
+    fn and(self, next: Self) -> Self {
+        if self.file == next.file { next } else { Self::default() }
+    }
+
+    /// How long nothing must happen until it is told.
+    fn quiet(&self) -> Duration {
+        if self.file.is_some() && self.complete { QUICK } else { QUIET }
+    }
 }
 
 struct Watcher<F> {
@@ -106,42 +136,42 @@ impl<F: FnMut(Result<(), Box<Problem>>)> Watcher<F> {
             match self.wait(None) {
                 Seen::Stop => return,
                 Seen::Nothing => {}
-                Seen::Change => {
-                    if self.settle() || self.renew() {
+                Seen::Change(touch) => {
+                    if self.settle(touch) {
                         return;
                     }
+                    let Some(before) = self.renew() else { return };
                     (self.on_change)(Ok(()));
+                    // The kernel takes its time to end watches.
+                    drop(before);
                 }
             }
         }
     }
 
     /// Waits until nothing happens any more; returns whether to stop.
-    fn settle(&mut self) -> bool {
+    fn settle(&mut self, mut touch: Touch) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now()).min(QUIET);
+            let left = deadline.saturating_duration_since(Instant::now()).min(touch.quiet());
             match self.wait(Some(left)) {
                 Seen::Stop => return true,
-                Seen::Change if !left.is_zero() => {}
+                Seen::Change(next) if !left.is_zero() => touch = touch.and(next),
                 _ => return false,
             }
         }
     }
 
-    /// Watches anew, as long as it takes; returns whether to stop.
-    fn renew(&mut self) -> bool {
+    /// Watches anew, as long as it takes; returns the watches of before, or nothing to stop.
+    fn renew(&mut self) -> Option<Eye> {
         loop {
             match Eye::open(&self.path) {
-                Ok(eye) => {
-                    self.eye = eye;
-                    return false;
-                }
+                Ok(eye) => return Some(std::mem::replace(&mut self.eye, eye)),
                 Err(error) => (self.on_change)(Err(problem(&self.path, error))),
             }
             let mut fds = [PollFd::new(&*self.stop, PollFlags::IN)];
             if poll(&mut fds, Some(&timespec(RETRY))).is_ok_and(|ready| ready > 0) {
-                return true;
+                return None;
             }
         }
     }
@@ -158,8 +188,12 @@ impl<F: FnMut(Result<(), Box<Problem>>)> Watcher<F> {
             match poll(&mut fds, left.as_ref()) {
                 Ok(0) => return Seen::Nothing,
                 Ok(_) if !fds[0].revents().is_empty() => return Seen::Stop,
-                Ok(_) if self.eye.drain() => return Seen::Change,
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    if let Some(touch) = self.eye.drain() {
+                        return Seen::Change(touch);
+                    }
+                }
+                Err(Errno::INTR) => {}
                 // Without poll there is no watching; that cannot happen with two good descriptors.
                 Err(_) => return Seen::Stop,
             }
@@ -240,17 +274,24 @@ impl Eye {
         Ok(Self { inotify, interests })
     }
 
-    /// Takes all events; returns whether one of them matters.
-    fn drain(&mut self) -> bool {
+    /// Takes all events; returns what those that matter are about.
+    fn drain(&mut self) -> Option<Touch> {
         let mut buffer = [MaybeUninit::uninit(); 8_192];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        let mut matters = false;
+        let mut seen: Option<Touch> = None;
         loop {
             match reader.next() {
-                Ok(event) => matters |= is_change(&self.interests, &event),
+                Ok(event) if is_change(&self.interests, &event) => {
+                    let touch = Touch::of(&event);
+                    seen = Some(match seen {
+                        Some(before) => before.and(touch),
+                        None => touch,
+                    });
+                }
+                Ok(_) => {}
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return matters,
-                Err(_) => return true,
+                Err(Errno::AGAIN) => return seen,
+                Err(_) => return Some(Touch::default()),
             }
         }
     }

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use thalweg_config::{fuzz, parse, render, to_yaml};
@@ -521,7 +521,7 @@ proptest! {
         let loaded = parse(&[("written.yaml".into(), text.clone())]);
         let shown = render(&loaded.problems, &loaded.sources, false);
         prop_assert!(loaded.is_ok(), "{}\n{}", shown, text);
-        prop_assert_eq!(Intent { origins: BTreeMap::new(), ..loaded.intent }, intent, "{}", text);
+        prop_assert_eq!(Intent { origins: Default::default(), ..loaded.intent }, intent, "{}", text);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What users asked for: values that already make sense one by one.
 //!
+//! What there may be many of stands in a [`Catalog`], so that copies are cheap and tell what differs.
 //! Relations between objects (does the link exist, is the next hop reachable) are the compiler's.
 
 use crate::Prefix;
+use crate::catalog::Catalog;
 use crate::origin::{Key, Origin};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,13 +23,13 @@ pub struct Intent {
     /// Routing instances, by name; `default` always exists.
     pub vrfs: BTreeMap<String, Vrf>,
     /// Routes, by object name.
-    pub routes: BTreeMap<String, Route>,
+    pub routes: Catalog<String, Route>,
     /// Label bindings, by object name.
-    pub labels: BTreeMap<String, LabelRoute>,
+    pub labels: Catalog<String, LabelRoute>,
     /// BFD sessions that next hops may watch, by object name.
     pub sessions: BTreeMap<String, BfdSession>,
     /// Where each object stands.
-    pub origins: BTreeMap<Key, Origin>,
+    pub origins: Catalog<Key, Origin>,
 }
 
 impl Intent {

@@ -4,12 +4,14 @@
 //! are *ground state*: compiled tables derive from them and may be thrown away.
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 pub mod fpm;
 pub mod host;
 pub mod intent;
 pub mod origin;
 pub mod problem;
 
+pub use catalog::Catalog;
 pub use fpm::{FpmUpdate, Teller};
 pub use host::{HostState, Update};
 pub use intent::Intent;

@@ -25,6 +25,7 @@ impl Keeper {
             scribe: Scribe::idle(),
             path: settings.config.clone(),
             gate: Arc::default(),
+            library: Arc::default(),
             events: Events::default(),
             history: History::default(),
             trial: None,

@@ -12,7 +12,7 @@ use thalweg_model::host::{
     Address, Link, Neighbor, NextHop, NextHopObject, Route, RouteKey, RouteKind, Update,
 };
 use thalweg_model::intent::{self, LabelAction, RouteAction};
-use thalweg_model::{HostState, Intent, Prefix};
+use thalweg_model::{Catalog, HostState, Intent, Prefix};
 use thalweg_oracle::{Answer, Oracle};
 use thalweg_wire::{Label, Mac};
 
@@ -306,6 +306,12 @@ impl Bench {
     }
 
     fn take(&mut self, step: Step) {
+        fn put<T: Clone>(map: &mut Catalog<String, T>, name: String, value: Option<T>) {
+            match value {
+                Some(value) => map.insert(name, value),
+                None => drop(map.remove(&name)),
+            }
+        }
         fn set<T>(map: &mut BTreeMap<String, T>, name: String, value: Option<T>) {
             match value {
                 Some(value) => map.insert(name, value),
@@ -318,8 +324,8 @@ impl Bench {
                 self.compiler.update_host(update);
                 return;
             }
-            Step::Route(n, route) => set(&mut self.intent.routes, format!("r{n}"), route),
-            Step::Label(n, label) => set(&mut self.intent.labels, format!("l{n}"), label),
+            Step::Route(n, route) => put(&mut self.intent.routes, format!("r{n}"), route),
+            Step::Label(n, label) => put(&mut self.intent.labels, format!("l{n}"), label),
             Step::Link(n, link) => set(&mut self.intent.links, format!("k{n}"), link),
             Step::Vrf(n, vrf) => set(&mut self.intent.vrfs, VRFS[usize::from(n)].into(), vrf),
             Step::Unlisted(all) => self.intent.router.unlisted_links = all,

@@ -1,0 +1,253 @@
+//! Reads files again and again, at the cost of what changed since the last time.
+//!
+//! Each file is kept as it was read, with what it says by itself (a [`Part`]). A file whose size, times
+//! and inode are the same is not opened, unless it changed just before it was read: then its octets are
+//! compared, since the clock of the file system may be too coarse to tell. What all files say
+//! together is kept as well, and follows the parts that come and go. Whatever one file says about
+//! another than that names exist, such as twins, is found by reading all of them in a row, as
+//! [`crate::load`] does.
+
+use crate::draft::Kind;
+use crate::files::Gathered;
+use crate::part::Part;
+use crate::report::Report;
+use crate::sources::{Source, Sources};
+use crate::stamp::Stamp;
+use crate::{Loaded, guard, parse_sources, uses};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::Metadata;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+use thalweg_model::catalog::Edit;
+use thalweg_model::{Catalog, Intent, Problem, Severity};
+
+/// Pairs of files that are compared one by one; beyond, all claims are sorted.
+const PAIRS: usize = 20_000;
+
+/// Files as they were read.
+#[derive(Debug)]
+pub struct Library {
+    /// By name, those of the last reading.
+    known: HashMap<String, Known>,
+    /// What they say together.
+    joined: Joined,
+    /// Tells the time.
+    clock: fn() -> SystemTime,
+}
+
+impl Default for Library {
+    fn default() -> Self {
+        Self { known: HashMap::new(), joined: Joined::default(), clock: SystemTime::now }
+    }
+}
+
+/// A file as it was read.
+#[derive(Debug)]
+struct Known {
+    source: Arc<Source>,
+    /// How it looked, if that tells whether it changed since.
+    stamp: Option<Stamp>,
+    part: Arc<Part>,
+}
+
+/// What files say together, as long as no two claim the same.
+#[derive(Debug, Default)]
+struct Joined {
+    parts: Vec<(String, Arc<Part>)>,
+    intent: Intent,
+}
+
+impl Library {
+    /// As [`crate::load`].
+    pub fn load(&mut self, path: &Path) -> Loaded {
+        let Gathered { sources, unfit, problems, .. } = Gathered::at(path, Some(self));
+        self.join(sources, &unfit, problems)
+    }
+
+    /// As [`crate::load_guarded`].
+    pub fn load_guarded(&mut self, path: &Path, user: u32) -> Loaded {
+        guard::guarded(path, user, || self.load(path))
+    }
+
+    /// As [`crate::parse`].
+    pub fn parse(&mut self, files: &[(String, String)]) -> Loaded {
+        let mut sources = Sources::default();
+        for (name, text) in files {
+            let same = self.same(name, None, text.as_bytes());
+            sources.share(same.unwrap_or_else(|| self.take(name, None, text.clone())));
+        }
+        self.join(sources, &[], Vec::new())
+    }
+
+    /// How a file looks now.
+    pub(crate) fn stamp(&self, meta: &Metadata) -> Option<Stamp> {
+        Stamp::of(meta, (self.clock)())
+    }
+
+    /// The text of a file that looks as it did.
+    pub(crate) fn seen(&self, name: &str, stamp: Option<Stamp>) -> Option<Arc<Source>> {
+        let known = self.known.get(name)?;
+        let same = stamp.is_some() && known.stamp == stamp;
+        same.then(|| known.source.clone())
+    }
+
+    /// The text of a file that was read and says what it said.
+    pub(crate) fn same(
+        &mut self,
+        name: &str,
+        stamp: Option<Stamp>,
+        octets: &[u8],
+    ) -> Option<Arc<Source>> {
+        let known = self.known.get_mut(name)?;
+        if known.source.text().as_bytes() != octets {
+            return None;
+        }
+        known.stamp = stamp;
+        Some(known.source.clone())
+    }
+
+    /// Takes in a file that was read.
+    pub(crate) fn take(&mut self, name: &str, stamp: Option<Stamp>, text: String) -> Arc<Source> {
+        let source = Arc::new(Source::new(name.to_owned(), text));
+        let mut part = Part::read(&source);
+        if let Some(before) = self.known.remove(name) {
+            part.share(&before.part);
+        }
+        let known = Known { source: source.clone(), stamp, part: Arc::new(part) };
+        self.known.insert(name.to_owned(), known);
+        source
+    }
+
+    /// What files say together.
+    fn join(&mut self, sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loaded {
+        let fit = (0..).zip(sources.iter()).filter(|(file, _)| !unfit.contains(file));
+        let part = |(file, source): (u32, &Arc<Source>)| {
+            let known = self.known.get(source.name());
+            let known = known.filter(|known| Arc::ptr_eq(&known.source, source))?;
+            Some((source.name().to_owned(), file, known.part.clone()))
+        };
+        let Some(parts) = fit.map(part).collect::<Option<Vec<_>>>() else {
+            // Two files of one name.
+            return parse_sources(sources, unfit, before);
+        };
+        let names: HashSet<&str> = parts.iter().map(|(name, ..)| name.as_str()).collect();
+        self.known.retain(|name, _| names.contains(name.as_str()));
+        if names.len() < parts.len() || self.joined.conflicts(&parts) {
+            return parse_sources(sources, unfit, before);
+        }
+        let mut report = Report::new(&sources);
+        parts.iter().for_each(|(_, file, part)| report.absorb(*file, &part.findings));
+        let broken = before.iter().any(|problem| problem.severity == Severity::Error);
+        // A file that could not be read may hold the very VRF that seems to be missing.
+        if !broken && parts.iter().all(|(.., part)| part.whole) {
+            for (at, kind) in [(0, Kind::Vrf), (1, Kind::BfdSession)] {
+                check_uses(at, kind, &parts, &mut report);
+            }
+        }
+        self.joined.follow(parts.into_iter().map(|(name, _, part)| (name, part)).collect());
+        let mut problems = before;
+        problems.extend(report.finish());
+        Loaded { intent: self.joined.intent.clone(), problems, sources }
+    }
+}
+
+/// Reports fields that name objects that no part has.
+fn check_uses(at: usize, kind: Kind, parts: &[(String, u32, Arc<Part>)], report: &mut Report) {
+    let names = || parts.iter().flat_map(|(.., part)| &part.names[at]).map(String::as_str);
+    let all: HashSet<&str> = names().collect();
+    let lacks = |name: &str| !all.contains(name);
+    let parts = parts.iter().filter(|(.., part)| part.wanted[at].iter().any(|name| lacks(name)));
+    let uses = parts.flat_map(|(_, file, part)| part.uses[at].iter().map(|use_| (*file, use_)));
+    let missing = uses.filter(|(_, (one, _))| lacks(&one.name));
+    let missing = missing.map(|(file, (one, user))| (one, file, user.clone()));
+    uses::missing(kind, missing, names(), report);
+}
+
+impl Joined {
+    /// Whether any of these parts claim the same. Those that are joined do not.
+    fn conflicts(&self, parts: &[(String, u32, Arc<Part>)]) -> bool {
+        if parts.len() < 2 {
+            return false;
+        }
+        if parts.iter().any(|(.., part)| part.conflicts) {
+            return true;
+        }
+        let joined: HashSet<_> = self.parts.iter().map(|(_, part)| Arc::as_ptr(part)).collect();
+        let (old, new): (Vec<_>, Vec<_>) = parts
+            .iter()
+            .map(|(.., part)| part)
+            .partition(|part| joined.contains(&Arc::as_ptr(part)));
+        if new.len() * parts.len() <= PAIRS {
+            return new
+                .iter()
+                .enumerate()
+                .any(|(at, part)| old.iter().chain(&new[at + 1..]).any(|other| part.meets(other)));
+        }
+        let mut all: Vec<u64> = parts.iter().flat_map(|(.., part)| &part.prints).copied().collect();
+        all.sort_unstable();
+        !all.is_sorted_by(|a, b| a < b)
+    }
+
+    /// Lets the intent follow the parts.
+    fn follow(&mut self, parts: Vec<(String, Arc<Part>)>) {
+        let before = std::mem::take(&mut self.parts);
+        let ids = |parts: &[(String, Arc<Part>)]| -> HashSet<_> {
+            parts.iter().map(|(_, part)| Arc::as_ptr(part)).collect()
+        };
+        let (was, is) = (ids(&before), ids(&parts));
+        let mut gone: BTreeMap<&str, &Part> = BTreeMap::new();
+        for (name, part) in before.iter().filter(|(_, part)| !is.contains(&Arc::as_ptr(part))) {
+            gone.insert(name, part);
+        }
+        let come = parts.iter().filter(|(_, part)| !was.contains(&Arc::as_ptr(part)));
+        let changes: Vec<(Option<&Part>, Option<&Part>)> = come
+            .map(|(name, part)| (gone.remove(name.as_str()), Some(&**part)))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .chain(gone.into_values().map(|part| (Some(part), None)))
+            .collect();
+        if changes.is_empty() {
+            self.parts = parts;
+            return;
+        }
+        let intent = &mut self.intent;
+        follow(&mut intent.routes, &changes, |intent| &intent.routes);
+        follow(&mut intent.labels, &changes, |intent| &intent.labels);
+        follow(&mut intent.origins, &changes, |intent| &intent.origins);
+        let old = || changes.iter().filter_map(|(old, _)| *old);
+        for part in old() {
+            intent.links.retain(|name, _| !part.intent.links.contains_key(name));
+            intent.vrfs.retain(|name, _| !part.intent.vrfs.contains_key(name));
+            intent.sessions.retain(|name, _| !part.intent.sessions.contains_key(name));
+        }
+        for part in changes.iter().filter_map(|(_, new)| *new) {
+            intent.links.extend(part.intent.links.clone());
+            intent.vrfs.extend(part.intent.vrfs.clone());
+            intent.sessions.extend(part.intent.sessions.clone());
+        }
+        let router = parts.iter().find(|(_, part)| part.router);
+        intent.router = router.map(|(_, part)| part.intent.router.clone()).unwrap_or_default();
+        self.parts = parts;
+    }
+}
+
+/// Lets a catalog of all follow those of parts that came, went or changed.
+fn follow<K: Ord, V: PartialEq>(
+    all: &mut Catalog<K, V>,
+    changes: &[(Option<&Part>, Option<&Part>)],
+    of: impl Fn(&Intent) -> &Catalog<K, V>,
+) {
+    let none = Catalog::default();
+    let side = |part: Option<&Part>| part.map_or(&none, |part| of(&part.intent)).clone();
+    let mut edits = Vec::new();
+    for (old, new) in changes {
+        edits.extend(side(*old).edits(&side(*new)));
+    }
+    // What moves from one file into another goes first, then comes.
+    edits.sort_by_key(|edit| matches!(edit, Edit::Set(_)));
+    all.edit(edits);
+}
+
+#[cfg(test)]
+mod tests;
