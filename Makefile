@@ -41,6 +41,7 @@ test-kernels: setup-demo bpf ## The journeys on eBPF under Linux 6.1 and 6.12 in
 
 bench: setup-bench bpf ## Measure against real peers; make bench ONLY=lpm4 for one of them
 	$(CARGO) build --release -p thalweg-cli
+	@scripts/next.sh --release
 	$(CARGO) run --release -p thalweg-bench -- $(if $(ONLY),--only "$(ONLY)")
 
 fuzz: bpf ## A short run of every fuzz target

@@ -16,8 +16,9 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 use thalweg_wire::Prefix4;
 
-const DOWN: [(&str, usize); 2] =
-    [("blocked/link-down-1k", 1_000), ("blocked/link-down-1m", 1_000_000)];
+/// Rows of a failing link, each with its routes and labels.
+const DOWN: [(&str, usize, u32); 2] =
+    [("blocked/link-down-1k", 1_000, 100), ("blocked/link-down-1m", 1_000_000, 100_000)];
 const AGENT: [&str; 2] = ["blocked/kill-9", "blocked/upgrade"];
 const FOLLOW: [&str; 2] = ["follow/one-route-1m/p50", "follow/one-route-1m/p99"];
 const COMMIT: &str = "commit/100k-objects";
@@ -32,10 +33,13 @@ const COMMITS: usize = 3;
 
 /// All rows.
 pub fn measure(bench: &mut Bench, full: &Full) {
-    for (name, count) in DOWN {
+    for (name, count, labels) in DOWN {
         bench.measure(&[name.to_owned()], |bench| {
-            say(&format!("{name}: a far end goes down under packets, {FAILURES} times"));
-            let [ours, peer] = link_down(&some(&full.four, count))?;
+            say(&format!(
+                "{name}: a far end goes down under packets, {FAILURES} times; {count} routes and \
+                 {labels} labels are behind it"
+            ));
+            let [ours, peer] = link_down(&some(&full.four, count), labels)?;
             bench.add(Row::cost(name, ours, "ms", "kernel forwarding, ignoring dead links", peer));
             Ok(())
         });
@@ -71,7 +75,7 @@ fn target(routes: &Routes<Prefix4>) -> Ipv4Addr {
 const HEAD: &str = "apiVersion: thalweg.dev/v1alpha1
 kind: Link
 metadata: {name: all}
-spec: {interfaces: [r0, r1, r2]}
+spec: {interfaces: [r0, r1, r2], mpls: true}
 ---
 apiVersion: thalweg.dev/v1alpha1
 kind: Router
@@ -92,6 +96,22 @@ fn many(routes: &Routes<Prefix4>) -> String {
     text
 }
 
+/// Labels that are swapped, and sent by the first way while it is up.
+fn labeled(labels: u32) -> String {
+    let [first, second] = GATEWAYS;
+    let mut text = String::new();
+    for label in 0..labels {
+        let _ = write!(
+            text,
+            "---\napiVersion: thalweg.dev/v1alpha1\nkind: LabelRoute\n\
+             metadata: {{name: l{label}}}\nspec: {{label: {}, nextHops: [{{via: {first}, \
+             labels: [16], backup: {{via: {second}, labels: [17]}}}}]}}\n",
+            1_000 + label
+        );
+    }
+    text
+}
+
 /// The kernel's routes: all by the first way, and a default route by the second.
 fn kernel(crossing: &Crossing, routes: &Routes<Prefix4>) -> Measured<()> {
     let one: Routes<Prefix4> = routes.iter().map(|(prefix, _)| (*prefix, 1)).collect();
@@ -103,7 +123,7 @@ fn kernel(crossing: &Crossing, routes: &Routes<Prefix4>) -> Measured<()> {
 }
 
 /// Milliseconds of a failing link: ours, and the kernel's.
-fn link_down(routes: &Routes<Prefix4>) -> Measured<[f64; 2]> {
+fn link_down(routes: &Routes<Prefix4>, labels: u32) -> Measured<[f64; 2]> {
     let fail = |crossing: &Crossing| -> Measured<f64> {
         let mut samples = Vec::new();
         for _ in 0..FAILURES {
@@ -117,7 +137,9 @@ fn link_down(routes: &Routes<Prefix4>) -> Measured<[f64; 2]> {
     let ours = {
         let crossing = Crossing::new(target(routes))?;
         let mut daemon = Daemon::new(&crossing.router, &many(routes))?;
+        daemon.write("labels.yaml", &labeled(labels))?;
         daemon.start(routes.len())?;
+        daemon.holds_labels(labels)?;
         fail(&crossing)?
     };
     let crossing = Crossing::new(target(routes))?;
@@ -147,9 +169,14 @@ fn agent(bench: &mut Bench, routes: &Routes<Prefix4>) -> Measured<()> {
         daemon.start(routes.len())
     })?;
     bench.add(Row::cost(AGENT[0], killed, "ms", PEER, peer));
+    // To the next version and back: the tables are laid out otherwise each time.
     let upgraded = crossing.blocked(|| {
-        daemon.stop()?;
-        daemon.start(routes.len())
+        for next in [true, false] {
+            daemon.version(next)?;
+            daemon.stop()?;
+            daemon.start(routes.len())?;
+        }
+        Ok(())
     })?;
     bench.add(Row::cost(AGENT[1], upgraded, "ms", PEER, peer));
     Ok(())

@@ -45,6 +45,18 @@ impl<'n> Daemon<'n> {
         Ok(fs::rename(&fresh, self.folder.0.join("etc").join(name))?)
     }
 
+    /// Lets agents be of the next version, whose tables are laid out otherwise, or of this one.
+    pub fn version(&mut self, next: bool) -> Measured<()> {
+        self.program = program()?;
+        if next {
+            self.program.set_file_name("thalweg-next");
+        }
+        match self.program.exists() {
+            true => Ok(()),
+            false => Err("the next version is not built: scripts/next.sh --release".into()),
+        }
+    }
+
     /// Starts an agent and waits until it has so many routes in force, and its hooks.
     pub fn start(&mut self, routes: usize) -> Measured<()> {
         let at = |name: &str| self.folder.0.join(name).display().to_string();
@@ -71,13 +83,25 @@ impl<'n> Daemon<'n> {
         Ok(())
     }
 
-    fn is_in_force(&self, routes: usize) -> bool {
+    /// What the agent says of itself; null while it does not.
+    fn status(&self) -> serde_json::Value {
         let output = Command::new(&self.program)
             .args(["status", "-o", "json", "--socket"])
             .arg(self.folder.0.join("sock"))
             .output();
-        let Ok(output) = output else { return false };
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        output.ok().and_then(|said| serde_json::from_slice(&said.stdout).ok()).unwrap_or_default()
+    }
+
+    /// Makes sure that so many labels are in force.
+    pub fn holds_labels(&self, labels: u32) -> Measured<()> {
+        match self.status()["counts"]["labels"].as_u64() {
+            Some(count) if count == u64::from(labels) => Ok(()),
+            other => Err(format!("{other:?} of {labels} labels are in force").into()),
+        }
+    }
+
+    fn is_in_force(&self, routes: usize) -> bool {
+        let status = self.status();
         let hooks = status["hooks"].as_array().is_some_and(|hooks| {
             !hooks.is_empty() && hooks.iter().all(|hook| hook["attached"] == true)
         });

@@ -167,7 +167,7 @@ impl Lab {
     /// Lets agents be of the next version; false, with the reason told, where that was not built.
     pub fn next_version(&mut self) -> bool {
         let this = PathBuf::from(env!("CARGO_BIN_EXE_thalweg"));
-        let next = this.with_file_name("examples").join("thalweg-next");
+        let next = this.with_file_name("thalweg-next");
         if !next.exists() {
             thalweg_testkit::skipped("the next version was not built (scripts/next.sh)");
             return false;
