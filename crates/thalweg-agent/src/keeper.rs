@@ -16,6 +16,7 @@ use crate::history::{Cause, History};
 use crate::install::Place;
 use crate::scribe::Scribe;
 use crate::state::State;
+use crate::steady;
 use crate::summary;
 use crate::texts::Texts;
 use crate::trial::{Clocks, Trial};
@@ -59,7 +60,7 @@ impl Reader {
         let guard = self.gate.close();
         let user = rustix::process::geteuid().as_raw();
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut loaded = library.load_guarded(&self.path, user);
+        let mut loaded = steady::read(&self.path, || library.load_guarded(&self.path, user));
         drop(library);
         let texts = Texts::take(&mut loaded).map(|texts| (texts.id(), texts));
         Read { epoch: guard.epoch(), result: Ok(Box::new(loaded)), texts }
@@ -139,6 +140,17 @@ impl Keeper {
     /// The last generation of the agents before this one.
     pub fn generation(&self) -> u64 {
         self.history.last().map_or(0, |entry| entry.generation)
+    }
+
+    /// An agent before left an image in force, and this one is to take over from it: the history will
+    /// say so. Gives the words for that.
+    pub fn succeeds(&mut self) -> String {
+        let words = match self.generation() {
+            0 => "took over from an agent that left no history".to_owned(),
+            last => format!("took over from generation {last}"),
+        };
+        self.start.message = Some(words.clone());
+        words
     }
 
     /// Takes files that were read: gives them on as an event, unless they are of before a

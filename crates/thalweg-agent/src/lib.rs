@@ -43,6 +43,7 @@ pub mod selftest;
 mod serve;
 pub mod settings;
 mod state;
+mod steady;
 mod summary;
 mod sysctl;
 mod texts;

@@ -5,9 +5,13 @@ use crate::settings::Settings;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use thalweg_api::moment;
+
+/// How long whoever holds the lock may take to write down who it is: both may have just started.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -39,7 +43,17 @@ pub fn lock(settings: &Settings) -> Result<Lock, SocketError> {
             let _ = inscribe(&mut file, settings);
             Ok(Lock { _file: file })
         }
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(taken(&mut file, settings, &path)),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let start = Instant::now();
+            let holder = loop {
+                let holder = holder(&mut file);
+                if holder.is_some() || start.elapsed() > PATIENCE {
+                    break holder;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            };
+            Err(taken(holder, settings, &path))
+        }
         Err(error) => Err(failed("cannot lock", &path)(error.into())),
     }
 }
@@ -59,19 +73,60 @@ fn inscribe(file: &mut File, settings: &Settings) -> std::io::Result<()> {
     )
 }
 
-/// Says who holds the lock, as far as that one wrote it down.
-fn taken(file: &mut File, settings: &Settings, path: &Path) -> SocketError {
+/// Who holds a lock.
+struct Holder {
+    instance: String,
+    pid: String,
+    since: String,
+    socket: String,
+}
+
+/// Reads who holds the lock; none as long as that one did not write it down. What one that was killed
+/// left in the file is not believed: the kernel knows the process.
+fn holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
-    let _ = file.take(4096).read_to_string(&mut text);
+    file.rewind().ok()?;
+    file.take(4096).read_to_string(&mut text).ok()?;
     let field = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned)
     };
-    let holder = match (field("instance"), field("pid"), field("since"), field("socket")) {
-        (Some(instance), Some(pid), Some(since), Some(socket)) => format!(
+    let pid = field("pid")?;
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let known = process(&locks, file.metadata().ok()?.ino());
+    if known.is_some_and(|known| known != pid) {
+        return None;
+    }
+    Some(Holder {
+        instance: field("instance")?,
+        pid,
+        since: field("since")?,
+        socket: field("socket")?,
+    })
+}
+
+/// The process that holds the lock of an inode, by `/proc/locks` (proc_locks(5)); none if it cannot be
+/// seen from here or may be another file's.
+fn process(locks: &str, inode: u64) -> Option<&str> {
+    // `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; who waits has an arrow in front.
+    let words = locks.lines().map(|line| line.split_whitespace().collect::<Vec<&str>>());
+    let mut found = words.filter_map(|words| match words[..] {
+        [_, "FLOCK", _, "WRITE", pid, file, ..] => {
+            let same = file.rsplit(':').next().and_then(|text| text.parse().ok()) == Some(inode);
+            (same && pid.parse::<u32>().is_ok_and(|pid| pid > 0)).then_some(pid)
+        }
+        _ => None,
+    });
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Says who holds the lock, as far as that one wrote it down.
+fn taken(holder: Option<Holder>, settings: &Settings, path: &Path) -> SocketError {
+    let holder = match holder {
+        Some(Holder { instance, pid, since, socket }) => format!(
             "instance `{instance}` is already running: pid {pid} since {since}, control socket \
              {socket}; stop it (`kill {pid}`)"
         ),
-        _ => format!(
+        None => format!(
             "instance `{}` is already running, and did not write down who it is; find it \
              (`fuser {}`) and stop it",
             settings.instance,
@@ -102,5 +157,19 @@ mod tests {
         assert!(!error.contains("old"), "{error}");
         drop(first);
         lock(&settings).unwrap();
+    }
+
+    #[test]
+    fn the_kernel_tells_the_process_of_a_lock() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 99 fe:00:5678 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 7 fe:00:5679 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 0 fe:00:5680 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 8 fe:00:5681 0 EOF\n\
+                     5: FLOCK  ADVISORY  WRITE 9 fe:01:5681 0 EOF\n";
+        assert_eq!(process(locks, 5678), Some("1234"));
+        for inode in [5679, 5680, 5681, 1] {
+            assert_eq!(process(locks, inode), None, "{inode}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::answer::{self, Context};
 use crate::audit::{self, Auditor};
 use crate::bfd::Sessions;
 use crate::brain::{Brain, Effect, Event, Level};
+use crate::events::Note;
 use crate::export::Exports;
 use crate::fault::point;
 use crate::fpm::Suite;
@@ -19,7 +20,7 @@ use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixListener as StdListener;
 use std::time::{Duration, Instant};
-use thalweg_api::view::{AuditView, Phase};
+use thalweg_api::view::{AuditView, EventSeverity, Phase};
 use thalweg_api::{Answer, Call, Fault};
 use thalweg_config::Watch;
 use thalweg_image::PlaneError;
@@ -161,6 +162,8 @@ struct Shell {
     tried: bool,
     /// Whether they are to be tried only.
     check: bool,
+    /// What to say once the hooks of an agent before are taken over.
+    took_over: Option<String>,
 }
 
 impl Shell {
@@ -199,6 +202,7 @@ impl Shell {
             sessions,
             auditor: Auditor::new(settings.audit),
             tried: false,
+            took_over: None,
             check: settings.check,
         };
         shell.brain.base = shell.keeper.generation();
@@ -345,6 +349,12 @@ impl Shell {
             let first = matches!(event, Event::Hooked(_)) && self.brain.hooks.is_empty();
             self.keeper.witness(&self.brain, &event);
             effects.extend(self.brain.handle(event));
+            if let Some(words) = self.took_over.take_if(|_| first) {
+                self.record.took_over();
+                log::write(Level::Info, &words);
+                let text = words + "; packets went on by what that left until now";
+                self.keeper.events().tell(Note::new(EventSeverity::Info, "start", "agent", text));
+            }
             if first {
                 let problems = self.host_problems();
                 problems.iter().for_each(|problem| log::write(Level::Warn, &problem.to_string()));
@@ -387,6 +397,7 @@ impl Shell {
                                 told all it has, for at most";
                     log::write(Level::Info, &format!("{text} {} s", wait.as_secs()));
                 }
+                self.took_over = plane.succeeds().then(|| self.keeper.succeeds());
                 self.plane = Some(plane);
                 None
             }

@@ -108,6 +108,8 @@ impl Families {
         to.gauge("uptime_seconds", "Time since the agent started", status.uptime as f64)?;
         let in_force = status.phase == Phase::InForce;
         to.flag("in_force", "Whether packets are decided by an image of this agent", in_force)?;
+        let took_over = self.record.took_over.load(Ordering::Relaxed);
+        to.flag("took_over", "Whether an agent before had left an image in force", took_over)?;
         to.flag("ready", "What /readyz says", self.snapshot.unready().is_empty())?;
         let config = status.config.in_force;
         to.flag("config_in_force", "Whether the files as they are now are in force", config)?;

@@ -2,7 +2,7 @@
 
 use prometheus_client::metrics::histogram::Histogram;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use thalweg_api::view::AuditView;
 
@@ -29,6 +29,8 @@ pub struct Record {
     pub(super) audits: Arc<AtomicU64>,
     /// Changes that did not fit.
     pub(super) unfit: Arc<AtomicU64>,
+    /// Whether an agent before had left an image in force.
+    pub(super) took_over: Arc<AtomicBool>,
 }
 
 impl Default for Record {
@@ -38,6 +40,7 @@ impl Default for Record {
             steps: Histogram::new(steps()),
             plans: Default::default(),
             unfit: Arc::default(),
+            took_over: Arc::default(),
             findings: Default::default(),
             audits: Arc::default(),
         }
@@ -48,6 +51,11 @@ impl Default for Record {
 pub(super) const PARTS: [&str; 3] = ["tables", "hooks", "pins"];
 
 impl Record {
+    /// The hooks of an agent before were taken over.
+    pub fn took_over(&self) {
+        self.took_over.store(true, Ordering::Relaxed);
+    }
+
     /// An audit was done.
     pub fn audit(&self, view: &AuditView) {
         self.audits.fetch_add(1, Ordering::Relaxed);

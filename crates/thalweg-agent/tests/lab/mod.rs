@@ -80,6 +80,8 @@ pub fn agent() {
 pub struct Lab {
     pub dir: tempfile::TempDir,
     pub agent: Option<Child>,
+    /// What agents find in their environment besides.
+    pub environment: Vec<(String, String)>,
     /// A small file system for one of the directories.
     mounts: Vec<PathBuf>,
 }
@@ -89,7 +91,7 @@ impl Lab {
     pub fn new(files: &Files) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
-        let lab = Self { dir, agent: None, mounts: Vec::new() };
+        let lab = Self { dir, agent: None, environment: Vec::new(), mounts: Vec::new() };
         files.iter().for_each(|(name, text)| lab.write(name, text));
         lab
     }
@@ -129,17 +131,23 @@ impl Lab {
 
     /// Starts an agent that dies at a point, if one is given.
     pub fn start(&mut self, fault: Option<&str>) {
+        self.agent = Some(self.spawn(fault, "log"));
+    }
+
+    /// An agent with a log of its own.
+    pub fn spawn(&self, fault: Option<&str>, log: &str) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "agent", "--nocapture"])
             .env("THALWEG_LAB", self.dir.path())
             .env_remove("THALWEG_FAULT")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
-            .stderr(fs::File::create(self.path("log")).unwrap());
+            .stderr(fs::File::create(self.path(log)).unwrap());
         if let Some(fault) = fault {
             command.env("THALWEG_FAULT", fault);
         }
-        self.agent = Some(command.spawn().unwrap());
+        command.spawn().unwrap()
     }
 
     /// Whether the agent died by itself.

@@ -35,6 +35,14 @@ fn versions_take_over_from_each_other_and_lose_nothing() {
     });
     assert!(lab.forwarded() >= before + tally.sent, "the counters go on");
     assert!(!lab.log().contains("begin anew"), "{}", lab.log());
+    let said = |line: &[&str]| {
+        String::from_utf8_lossy(&lab.command(line).output().unwrap().stdout).into_owned()
+    };
+    let events = said(&["events"]);
+    let last = "agent: took over from generation ";
+    assert!(events.contains(last) && events.contains("packets went on"), "{events}");
+    let history = said(&["history"]);
+    assert!(history.contains("took over from generation "), "{history}");
     leaves(&mut lab);
 }
 
