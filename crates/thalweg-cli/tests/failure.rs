@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+use thalweg_bfd::{Runner, Settings, Wanted};
 
 /// Two ways to host b: by eth1, and by eth2 while eth1 is down.
 fn config(hold: &str) -> String {
@@ -207,4 +208,96 @@ fn a_link_that_came_back_waits_its_time() {
     assert!(lab.pings("10.0.2.7"), "{}", lab.log());
     let events = lab.text(&["events"]);
     assert!(events.contains(" link eth1: up\n"), "{events}");
+}
+
+/// Two ways to host b: the first while its far end answers by BFD.
+const WATCHED: &str = "apiVersion: thalweg.dev/v1alpha1
+kind: Link
+metadata: {name: all}
+spec: {interfaces: [eth0, eth1, eth2]}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: BfdSession
+metadata: {name: far}
+spec: {peer: 10.0.1.254, link: eth1, transmit: 50ms, receive: 50ms, multiplier: 5}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: Route
+metadata: {name: lan}
+spec:
+  prefix: 10.0.2.0/24
+  nextHops:
+  - via: 10.0.1.254
+    bfd: far
+    backup: {via: 10.0.3.254}
+";
+
+/// The other end of the session, on host b, until it is dropped: then it is silent.
+fn far_end(lab: &Lab) -> Runner {
+    let namespace = format!("{}b", lab.name);
+    // `3: up@if4: …`
+    let line = ip(&format!("-n {namespace} -o link show dev up")).unwrap();
+    let index = line.split(':').next().unwrap().trim().to_owned();
+    let open = move || {
+        thalweg_netlink::enter_netns(&namespace).unwrap();
+        let settings = Settings {
+            transmit: 50_000,
+            receive: 50_000,
+            multiplier: 5,
+            hold_up: 0,
+            passive: false,
+            key: None,
+        };
+        let wanted = Wanted {
+            name: "router".into(),
+            link: index.parse().unwrap(),
+            device: "up".into(),
+            peer: "10.0.1.1".parse().unwrap(),
+            local: None,
+            settings,
+            before: None,
+        };
+        let runner = Runner::start(Box::new(|_| ())).unwrap();
+        runner.set(&[wanted]);
+        runner
+    };
+    std::thread::spawn(open).join().unwrap()
+}
+
+/// Packets that came to host b by a link of it.
+fn arrived(lab: &Lab, link: &str) -> u64 {
+    let path = format!("/sys/class/net/{link}/statistics/rx_packets");
+    let text = ip(&format!("netns exec {}b cat {path}", lab.name)).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// Whether ten pings arrive by a link of host b, through the programs.
+fn goes_by(lab: &Lab, link: &str) {
+    let (before, forwarded) = (arrived(lab, link), lab.forwarded());
+    (0..10).for_each(|_| assert!(lab.pings("10.0.2.7"), "{}", lab.log()));
+    assert!(arrived(lab, link) >= before + 10, "packets went another way\n{}", lab.log());
+    assert!(lab.forwarded() >= forwarded + 10, "the kernel forwarded them");
+}
+
+#[test]
+fn a_far_end_that_falls_silent_is_left_while_its_link_is_up() {
+    let Some(lab) = lab("b", WATCHED, |_| ()) else { return };
+    // Nobody has answered yet.
+    lab.until(|| way(&lab) == "eth2");
+    goes_by(&lab, "up2");
+    let end = far_end(&lab);
+    lab.until(|| way(&lab) == "eth1");
+    goes_by(&lab, "up");
+    println!("{}", lab.text(&["get", "sessions"]));
+    drop(end);
+    lab.until(|| way(&lab) == "eth2");
+    assert!(ip(&format!("-n {}r link show eth1", lab.name)).unwrap().contains("LOWER_UP"));
+    goes_by(&lab, "up2");
+    let sessions = lab.text(&["get", "sessions"]);
+    println!("{sessions}");
+    assert!(sessions.contains("time-expired"), "{sessions}");
+    let end = far_end(&lab);
+    lab.until(|| way(&lab) == "eth1");
+    goes_by(&lab, "up");
+    drop(end);
 }
