@@ -6,7 +6,8 @@
 # Inputs that are kept stand in fuzz/seeds/TARGET; what a run finds besides goes to
 # fuzz/corpus/TARGET, and what breaks to fuzz/artifacts/. Coverage guides the search; there is no
 # sanitizer, for the code has no unsafe, so any compiler will do. Needs cargo-fuzz, which
-# scripts/setup.sh --test brings. The last line is `N fuzz targets, nothing found`.
+# scripts/setup.sh --test brings. As many run at a time as there are processors. The last line is
+# `N fuzz targets, nothing found`.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -24,13 +25,30 @@ export RUSTC_BOOTSTRAP=1
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)
 cargo fuzz build --sanitizer none
-failed=()
-for target in "${targets[@]}"; do
-    say "$BOLD== fuzz $target, $SECONDS_EACH s$PLAIN"
-    mkdir -p "fuzz/corpus/$target" "fuzz/seeds/$target"
-    cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-        -max_total_time="$SECONDS_EACH" -timeout=10 -print_final_stats=1 </dev/null || failed+=("$target")
+logs=$ROOT/target/fuzz
+mkdir -p "$logs"
+
+# search TARGET: one search, its words in target/fuzz/TARGET.log.
+search() {
+    mkdir -p "fuzz/corpus/$1" "fuzz/seeds/$1"
+    cargo fuzz run --sanitizer none "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- \
+        -max_total_time="$SECONDS_EACH" -timeout=10 -print_final_stats=1 </dev/null >"$logs/$1.log" 2>&1
+}
+
+# Each search uses one processor.
+processors=$(nproc) failed=()
+for ((at = 0; at < ${#targets[@]}; at += processors)); do
+    batch=("${targets[@]:at:processors}") running=()
+    for target in "${batch[@]}"; do
+        search "$target" &
+        running+=($!)
+    done
+    for each in "${!batch[@]}"; do
+        wait "${running[each]}" || failed+=("${batch[each]}")
+        say "$BOLD== fuzz ${batch[each]}, $SECONDS_EACH s$PLAIN"
+        tail -n 40 "$logs/${batch[each]}.log"
+    done
 done
-((${#failed[@]} == 0)) || die "found something: ${failed[*]}" \
+((${#failed[@]} == 0)) || die "found something: ${failed[*]} (target/fuzz/)" \
     'the input is in fuzz/artifacts/; repeat with: RUSTC_BOOTSTRAP=1 cargo fuzz run -s none TARGET FILE'
 say "${#targets[@]} fuzz targets, nothing found"
