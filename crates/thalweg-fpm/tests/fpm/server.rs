@@ -169,6 +169,30 @@ fn a_zebra_that_was_restarted_gets_time() {
 }
 
 #[test]
+fn a_zebra_that_goes_in_the_middle_of_its_dump_takes_nothing_away() {
+    run(async {
+        let mut stage = Stage::new(60_000, 3_000).await;
+        let mut zebra = stage.connect().await;
+        zebra.write_all(&dump(PORT, 100)).await.unwrap();
+        stage.until(|stage| stage.complete).await;
+        drop(zebra);
+        stage.until(|stage| stage.said("closed its connection")).await;
+        // Told again in half, the last frame cut short.
+        let mut zebra = stage.connect().await;
+        let half = dump(PORT, 50);
+        zebra.write_all(&half[..half.len() - 7]).await.unwrap();
+        stage.until(|stage| stage.status().stale > 0 && stage.status().stale < 60).await;
+        drop(zebra);
+        stage.until(|stage| stage.status().peer.is_none()).await;
+        assert_eq!((stage.told.routes.len(), stage.gone), (100, 0));
+        let mut zebra = stage.connect().await;
+        zebra.write_all(&dump(PORT, 100)).await.unwrap();
+        stage.until(|stage| stage.status().stale == 0).await;
+        assert_eq!((stage.told.routes.len(), stage.gone), (100, 0));
+    });
+}
+
+#[test]
 fn nobody_comes_back() {
     run(async {
         let mut stage = Stage::new(1_000, 200).await;
