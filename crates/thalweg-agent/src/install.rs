@@ -15,7 +15,7 @@
 
 use crate::fault::point;
 use crate::state::{State, sync_directory};
-use crate::texts::{Texts, id_of};
+use crate::texts::{Text, Texts, id_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
@@ -99,7 +99,7 @@ impl Place {
     pub fn adopt(&self, texts: Texts) -> Result<Texts, Fault> {
         if let Some(only) = &self.only {
             return match <[_; 1]>::try_from(texts.0) {
-                Ok([(_, text)]) => Ok(Texts(vec![(only.clone(), text)])),
+                Ok([file]) => Ok(Texts(vec![Text::new(only.clone(), file.text().to_owned())])),
                 Err(files) => Err(Fault::invalid(
                     format!("the agent runs on the one file {only}, and here are {}", files.len()),
                     "apply one file, or run the agent on a directory",
@@ -107,12 +107,12 @@ impl Place {
             };
         }
         let files = &texts.0;
-        if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let message = format!("two of the files have the name {}", pair[0].0);
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let message = format!("two of the files have the name {}", pair[0].name);
             return Err(Fault::invalid(message, "give one another name"));
         }
-        match files.iter().find(|file| !thalweg_config::is_config(file.0.as_ref())) {
-            Some((name, _)) => Err(Fault::invalid(
+        match files.iter().find(|file| !thalweg_config::is_config(file.name.as_ref())) {
+            Some(Text { name, .. }) => Err(Fault::invalid(
                 format!("{name} would not be read in the agent's directory"),
                 "give it a name that ends in .yaml and does not begin with a dot",
             )),
@@ -155,17 +155,18 @@ impl Place {
     /// The texts that are there, if they are texts.
     pub fn texts(&self) -> Option<Texts> {
         let files = self.present().ok()?;
-        let text = |(name, octets)| Some((name, String::from_utf8(octets).ok()?));
+        let text = |(name, octets)| Some(Text::new(name, String::from_utf8(octets).ok()?));
         Some(Texts(files.into_iter().map(text).collect::<Option<_>>()?))
     }
 
     /// What texts say here: with the names that files have in problems.
     pub fn parse(&self, texts: Texts) -> (Loaded, Texts) {
-        let named = |(name, text): (String, String)| (self.path(&name).display().to_string(), text);
-        let files: Vec<_> = texts.0.into_iter().map(named).collect();
+        let path = |name: &str| self.path(name).display().to_string();
+        let files = texts.0.iter().map(|file| (path(&file.name), file.text().to_owned()));
+        let files: Vec<_> = files.collect();
         let mut loaded = thalweg_config::parse(&files);
         loaded.sources = Default::default();
-        (loaded, Texts::new(files))
+        (loaded, texts)
     }
 
     fn temp(&self, name: &str, end: &str) -> PathBuf {
@@ -241,7 +242,8 @@ fn steps(present: &BTreeMap<String, Vec<u8>>, texts: &Texts) -> Vec<Step> {
         let step = Step { name: name.clone(), old: Some(id_of(octets)), new: None };
         steps.insert(name, step);
     }
-    for (name, text) in &texts.0 {
+    for file in &texts.0 {
+        let (name, text) = (&file.name, file.text());
         let none = || Step { name: name.clone(), old: None, new: None };
         steps.entry(name).or_insert_with(none).new = Some(id_of(text.as_bytes()));
     }
@@ -262,10 +264,10 @@ fn prepare(journal: &Journal, texts: &Texts) -> Result<(), Fault> {
                 .map_err(|error| cannot("prepare", &path, &error))?;
             point("install-link-old");
         }
-        let text = texts.0.iter().find(|(name, _)| *name == step.name);
-        if let (Some(_), Some((_, text))) = (&step.new, text) {
+        let found = texts.0.iter().find(|file| file.name == step.name);
+        if let (Some(_), Some(file)) = (&step.new, found) {
             let new = place.temp(&step.name, NEW);
-            write_like(&new, text.as_bytes(), fs::metadata(&path).ok().as_ref())
+            write_like(&new, file.text().as_bytes(), fs::metadata(&path).ok().as_ref())
                 .map_err(|error| cannot("write", &path, &error))?;
             point("install-write-new");
         }
@@ -399,11 +401,11 @@ fn resume(state: &State, journal: &Journal) -> io::Result<bool> {
             continue;
         }
         let texts = state.kept(&journal.config).map_err(io::Error::other)?;
-        let text = texts.0.iter().find(|(name, _)| *name == step.name);
-        let (_, text) = text.ok_or_else(|| io::Error::other("its texts are not kept"))?;
+        let found = texts.0.iter().find(|file| file.name == step.name);
+        let file = found.ok_or_else(|| io::Error::other("its texts are not kept"))?;
         write_like(
             &new,
-            text.as_bytes(),
+            file.text().as_bytes(),
             fs::metadata(place.directory.join(&step.name)).ok().as_ref(),
         )?;
     }

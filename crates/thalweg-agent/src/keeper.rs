@@ -182,7 +182,7 @@ impl Keeper {
     /// What comes in force instead of files whose trial is over, while they cannot be replaced.
     fn instead(&mut self, read: &Read) -> Option<Event> {
         let trial = self.trial.as_ref().filter(|_| self.overdue.is_some())?;
-        let (id, _) = read.texts.as_ref().filter(|(id, _)| *id == trial.config)?;
+        let (id, _) = read.texts.as_ref().filter(|(_, texts)| texts.is(&trial.config))?;
         let back = self.state.as_ref().filter(|_| *id != trial.back)?.kept(&trial.back).ok()?;
         let (loaded, _) = trial.place.parse(back);
         self.config = Some(trial.back.clone());

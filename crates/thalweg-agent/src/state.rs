@@ -223,7 +223,7 @@ impl State {
         let wrong = |what: String| format!("{}: {what}", path.display());
         let octets = fs::read(&path).map_err(|error| wrong(error.to_string()))?;
         let texts: Option<Texts> = serde_json::from_slice(&octets).ok();
-        match texts.filter(|texts| texts.id() == id) {
+        match texts.filter(|texts| texts.is(id)) {
             Some(texts) => Ok(texts),
             None => {
                 let _ = fs::rename(&path, path.with_extension("damaged"));

@@ -1,47 +1,110 @@
 //! Configuration files as texts, and the name that their contents give them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::Path;
-use thalweg_config::Loaded;
+use std::sync::Arc;
+use thalweg_config::{Loaded, Source};
 
-/// Files of a configuration: pairs of name, without a directory, and text, by name.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Texts(pub Vec<(String, String)>);
+/// Files of a configuration, by name. Copies share what the files say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Texts(pub Vec<Text>);
+
+/// A file of a configuration.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// Its name, without a directory.
+    pub name: String,
+    source: Arc<Source>,
+}
+
+impl Text {
+    /// A file by name, without a directory, and text.
+    pub fn new(name: String, text: String) -> Self {
+        Self { source: Arc::new(Source::new(name.clone(), text)), name }
+    }
+
+    fn of(source: &Arc<Source>) -> Self {
+        let name = match Path::new(source.name()).file_name() {
+            Some(file) => file.to_string_lossy().into_owned(),
+            None => source.name().to_owned(),
+        };
+        Self { name, source: source.clone() }
+    }
+
+    /// What it says.
+    pub fn text(&self) -> &str {
+        self.source.text()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.text() == other.text()
+    }
+}
+
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|file| (&file.name, file.text())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let files = Vec::<(String, String)>::deserialize(deserializer)?;
+        Ok(Self(files.into_iter().map(|(name, text)| Text::new(name, text)).collect()))
+    }
+}
 
 impl Texts {
     /// Sorts files and takes the directories off their names.
     pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
-        let bare = |name: String| match Path::new(&name).file_name() {
-            Some(file) => file.to_string_lossy().into_owned(),
-            None => name,
-        };
-        let mut texts: Vec<_> = files.into_iter().map(|(name, text)| (bare(name), text)).collect();
-        texts.sort();
-        Self(texts)
+        let sources = files.into_iter().map(|(name, text)| Arc::new(Source::new(name, text)));
+        Self::sorted(sources.map(|source| Text::of(&source)).collect())
+    }
+
+    fn sorted(mut files: Vec<Text>) -> Self {
+        files.sort_by(|a, b| (&a.name, a.text()).cmp(&(&b.name, b.text())));
+        Self(files)
     }
 
     /// Takes the texts out of what was loaded; none where it has errors.
     pub fn take(loaded: &mut Loaded) -> Option<Self> {
         let sources = std::mem::take(&mut loaded.sources);
-        let text = |source: &std::sync::Arc<thalweg_config::Source>| {
-            (source.name().to_owned(), source.text().to_owned())
-        };
-        loaded.is_ok().then(|| Self::new(sources.iter().map(text)))
+        loaded.is_ok().then(|| Self::sorted(sources.iter().map(Text::of).collect()))
     }
 
-    /// The name of these contents: the same for the same files only.
+    /// The name of these contents: the same for the same files only. Each file's part of it is found
+    /// once, however often the file is read again.
     pub fn id(&self) -> String {
         let mut hash = Hash::default();
-        for (name, text) in &self.0 {
-            hash.part(name.as_bytes());
-            hash.part(text.as_bytes());
+        for file in &self.0 {
+            hash.part(file.name.as_bytes());
+            hash.part(&file.source.digest().to_le_bytes());
+        }
+        hash.word()
+    }
+
+    /// Whether this is the name of these contents, as this version gives it or as those before did.
+    pub fn is(&self, id: &str) -> bool {
+        self.id() == id || self.old_id() == id
+    }
+
+    /// The name that earlier versions gave.
+    fn old_id(&self) -> String {
+        let mut hash = Hash::default();
+        for file in &self.0 {
+            hash.part(file.name.as_bytes());
+            hash.part(file.text().as_bytes());
         }
         hash.word()
     }
 
     /// Octets of all texts.
     pub fn size(&self) -> u64 {
-        self.0.iter().map(|(name, text)| (name.len() + text.len()) as u64).sum()
+        self.0.iter().map(|file| (file.name.len() + file.text().len()) as u64).sum()
     }
 }
 
@@ -88,7 +151,14 @@ mod tests {
         });
         assert_ne!(texts(&[("x.yaml", "12")]), texts(&[("x.yaml1", "2")]));
         assert_ne!(texts(&[("x.yaml", "1")]), texts(&[("x.yaml", "2")]));
-        // The published value of FNV-1a for nothing, with the length before it.
+        // The published value of FNV-1a for nothing.
         assert_eq!(texts(&[]), "6c62272e07bb014262b821756295c58d");
+    }
+
+    #[test]
+    fn names_that_earlier_versions_gave_are_known() {
+        let texts = Texts::new([("x.yaml".to_owned(), "1".to_owned())]);
+        assert!(texts.is(&texts.id()) && texts.is(&texts.old_id()));
+        assert!(texts.id() != texts.old_id() && !texts.is(&Texts::default().id()));
     }
 }

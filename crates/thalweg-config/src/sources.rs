@@ -1,7 +1,11 @@
 //! The texts that were read, and places in them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thalweg_model::Origin;
+
+/// Where FNV-1a with 128 bits begins, and what it multiplies by.
+const FNV_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+const FNV_PRIME: u128 = 0x0100_0000_0000_0000_0000_013b;
 
 /// The texts that were read, by name: what [`crate::render`] quotes from.
 #[derive(Clone, Debug, Default)]
@@ -16,14 +20,16 @@ pub struct Source {
     text: String,
     /// Byte offset of each line's first octet; never empty.
     lines: Vec<u32>,
+    /// See [`Self::digest`].
+    digest: OnceLock<u128>,
 }
 
 impl Source {
     /// A text by the name of its file. Of 4 GiB and more only the first lines have their places.
-    pub(crate) fn new(name: String, text: String) -> Self {
+    pub fn new(name: String, text: String) -> Self {
         let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
         let lines = std::iter::once(0).chain(ends).collect();
-        Self { name, text, lines }
+        Self { name, text, lines, digest: OnceLock::new() }
     }
 
     /// The name of the file.
@@ -34,6 +40,13 @@ impl Source {
     /// What the file says.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// A number for what the file says, found once: FNV-1a with 128 bits over the octets.
+    pub fn digest(&self) -> u128 {
+        let octets = || self.text.bytes();
+        let step = |hash: u128, octet| (hash ^ u128::from(octet)).wrapping_mul(FNV_PRIME);
+        *self.digest.get_or_init(|| octets().fold(FNV_BASIS, step))
     }
 }
 

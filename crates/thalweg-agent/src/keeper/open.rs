@@ -100,7 +100,7 @@ impl Keeper {
             let _ = state.remove(trial::FILE);
             return;
         }
-        if trial.place.texts().is_some_and(|texts| texts.id() == trial.back) {
+        if trial.place.texts().is_some_and(|texts| texts.is(&trial.back)) {
             // It never began, or its end was cut short.
             let _ = state.remove(trial::FILE);
             return;

@@ -43,7 +43,7 @@ fn files_read_before_they_were_replaced_do_not_come_in_force() {
     assert!(job(&keeper, new, None).run().is_ok());
     assert!(keeper.files(old).is_none(), "on its way while the files were replaced");
     let now = reader.read();
-    assert_eq!(now.texts.as_ref().map(|(_, texts)| texts.0[0].1.as_str()), Some(new));
+    assert_eq!(now.texts.as_ref().map(|(_, texts)| texts.0[0].text()), Some(new));
     assert!(keeper.files(now).is_some());
 }
 
