@@ -2,13 +2,14 @@
 
 use crate::library::Library;
 use crate::report::{Path as Field, Report};
-use crate::sources::{Locator, Sources, Span};
+use crate::sources::{Locator, Source, Sources, Span};
 use crate::stamp::Stamp;
 use crate::{Loaded, parse_sources};
 use std::ffi::OsStr;
 use std::fs::Metadata;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use thalweg_model::{Origin, Problem, Severity};
 
 /// The largest file, in octets: two million routes and room for comments.
@@ -111,22 +112,20 @@ impl<'l> Gathered<'l> {
             self.sources.share(source);
             return;
         }
-        match read(path, |meta| library.and_then(|library| library.stamp(meta))) {
-            Ok((octets, _)) if octets.len() as u64 > MAX_FILE => {
+        match read(path, &name, self.library.as_deref_mut()) {
+            Ok(Reading::Same(source)) => {
+                self.sources.share(source);
+            }
+            Ok(Reading::Octets(octets, _)) if octets.len() as u64 > MAX_FILE => {
                 let (what, remedy) = too_large();
                 self.problem(Severity::Error, whole(path), what, remedy);
             }
-            Ok((octets, stamp)) => self.text(name, octets, stamp),
+            Ok(Reading::Octets(octets, stamp)) => self.text(name, octets, stamp),
             Err(error) => self.unreadable(path, &error),
         }
     }
 
     fn text(&mut self, name: String, octets: Vec<u8>, stamp: Option<Stamp>) {
-        let library = self.library.as_mut();
-        if let Some(source) = library.and_then(|library| library.same(&name, stamp, &octets)) {
-            self.sources.share(source);
-            return;
-        }
         let (error, octets) = match (String::from_utf8(octets), &mut self.library) {
             (Ok(text), Some(library)) => {
                 self.sources.share(library.take(&name, stamp, text));
@@ -182,18 +181,49 @@ fn whole(path: &Path) -> Origin {
     Origin { file: path.display().to_string(), line: 0, column: 0 }
 }
 
-/// Reads a regular file, one octet more than allowed at most, and tells how it looked before.
-/// Anything else could block for ever, so it is refused before it is opened.
-fn read(
-    path: &Path,
-    look: impl Fn(&Metadata) -> Option<Stamp>,
-) -> io::Result<(Vec<u8>, Option<Stamp>)> {
+/// A regular file as it was read.
+enum Reading {
+    /// It says what it said.
+    Same(Arc<Source>),
+    /// Its octets, one more than allowed at most, and how it looked before.
+    Octets(Vec<u8>, Option<Stamp>),
+}
+
+/// Reads a regular file. Anything else could block for ever, so it is refused before it is opened.
+fn read(path: &Path, name: &str, library: Option<&mut Library>) -> io::Result<Reading> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let file = std::fs::File::open(path)?;
-    let stamp = look(&file.metadata()?);
-    let mut octets = Vec::new();
+    let mut file = std::fs::File::open(path)?;
+    let meta = file.metadata()?;
+    let stamp = library.as_ref().and_then(|library| library.stamp(&meta));
+    if let Some(library) = library
+        && let Some(text) = library.text(name).filter(|text| text.len() as u64 == meta.len())
+    {
+        if says(&mut file, text.as_bytes())?
+            && let Some(source) = library.confirm(name, stamp)
+        {
+            return Ok(Reading::Same(source));
+        }
+        file.rewind()?;
+    }
+    let mut octets = Vec::with_capacity(meta.len().min(MAX_FILE) as usize + 1);
     file.take(MAX_FILE + 1).read_to_end(&mut octets)?;
-    Ok((octets, stamp))
+    Ok(Reading::Octets(octets, stamp))
+}
+
+/// Whether a file says this and no more.
+fn says(file: &mut impl Read, text: &[u8]) -> io::Result<bool> {
+    let (mut rest, mut buffer) = (text, vec![0; 128 << 10]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(rest.is_empty()),
+            Ok(count) => match rest.strip_prefix(&buffer[..count]) {
+                Some(left) => rest = left,
+                None => return Ok(false),
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -11,6 +11,11 @@ use std::iter::Peekable;
 use std::ops::Index;
 use std::sync::Arc;
 
+mod walk;
+
+pub use walk::Iter;
+use walk::Walk;
+
 /// Entries of a leaf at most.
 const MOST: usize = 512;
 
@@ -301,61 +306,6 @@ pub struct Difference<'a, K, V> {
     pub old: Option<&'a V>,
     /// What is; none if it was removed.
     pub new: Option<&'a V>,
-}
-
-/// A place in a catalog.
-struct Walk<'a, K, V> {
-    leaves: &'a [Leaf<K, V>],
-    at: usize,
-}
-
-impl<'a, K, V> Walk<'a, K, V> {
-    fn new(catalog: &'a Catalog<K, V>) -> Self {
-        Self { leaves: &catalog.leaves, at: 0 }
-    }
-
-    fn entry(&self) -> Option<&'a Entry<K, V>> {
-        self.leaves.first()?.get(self.at)
-    }
-
-    fn step(&mut self) {
-        self.at += 1;
-        if self.leaves.first().is_some_and(|leaf| self.at >= leaf.len()) {
-            self.next_leaf();
-        }
-    }
-
-    fn next_leaf(&mut self) {
-        self.leaves = self.leaves.split_first().map_or(&[], |(_, rest)| rest);
-        self.at = 0;
-    }
-
-    /// Whether both stand at the same place of the same leaf.
-    fn is_at(&self, other: &Self) -> bool {
-        match (self.leaves.first(), other.leaves.first()) {
-            (Some(a), Some(b)) => self.at == other.at && Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-}
-
-/// Entries by key.
-pub struct Iter<'a, K, V> {
-    leaves: std::slice::Iter<'a, Leaf<K, V>>,
-    leaf: std::slice::Iter<'a, Entry<K, V>>,
-}
-
-impl<'a, K, V> Iterator for Iter<'a, K, V> {
-    type Item = (&'a K, &'a V);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(entry) = self.leaf.next() {
-                return Some((&entry.0, &entry.1));
-            }
-            self.leaf = self.leaves.next()?.iter();
-        }
-    }
 }
 
 impl<'a, K, V> IntoIterator for &'a Catalog<K, V> {
