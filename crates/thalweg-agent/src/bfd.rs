@@ -105,7 +105,10 @@ impl Sessions {
         plane: Option<&mut Box<dyn DataPlane>>,
     ) -> Option<Event> {
         self.remember();
-        let Report { name, status } = report;
+        let Report { name, status, news } = report;
+        if !news {
+            return None;
+        }
         let place = self.places.get(&name)?;
         let peer = self.wanted.iter().find(|wanted| wanted.name == name)?.peer;
         let (state, theirs) = (status.state.name(), status.remote_state.name());

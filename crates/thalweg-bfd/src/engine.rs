@@ -1,5 +1,6 @@
 //! All sessions: which of them a packet is for, what is due, and what is to be sent.
 
+use crate::numbers::Anchor;
 use crate::session::{Remembered, Session, Settings, Status};
 use crate::{Micros, SLOW};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,8 @@ pub struct Report {
     pub name: String,
     /// How it stands now.
     pub status: Status,
+    /// Whether more is new than where sequence numbers go on, which is for who writes that down.
+    pub news: bool,
 }
 
 /// A packet to send.
@@ -97,6 +100,7 @@ pub struct Entry {
     ends: Option<Micros>,
     due: Option<Micros>,
     told: Option<(State, State, bool)>,
+    told_anchor: Option<Anchor>,
 }
 
 impl Entry {
@@ -106,8 +110,8 @@ impl Entry {
     }
 
     /// What a next agent has to know to go on.
-    pub fn remember(&self) -> Remembered {
-        self.session.remember()
+    pub fn remember(&self, now: Micros) -> Remembered {
+        self.session.remember(now)
     }
 
     /// Whether it is wanted, not only saying goodbye.
@@ -208,6 +212,7 @@ impl Engine {
             ends: None,
             due: None,
             told: None,
+            told_anchor: None,
         };
         self.entries.insert(id, entry);
         self.addresses.insert(place, id);
@@ -256,9 +261,11 @@ impl Engine {
         }
         let status = entry.session.status();
         let seen = (status.state, status.remote_state, status.path);
-        if entry.told != Some(seen) && entry.is_wanted() {
-            entry.told = Some(seen);
-            self.reports.push(Report { name: entry.wanted.name.clone(), status });
+        let news = entry.told != Some(seen);
+        let anchor = entry.session.anchor();
+        if (news || entry.told_anchor != anchor) && entry.is_wanted() {
+            (entry.told, entry.told_anchor) = (Some(seen), anchor);
+            self.reports.push(Report { name: entry.wanted.name.clone(), status, news });
         }
     }
 

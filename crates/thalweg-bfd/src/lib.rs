@@ -4,6 +4,7 @@
 //!
 //! - [`session`]: the state machine of one session; time and chance come in as arguments;
 //! - [`auth`]: authentication sections, made and checked;
+//! - [`Anchor`]: what sequence numbers follow, so that the next agent knows them;
 //! - [`engine`]: all sessions, and which of them a packet is for;
 //! - [`runner`]: the thread with the sockets.
 //!
@@ -15,12 +16,14 @@
 
 pub mod auth;
 pub mod engine;
+mod numbers;
 mod path;
 pub mod runner;
 pub mod session;
 mod sockets;
 mod timers;
 
+pub use numbers::Anchor;
 pub use timers::RemoteTimers;
 
 pub use auth::Key;

@@ -2,6 +2,7 @@
 
 use crate::auth::Key;
 use crate::engine::Reason;
+use crate::numbers::{Anchor, Numbers};
 use crate::path::{Loss, Path};
 use crate::timers::{RemoteTimers, Timers, jittered};
 use crate::{Micros, SLOW};
@@ -34,8 +35,10 @@ pub struct Remembered {
     pub remote_discriminator: u32,
     /// What the other end told of its intervals.
     pub remote: RemoteTimers,
-    /// The last sequence number sent.
+    /// The last sequence number sent, as of when this was written down.
     pub sequence: u32,
+    /// What sequence numbers follow since; none without authentication.
+    pub anchor: Option<Anchor>,
     /// Whether the path was up.
     pub path: bool,
 }
@@ -87,13 +90,14 @@ pub struct Session {
     remote_diag: Diagnostic,
     remote_demand: bool,
     timers: Timers,
-    xmit_auth_seq: u32,
+    /// bfd.XmitAuthSeq.
+    numbers: Numbers,
     /// bfd.RcvAuthSeq, while bfd.AuthSeqKnown.
     rcv_auth_seq: Option<u32>,
     /// When the last packet was received for purposes of detection; none after a detection time.
     heard: Option<Micros>,
-    /// When the last authenticated packet came.
-    authenticated: Option<Micros>,
+    /// When that counts no more: after silence for twice the detection time (§6.8.1).
+    forgotten_at: Option<Micros>,
     /// When the last periodic packet was sent.
     sent: Option<Micros>,
     /// Chance of the interval under way.
@@ -123,10 +127,10 @@ impl Session {
             local_diag: Diagnostic::NONE,
             remote_diag: Diagnostic::NONE,
             remote_demand: false,
-            xmit_auth_seq: chance,
+            numbers: Numbers::new(chance),
             rcv_auth_seq: None,
             heard: None,
-            authenticated: None,
+            forgotten_at: None,
             sent: None,
             chance,
             changed: false,
@@ -142,12 +146,13 @@ impl Session {
     pub fn resume(settings: Settings, before: &Remembered, chance: u32, now: Micros) -> Self {
         let mut session = Self::new(settings, before.discriminator, chance);
         session.path = Path::resumed(before.path, now);
+        let multiplier = session.settings.multiplier;
+        session.numbers = Numbers::resume(before.sequence, before.anchor, multiplier, now);
         if before.remote_discriminator == 0 {
             return session;
         }
         (session.state, session.remote_state) = (State::Up, State::Up);
         session.remote_discr = before.remote_discriminator;
-        session.xmit_auth_seq = before.sequence;
         session.timers.remote = before.remote;
         (session.heard, session.up_since) = (Some(now), Some(now));
         session.retime();
@@ -156,13 +161,15 @@ impl Session {
     }
 
     /// What a next agent has to know to go on.
-    pub fn remember(&self) -> Remembered {
+    pub fn remember(&self, now: Micros) -> Remembered {
+        let interval = self.timers.transmit();
         let up = self.state == State::Up;
         Remembered {
             discriminator: self.local_discr,
             remote_discriminator: if up { self.remote_discr } else { 0 },
             remote: self.timers.remote,
-            sequence: self.xmit_auth_seq,
+            sequence: self.numbers.last,
+            anchor: self.numbers.anchor.map(|anchor| anchor.paced(interval, now)),
             path: self.path.is_up(),
         }
     }
@@ -211,6 +218,11 @@ impl Session {
         self.local_discr
     }
 
+    /// What its sequence numbers follow; none before the first.
+    pub fn anchor(&self) -> Option<Anchor> {
+        self.numbers.anchor
+    }
+
     /// The authentication in use.
     pub fn key(&self) -> Option<&Key> {
         self.settings.key.as_ref()
@@ -256,12 +268,14 @@ impl Session {
     /// Why it is discarded.
     pub fn receive(&mut self, octets: &[u8], now: Micros) -> Result<(), Reason> {
         let (packet, _) = Bfd::ref_from_prefix(octets).map_err(|_| Reason::Malformed)?;
-        self.authenticate(packet, octets, now)?;
+        self.authenticate(packet, octets)?;
         self.remote_discr = packet.my_discriminator.get();
         self.remote_state = packet.state();
         self.remote_diag = packet.diagnostic();
         self.remote_demand = packet.has(flag::DEMAND);
         self.timers.heard(packet);
+        // Now: the intervals of the other end are forgotten sooner.
+        self.forgotten_at = self.rcv_auth_seq.map(|_| now + 2 * self.timers.detection());
         if packet.has(flag::FINAL) {
             self.timers.answered();
         }
@@ -275,7 +289,7 @@ impl Session {
         Ok(())
     }
 
-    fn authenticate(&mut self, packet: &Bfd, octets: &[u8], now: Micros) -> Result<(), Reason> {
+    fn authenticate(&mut self, packet: &Bfd, octets: &[u8]) -> Result<(), Reason> {
         let key = match (&self.settings.key, packet.has(flag::AUTHENTICATED)) {
             (None, false) => return Ok(()),
             (Some(key), true) => key,
@@ -292,7 +306,6 @@ impl Session {
             }
         }
         self.rcv_auth_seq = Some(sequence);
-        self.authenticated = Some(now);
         Ok(())
     }
 
@@ -340,18 +353,10 @@ impl Session {
         Some(self.heard? + self.timers.detection())
     }
 
-    /// When old sequence numbers count no more: twice the detection time (§6.8.1).
-    fn sequence_expiry(&self) -> Option<Micros> {
-        self.rcv_auth_seq?;
-        // The intervals of the other end may be forgotten by now.
-        let detection = self.timers.detection().max(3 * Micros::from(SLOW));
-        Some(self.authenticated? + 2 * detection)
-    }
-
     /// Does what is due: detection, holding.
     pub fn tick(&mut self, now: Micros) {
-        if self.sequence_expiry().is_some_and(|at| now >= at) {
-            self.rcv_auth_seq = None;
+        if self.forgotten_at.is_some_and(|at| now >= at) {
+            (self.rcv_auth_seq, self.forgotten_at) = (None, None);
         }
         if self.expiry().is_some_and(|at| now >= at) {
             self.heard = None;
@@ -387,17 +392,17 @@ impl Session {
     /// The next packet to send now, if any; call it until there is none.
     pub fn transmit(&mut self, now: Micros, chance: u32) -> Option<Vec<u8>> {
         if std::mem::take(&mut self.asked) {
-            return Some(self.packet(flag::FINAL));
+            return Some(self.packet(flag::FINAL, now));
         }
         if !self.tells_change() && self.periodic_due().is_none_or(|at| now < at) {
             return None;
         }
         self.changed = false;
         (self.sent, self.chance) = (Some(now), chance);
-        Some(self.packet(if self.timers.polling { flag::POLL } else { 0 }))
+        Some(self.packet(if self.timers.polling { flag::POLL } else { 0 }, now))
     }
 
-    fn packet(&mut self, mut flags: u8) -> Vec<u8> {
+    fn packet(&mut self, mut flags: u8, now: Micros) -> Vec<u8> {
         let section = self.settings.key.as_ref().map_or(0, Key::section_len);
         if section > 0 {
             flags |= flag::AUTHENTICATED;
@@ -415,8 +420,9 @@ impl Session {
         };
         let mut octets = header.as_bytes().to_vec();
         if let Some(key) = &self.settings.key {
-            self.xmit_auth_seq = self.xmit_auth_seq.wrapping_add(1);
-            key.sign(&mut octets, self.xmit_auth_seq);
+            let interval = self.timers.transmit();
+            let number = self.numbers.next(interval, self.settings.multiplier, now);
+            key.sign(&mut octets, number);
         }
         octets
     }
@@ -427,7 +433,7 @@ impl Session {
         if self.asked || self.tells_change() {
             return Some(0);
         }
-        let moments = [self.periodic_due(), self.expiry(), self.sequence_expiry(), self.path.due()];
+        let moments = [self.periodic_due(), self.expiry(), self.forgotten_at, self.path.due()];
         moments.into_iter().flatten().min()
     }
 }

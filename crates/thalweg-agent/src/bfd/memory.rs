@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use thalweg_bfd::session::Remembered;
-use thalweg_bfd::{Engine, RemoteTimers, Runner};
+use thalweg_bfd::{Anchor, Engine, RemoteTimers, Runner, runner};
 use thalweg_model::intent::BfdSession;
 
 /// File of the state directory.
@@ -18,6 +18,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Document {
     version: u32,
+    /// Which start of the kernel the moments belong to.
+    #[serde(default)]
+    boot: String,
     sessions: BTreeMap<String, Saved>,
 }
 
@@ -33,6 +36,17 @@ struct Saved {
     remote_receive_micros: u32,
     remote_multiplier: u8,
     sequence: u32,
+    #[serde(default)]
+    anchor: Option<SavedAnchor>,
+}
+
+/// What sequence numbers follow: see [`Anchor`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SavedAnchor {
+    sequence: u32,
+    at_micros: u64,
+    step_micros: u64,
 }
 
 /// What was read at the start, and who writes.
@@ -47,8 +61,7 @@ impl Memory {
     /// Reads what an agent before left. What cannot be read is as good as nothing.
     pub fn open(state: Option<Arc<State>>) -> Self {
         let octets = state.as_ref().and_then(|state| state.read(FILE).ok().flatten());
-        let document = octets.and_then(|octets| serde_json::from_slice::<Document>(&octets).ok());
-        let before = document.filter(|d| d.version == VERSION).unwrap_or_default().sessions;
+        let before = octets.map(|octets| saved(&octets, &boot())).unwrap_or_default();
         Self { before, writer: state.clone().and_then(writer), state }
     }
 
@@ -72,6 +85,11 @@ impl Memory {
                 multiplier: saved.remote_multiplier,
             },
             sequence: saved.sequence,
+            anchor: saved.anchor.as_ref().map(|anchor| Anchor {
+                number: anchor.sequence,
+                at: anchor.at_micros,
+                step: anchor.step_micros,
+            }),
             path: saved.path,
         })
     }
@@ -101,10 +119,23 @@ impl Memory {
     }
 }
 
+/// The sessions of a file, read in this start of the kernel.
+fn saved(octets: &[u8], boot: &str) -> BTreeMap<String, Saved> {
+    let document = serde_json::from_slice::<Document>(octets).ok();
+    let document = document.filter(|d| d.version == VERSION).unwrap_or_default();
+    let mut sessions = document.sessions;
+    if document.boot != boot || boot.is_empty() {
+        // Its clock was another, or nobody knows.
+        sessions.values_mut().for_each(|saved| saved.anchor = None);
+    }
+    sessions
+}
+
 fn document(engine: &Engine) -> Document {
+    let time = runner::now();
     let wanted = engine.entries().filter(|(_, entry)| entry.is_wanted());
     let sessions = wanted.map(|(_, entry)| {
-        let now = entry.remember();
+        let now = entry.remember(time);
         let saved = Saved {
             peer: entry.wanted.peer,
             link: entry.wanted.device.clone(),
@@ -115,10 +146,21 @@ fn document(engine: &Engine) -> Document {
             remote_receive_micros: now.remote.min_rx,
             remote_multiplier: now.remote.multiplier,
             sequence: now.sequence,
+            anchor: now.anchor.map(|anchor| SavedAnchor {
+                sequence: anchor.number,
+                at_micros: anchor.at,
+                step_micros: anchor.step,
+            }),
         };
         (entry.wanted.name.clone(), saved)
     });
-    Document { version: VERSION, sessions: sessions.collect() }
+    Document { version: VERSION, boot: boot(), sessions: sessions.collect() }
+}
+
+/// The number of this start of the kernel; empty where it tells none.
+fn boot() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
 }
 
 /// A thread that writes the last of what it is given.
@@ -136,4 +178,32 @@ fn writer(state: Arc<State>) -> Option<Sender<Document>> {
     };
     std::thread::Builder::new().name("bfd-state".into()).spawn(write).ok()?;
     Some(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an agent before there were anchors wrote it, with something behind the sequence number.
+    fn file(behind: &str) -> Vec<u8> {
+        let session = format!(
+            r#"{{"peer": "10.0.0.2", "link": "e0", "path": true, "discriminator": 1,
+            "remoteDiscriminator": 2, "remoteTransmitMicros": 50000, "remoteReceiveMicros": 50000,
+            "remoteMultiplier": 3, "sequence": 7{behind}}}"#
+        );
+        format!(r#"{{"version": 1, "boot": "now", "sessions": {{"s": {session}}}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn moments_count_in_the_same_start_of_the_kernel_only() {
+        let with = file(r#", "anchor": {"sequence": 5, "atMicros": 9, "stepMicros": 37500}"#);
+        let anchor = SavedAnchor { sequence: 5, at_micros: 9, step_micros: 37_500 };
+        assert_eq!(saved(&with, "now")["s"].anchor, Some(anchor));
+        for boot in ["then", ""] {
+            let session = &saved(&with, boot)["s"];
+            assert_eq!((&session.anchor, session.sequence), (&None, 7));
+        }
+        assert_eq!(saved(&file(""), "now")["s"].anchor, None, "an older agent's file is read");
+        assert!(saved(b"{", "now").is_empty());
+    }
 }

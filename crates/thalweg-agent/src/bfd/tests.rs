@@ -42,7 +42,7 @@ fn report(path: bool) -> Report {
     let settings =
         Settings { transmit: 1, receive: 1, multiplier: 1, hold_up: 0, passive: false, key: None };
     let status = Session::new(settings, 1, 1).status();
-    Report { name: "s".into(), status: Status { path, ..status } }
+    Report { name: "s".into(), status: Status { path, ..status }, news: true }
 }
 
 fn word(sessions: &Sessions, plane: &dyn DataPlane) -> bool {

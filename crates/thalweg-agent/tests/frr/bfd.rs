@@ -289,12 +289,18 @@ const KEY: &str = "authentication: {kind: MeticulousSha1, keyId: 3, keyFile: KEY
 
 /// An agent on each side with an authenticated session to the other, at 50 ms.
 fn pair(lab: &Lab) -> [Agent; 2] {
+    patient_pair(lab, 3)
+}
+
+/// The same with another multiplier.
+fn patient_pair(lab: &Lab, multiplier: u8) -> [Agent; 2] {
     let key = lab.path(A).join("key");
     fs::write(&key, "a secret\n").unwrap();
     let auth = KEY.replace("KEYFILE", &key.display().to_string());
     [A, B].map(|side| {
         let peer = ["10.0.0.2", "10.0.0.1"][side];
-        let spec = format!("{{peer: {peer}, link: e0, transmit: 50ms, receive: 50ms, {auth}}}");
+        let timers = format!("transmit: 50ms, receive: 50ms, multiplier: {multiplier}");
+        let spec = format!("{{peer: {peer}, link: e0, {timers}, {auth}}}");
         let text = files(&[("s", &spec)]) + &route(side, "s");
         Agent::start(lab, side, &text)
     })
@@ -406,4 +412,27 @@ fn a_restart_is_not_noticed_and_a_crash_loses_no_packet_of_ours() {
     let view = until(&lab, &a, "s", |view| view.remote_state == "admin-down");
     assert_eq!((view.path.as_str(), view.diagnostic.as_str()), ("up", "neighbor-down"));
     until(&lab, &a, "s", is_down);
+}
+
+#[test]
+fn after_crashes_the_neighbor_takes_our_numbers() {
+    let Some(lab) = Lab::bare() else { return };
+    // Ten seconds: longer than an agent takes to start on a busy machine.
+    let [mut a, b] = patient_pair(&lab, 200);
+    for agent in [&a, &b] {
+        until(&lab, agent, "s", is_up);
+    }
+    let number = b.session("s").unwrap().remote_discriminator;
+    for _ in 0..3 {
+        // Many numbers further than what was written down when the session came up.
+        let sent = a.session("s").unwrap().sent;
+        until(&lab, &a, "s", |view| view.sent >= sent + 40);
+        a.kill();
+        a.run();
+        until(&lab, &a, "s", is_up);
+        let taken = b.session("s").unwrap().received;
+        let view = until(&lab, &b, "s", |view| view.received >= taken + 40);
+        assert!(is_up(&view), "{view:?}");
+        assert_eq!((view.refused, view.flaps, view.remote_discriminator), (0, 0, number));
+    }
 }

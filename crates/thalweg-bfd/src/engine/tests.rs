@@ -124,6 +124,7 @@ fn numbers_come_back_from_before_unless_they_are_taken() {
         remote_discriminator: 0,
         remote: Default::default(),
         sequence: 1,
+        anchor: None,
         path: true,
     };
     let mut engine = Engine::new(1);
@@ -132,4 +133,18 @@ fn numbers_come_back_from_before_unless_they_are_taken() {
     engine.set(&all, 0);
     assert_eq!(engine.entries().count(), 2);
     assert!(engine.entries().any(|(id, _)| id == 99));
+}
+
+#[test]
+fn where_sequence_numbers_go_on_is_reported_when_it_changes() {
+    let mut engine = Engine::new(1);
+    let mut keyed = wanted("a", 7, "10.0.0.2");
+    keyed.settings.key = crate::Key::new(thalweg_model::intent::BfdAuthKind::Sha1, 1, b"k");
+    engine.set(&[keyed], 0);
+    let news = |engine: &mut Engine| engine.reports().iter().map(|r| r.news).collect::<Vec<_>>();
+    assert_eq!(news(&mut engine), [true]);
+    engine.advance(1);
+    assert_eq!(news(&mut engine), [false], "the first packet");
+    engine.advance(2_000_000);
+    assert!(news(&mut engine).is_empty(), "the next one follows the clock");
 }

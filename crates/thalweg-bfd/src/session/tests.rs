@@ -32,6 +32,8 @@ struct Line {
     /// Whether packets overtake each other.
     overtaking: bool,
     last: [Micros; 2],
+    /// Packets refused, by who sent them.
+    refused: [u32; 2],
 }
 
 impl Line {
@@ -46,6 +48,7 @@ impl Line {
             delay: 500,
             overtaking: false,
             last: [0; 2],
+            refused: [0; 2],
         }
     }
 
@@ -83,7 +86,8 @@ impl Line {
             while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= next) {
                 let (to, octets) = entry.remove();
                 // Refused where it is an old one that was overtaken.
-                let _ = self.ends[to].receive(&octets, next);
+                let refused = self.ends[to].receive(&octets, next).is_err();
+                self.refused[1 - to] += u32::from(refused);
             }
             for end in 0..2 {
                 self.ends[end].tick(next);
@@ -317,17 +321,27 @@ fn restart(line: &mut Line, absence: Micros, clean: bool) {
         line.run(line.now + 50_000, |_| {});
         assert!(line.ends[0].is_patient());
     }
-    let before = line.ends[0].remember();
-    // Nobody is there meanwhile: the other end hears nothing.
+    let before = line.ends[0].remember(line.now);
+    resume(line, absence, &before);
+}
+
+/// Lets nobody be there for a while, and then the next one go on.
+fn resume(line: &mut Line, absence: Micros, before: &Remembered) {
+    // What is on its way arrives; nobody is there meanwhile: the other end hears nothing.
     let until = line.now + absence;
+    for ((at, _), (to, octets)) in std::mem::take(&mut line.flying) {
+        if to == 1 && at <= until {
+            let _ = line.ends[1].receive(&octets, at);
+        }
+    }
     while let Some(due) = line.ends[1].due().filter(|due| *due <= until) {
         line.now = line.now.max(due);
         line.ends[1].tick(line.now);
         while line.ends[1].transmit(line.now, 3).is_some() {}
     }
-    (line.now, line.flying) = (until, BTreeMap::new());
+    line.now = until;
     let settings = line.ends[0].settings.clone();
-    line.ends[0] = Session::resume(settings, &before, 12, line.now);
+    line.ends[0] = Session::resume(settings, before, 12, line.now);
 }
 
 #[test]
@@ -354,6 +368,64 @@ fn after_a_crash_the_path_stays_while_the_session_comes_back() {
         line.run(line.now + 20_000_000, |line| assert!(line.ends[0].path()));
         assert!(line.both_up());
     }
+}
+
+/// A line of two ends with a key, and what the first had written down when it was killed.
+fn killed(multiplier: u8, kind: BfdAuthKind, lived: Micros) -> (Line, Remembered) {
+    let key = Key::new(kind, 1, b"k");
+    let settings = Settings { key, ..settings(50, multiplier) };
+    let mut line = Line::up(settings.clone(), settings);
+    let mut written = line.ends[0].remember(line.now);
+    line.run(line.now + lived, |line| {
+        // Written when it changes only: numbers are not in it, but what they follow is.
+        if line.ends[0].anchor() != written.anchor {
+            written = line.ends[0].remember(line.now);
+        }
+    });
+    line.refused = [0; 2];
+    (line, written)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn after_a_crash_the_neighbor_takes_our_numbers(
+        multiplier in 1u8..=12,
+        meticulous: bool,
+        lived in 0u64..20_000_000,
+        permille in 0u64..5_000,
+    ) {
+        let kind = if meticulous { BfdAuthKind::MeticulousSha1 } else { BfdAuthKind::Md5 };
+        let (mut line, written) = killed(multiplier, kind, lived);
+        let detection = line.ends[1].status().detection;
+        prop_assert_eq!(detection, 50_000 * Micros::from(multiplier));
+        // Not shorter than an agent takes to start.
+        let absence = (detection * permille / 1_000).max(60_000);
+        resume(&mut line, absence, &written);
+        let noticed = line.ends[1].flaps;
+        line.run(line.now + 20_000_000, |line| assert!(line.ends[0].path()));
+        prop_assert!(line.both_up());
+        prop_assert_eq!(line.ends[1].flaps, noticed, "once back, we are heard");
+        // With less than three, the window is over a little before the neighbor forgets.
+        if multiplier >= 3 || absence <= detection {
+            prop_assert_eq!(line.refused, [0, 0]);
+        }
+    }
+}
+
+#[test]
+fn numbers_are_resynchronized_after_twice_the_detection_time() {
+    let (mut line, written) = killed(3, BfdAuthKind::MeticulousMd5, 1_000_000);
+    // What an agent wrote that knew of no anchor, long ago.
+    let sequence = written.sequence.wrapping_sub(1_000);
+    let old = Remembered { sequence, anchor: None, ..written };
+    resume(&mut line, 60_000, &old);
+    let back = line.now;
+    line.run(back + 150_000, |_| {});
+    assert!(line.refused[0] > 0);
+    line.run(back + 20_000_000, |_| {});
+    assert!(line.both_up() && line.refused[0] < 10, "{:?}", line.refused);
 }
 
 #[test]
