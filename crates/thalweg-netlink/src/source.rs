@@ -234,6 +234,30 @@ enum Listed {
     Void,
 }
 
+/// A listing under way.
+struct Course {
+    listing: Listing,
+    sequence: u32,
+    /// Something was lost, or changed meanwhile.
+    torn: bool,
+}
+
+impl Course {
+    /// Takes a piece of the listing, and says how it ended if this was the last.
+    fn take(&mut self, piece: &[u8], mirror: &mut Mirror) -> Result<Option<Listed>, Error> {
+        for message in Messages(piece).filter(|m| m.sequence == self.sequence) {
+            self.torn |= message.flags & raw::F_DUMP_INTR != 0;
+            if matches!(message.kind, raw::DONE | raw::ERROR) {
+                let listed = ended(self.listing, &message)?;
+                let torn = self.torn && listed == Listed::Whole;
+                return Ok(Some(if torn { Listed::Torn } else { listed }));
+            }
+            mirror.listed(&message, self.listing);
+        }
+        Ok(None)
+    }
+}
+
 impl Reader {
     fn open(options: &Options) -> Result<Self, Error> {
         Ok(Self {
@@ -314,19 +338,11 @@ impl Reader {
         self.mirror.begin();
         let sequence = self.next_sequence();
         self.requests.send(&request(listing, sequence))?;
-        let mut torn = false;
+        let mut course = Course { listing, sequence, torn: false };
         loop {
-            torn |= self.read_piece().await? == Read::Overrun;
-            for message in Messages(&self.piece).filter(|m| m.sequence == sequence) {
-                torn |= message.flags & raw::F_DUMP_INTR != 0;
-                match message.kind {
-                    raw::DONE | raw::ERROR => {
-                        let listed = ended(listing, &message)?;
-                        let torn = torn && listed == Listed::Whole;
-                        return Ok(if torn { Listed::Torn } else { listed });
-                    }
-                    _ => self.mirror.listed(&message, listing),
-                }
+            course.torn |= self.read_piece().await? == Read::Overrun;
+            if let Some(listed) = course.take(&self.piece, &mut self.mirror)? {
+                return Ok(listed);
             }
             if let Some(sink) = sink
                 && self.mirror.backlog() > BACKLOG
@@ -418,3 +434,6 @@ fn name(listing: Listing) -> &'static str {
         Listing::Routes(_) => "IPv6 routes",
     }
 }
+
+#[cfg(test)]
+mod tests;
