@@ -9,7 +9,7 @@ use crate::sockets::Sockets;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io;
-use rustix::process::{Resource, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +60,11 @@ pub fn allow_priority() {
         limit.maximum = wanted;
     }
     limit.current = limit.maximum;
-    // Not granted to those who may not.
-    let _ = setrlimit(Resource::Nice, limit);
+    if setrlimit(Resource::Nice, limit).is_err() {
+        // Those who may not have more may still have all that they were given.
+        let given = getrlimit(Resource::Nice);
+        let _ = setrlimit(Resource::Nice, Rlimit { current: given.maximum, ..given });
+    }
 }
 
 /// Now, on the clock that sessions run by.

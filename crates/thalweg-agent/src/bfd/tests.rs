@@ -98,6 +98,9 @@ fn a_key_that_cannot_be_read_is_a_problem_of_its_session() {
     let views = sessions.views(&compiler);
     assert_eq!(views.len(), 2, "it is shown all the same");
     assert_eq!(views[0].path, "down");
+    let whole = sessions.whole(&views).expect("sessions that cannot run are counted");
+    assert_eq!((whole.up, whole.all, whole.dropped["ttl"]), (0, 2, 0));
+    assert!(sessions.whole(&[]).is_none());
 }
 
 #[test]

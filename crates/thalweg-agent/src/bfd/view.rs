@@ -1,9 +1,10 @@
 //! Sessions as they are shown.
 
 use super::Sessions;
+use std::collections::BTreeMap;
 use thalweg_api::view::{SessionView, SessionsView};
 use thalweg_bfd::engine::Entry;
-use thalweg_bfd::{Engine, Micros, runner};
+use thalweg_bfd::{Engine, Micros, Reason, Runner, runner};
 use thalweg_compile::Compiler;
 use thalweg_model::intent::BfdAuthKind;
 
@@ -12,17 +13,18 @@ impl Sessions {
     pub fn views(&self, compiler: &Compiler) -> Vec<SessionView> {
         let view = |engine: Option<&Engine>| {
             let now = runner::now();
-            let of = |name: &str| {
-                let mut entries = engine?.entries().map(|(_, entry)| entry);
-                entries.find(|entry| entry.is_wanted() && entry.wanted.name == name)
-            };
+            // By name: the sessions stand still while this looks at them.
+            let entries = engine.into_iter().flat_map(Engine::entries).map(|(_, entry)| entry);
+            let entries = entries.filter(|entry| entry.is_wanted());
+            let of: BTreeMap<&str, &Entry> =
+                entries.map(|entry| (entry.wanted.name.as_str(), entry)).collect();
             let sessions = compiler.intent().sessions.iter().map(|(name, session)| SessionView {
                 name: name.clone(),
                 peer: session.peer.to_string(),
                 link: session.link.clone(),
                 multiplier: session.multiplier,
                 authentication: session.authentication.as_ref().map(|a| word(a.kind).into()),
-                ..of(name).map_or_else(idle, |entry| running(entry, now))
+                ..of.get(name.as_str()).map_or_else(idle, |entry| running(entry, now))
             });
             sessions.collect()
         };
@@ -32,15 +34,21 @@ impl Sessions {
         }
     }
 
-    /// The same as a whole; none without sessions.
+    /// The same as a whole; none without sessions. Those that cannot run count as well.
     pub fn whole(&self, views: &[SessionView]) -> Option<SessionsView> {
-        let runner = self.runner.as_ref().filter(|_| !views.is_empty())?;
-        let count = |(reason, count): (thalweg_bfd::Reason, u64)| (reason.name().into(), count);
+        if views.is_empty() {
+            return None;
+        }
+        let count = |(reason, count): (Reason, u64)| (reason.name().into(), count);
         Some(SessionsView {
             up: views.iter().filter(|view| view.path == "up").count() as u32,
             all: views.len() as u32,
-            dropped: runner.look(|engine| engine.dropped().map(count).collect()),
-            raised: runner.is_raised(),
+            dropped: match &self.runner {
+                Some(runner) => runner.look(|engine| engine.dropped().map(count).collect()),
+                None => Reason::ALL.map(|reason| (reason, 0)).map(count).into(),
+            },
+            // Without a thread, its priority is not what is wrong.
+            raised: self.runner.as_ref().is_none_or(Runner::is_raised),
         })
     }
 }
