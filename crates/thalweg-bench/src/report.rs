@@ -2,6 +2,7 @@
 
 use crate::{Measured, samples};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,10 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const BEGIN: &str = "<!-- make bench writes from here -->";
 const END: &str = "<!-- to here -->";
+/// What stands before the name of a machine, above its rows.
+const MEASURED: &str = "Measured on: ";
+const HEADER: &str =
+    "| row | Thalweg | peer | times better | target |\n| --- | ---: | ---: | ---: | --- |\n";
 
 /// One measurement.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -171,7 +176,7 @@ impl Report {
     pub fn close(mut self, fresh: Vec<Row>) -> Measured<()> {
         println!("\n{}", samples::machine());
         fresh.iter().for_each(|row| println!("{}", line(row)));
-        for row in fresh {
+        for row in fresh.iter().cloned() {
             match self.rows.iter_mut().find(|old| old.name == row.name) {
                 Some(old) => *old = row,
                 None => self.rows.push(row),
@@ -183,22 +188,53 @@ impl Report {
         }
         fs::write(&self.file, serde_json::to_string_pretty(&self.rows)? + "\n")?;
         println!("\nwritten: target/bench/report.json");
-        self.document(&Path::new(ROOT).join("docs/performance.md"))
+        document(&Path::new(ROOT).join("docs/performance.md"), &fresh)
     }
+}
 
-    /// Rewrites the table of the document.
-    fn document(&self, file: &Path) -> Measured<()> {
-        let Ok(text) = fs::read_to_string(file) else { return Ok(()) };
-        let Some((head, tail)) =
-            text.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)))
-        else {
-            return Err("docs/performance.md has lost the marks around its table".into());
-        };
-        let table = table(&self.rows, &samples::machine());
-        fs::write(file, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))?;
-        println!("written: the table of docs/performance.md");
-        Ok(())
+/// Puts rows into the table of the document.
+fn document(file: &Path, fresh: &[Row]) -> Measured<()> {
+    let Ok(text) = fs::read_to_string(file) else { return Ok(()) };
+    let parts = text.split_once(BEGIN).and_then(|(head, rest)| {
+        let (old, tail) = rest.split_once(END)?;
+        Some((head, old, tail))
+    });
+    let Some((head, old, tail)) = parts else {
+        return Err("docs/performance.md has lost the marks around its table".into());
+    };
+    let tables = tables(old, fresh, &samples::machine());
+    fs::write(file, format!("{head}{BEGIN}\n{tables}\n{END}{tail}"))?;
+    println!("written: the table of docs/performance.md");
+    Ok(())
+}
+
+/// Lines of a table, in their order.
+type Lines = BTreeMap<(usize, String), String>;
+
+/// A table for each machine: the lines that are there, with those of `fresh` in place of the ones
+/// that were measured on the same machine.
+fn tables(old: &str, fresh: &[Row], machine: &str) -> String {
+    let mut machines: Vec<(&str, Lines)> = Vec::new();
+    for line in old.lines() {
+        if let Some(name) = line.strip_prefix(MEASURED).and_then(|rest| rest.strip_suffix('.')) {
+            machines.push((name, Lines::new()));
+        } else if let (Some((name, _)), Some((_, lines))) =
+            (line.strip_prefix("| `").and_then(|rest| rest.split_once('`')), machines.last_mut())
+        {
+            lines.insert(place(name), line.to_owned());
+        }
     }
+    if machines.iter().all(|(name, _)| *name != machine) {
+        machines.push((machine, Lines::new()));
+    }
+    for (_, lines) in machines.iter_mut().filter(|(name, _)| *name == machine) {
+        lines.extend(fresh.iter().map(|row| (place(&row.name), entry(row))));
+    }
+    let table = |(machine, lines): (&str, Lines)| {
+        let lines: String = lines.into_values().map(|line| line + "\n").collect();
+        format!("\n{MEASURED}{machine}.\n\n{HEADER}{lines}")
+    };
+    machines.into_iter().map(table).collect()
 }
 
 /// Where a row stands: by part, then as names sort, with sizes in order of size.
@@ -217,33 +253,25 @@ fn place(name: &str) -> (usize, String) {
     )
 }
 
-fn table(rows: &[Row], machine: &str) -> String {
-    let mut text = format!(
-        "\nMeasured on: {machine}.\n\n\
-         | row | Thalweg | peer | times better | target |\n\
-         | --- | ---: | ---: | ---: | --- |\n"
-    );
-    for row in rows {
-        let name = &row.name;
-        if row.value.is_none() {
-            text += &format!("| `{name}` | {} | | | |\n", row.how);
-            continue;
-        }
-        let target = match row.target() {
-            Some((target, reached)) => format!("{target} {}", if reached { "✓" } else { "✗" }),
-            None => String::new(),
-        };
-        text += &format!(
-            "| `{name}` | {} {} | {} {} ({}) | {} | {target} |\n",
-            number(row.value),
-            row.unit,
-            number(row.peer_value),
-            row.unit,
-            row.peer,
-            row.ratio.map_or("—".to_owned(), |ratio| format!("{ratio:.1}")),
-        );
+/// The line of a row.
+fn entry(row: &Row) -> String {
+    let name = &row.name;
+    if row.value.is_none() {
+        return format!("| `{name}` | {} | | | |", row.how);
     }
-    text
+    let target = match row.target() {
+        Some((target, reached)) => format!("{target} {}", if reached { "✓" } else { "✗" }),
+        None => String::new(),
+    };
+    format!(
+        "| `{name}` | {} {} | {} {} ({}) | {} | {target} |",
+        number(row.value),
+        row.unit,
+        number(row.peer_value),
+        row.unit,
+        row.peer,
+        row.ratio.map_or("—".to_owned(), |ratio| format!("{ratio:.1}")),
+    )
 }
 
 #[cfg(test)]
@@ -276,6 +304,34 @@ mod tests {
     fn a_skipped_row_says_why_in_place_of_a_command() {
         let row = Row::skipped("veth/ipv4-1m", "no ethtool");
         assert_eq!(row.how, "skipped: no ethtool");
-        assert!(table(&[row], "x").contains("| `veth/ipv4-1m` | skipped: no ethtool |"));
+        assert!(tables("", &[row], "x").contains("| `veth/ipv4-1m` | skipped: no ethtool |"));
+    }
+
+    #[test]
+    fn rows_of_another_machine_stay_in_a_table_of_their_own() {
+        let row = |name: &str, value| Row::cost(name, value, "ns", "peer", 9.0);
+        let first = tables("", &[row("lpm4/1k/a", 1.0), row("lpm4/100k/a", 2.0)], "one, Linux 6");
+        let both = tables(&first, &[row("lpm4/1k/a", 3.0)], "two");
+        assert!(both.starts_with(&first), "{both}");
+        assert!(both[first.len()..].contains("Measured on: two.\n"), "{both}");
+        assert_eq!(both.matches("`lpm4/1k/a`").count(), 2);
+        let again = tables(&both, &[row("lpm4/1k/a", 4.0)], "one, Linux 6");
+        assert_eq!(
+            (again.matches("| 4.00 ns").count(), again.matches("| 1.00 ns").count()),
+            (1, 0)
+        );
+        assert_eq!(again.lines().count(), both.lines().count());
+    }
+
+    #[test]
+    fn the_tables_of_the_document_are_read_as_they_are_written() {
+        let text = fs::read_to_string(Path::new(ROOT).join("docs/performance.md")).unwrap();
+        let old = text.split_once(BEGIN).unwrap().1.split_once(END).unwrap().0;
+        let new = tables(old, &[Row::skipped("agent/x", "test")], "none");
+        assert_eq!(
+            new.lines().filter(|line| line.starts_with("| `")).count(),
+            old.lines().filter(|line| line.starts_with("| `")).count() + 1
+        );
+        assert!(old.lines().all(|line| new.lines().any(|kept| kept == line)));
     }
 }
