@@ -26,8 +26,12 @@ pub struct ControlRow {
     pub writing: u64,
     /// Number of the image in force, for people.
     pub generation: u64,
+    /// Number of the tables' memory, different for each that was ever made here: see [`crate::flow::stamp`].
+    pub image: u64,
+    /// Buckets of the flow table minus one (low half), cells of the service index minus one (high half).
+    pub masks: u64,
     /// Zero.
-    pub reserved: [u64; if cfg!(feature = "layout-next") { 1 } else { 5 }],
+    pub reserved: [u64; if cfg!(feature = "layout-next") { 7 } else { 3 }],
 }
 
 /// Position of [`ControlRow::epoch`] in words of 8 octets.
@@ -36,6 +40,11 @@ pub const EPOCH: u32 = if cfg!(feature = "layout-next") { 4 } else { 0 };
 pub const WRITING: u32 = EPOCH + 1;
 /// Position of [`ControlRow::generation`].
 pub const GENERATION: u32 = EPOCH + 2;
+
+/// Position of [`ControlRow::image`].
+pub const IMAGE: u32 = EPOCH + 3;
+/// Position of [`ControlRow::masks`].
+pub const MASKS: u32 = EPOCH + 4;
 
 /// Whether what was read at `epoch` was all of one version, given the epoch that is being written
 /// after the last read. The low halves of both are enough.

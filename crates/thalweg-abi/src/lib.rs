@@ -11,6 +11,7 @@ pub mod control;
 pub mod counter;
 pub mod fib4;
 pub mod fib6;
+pub mod flow;
 pub mod group;
 pub mod handover;
 pub mod ilm;
@@ -18,6 +19,7 @@ pub mod link;
 pub mod meter;
 pub mod nexthop;
 pub mod own;
+pub mod service;
 pub mod settings;
 pub mod table;
 pub mod verdict;
@@ -31,6 +33,7 @@ pub use handover::Handover;
 pub use ilm::IlmWord;
 pub use link::LinkRow;
 pub use nexthop::{NextHopId, NextHopRow};
+pub use service::{BackendRow, FrontendRow, IndexWord};
 pub use settings::SettingsRow;
 pub use table::TableId;
 pub use verdict::{Kind, Reason, Verdict};
@@ -38,7 +41,7 @@ pub use vrf::{VrfId, VrfRow};
 
 /// Number of the layout of everything here that lies in shared memory. Programs and tables of one
 /// number belong together; whoever changes a row, a table or the meaning of a cell takes the next.
-pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 2 } else { 1 };
+pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 4 } else { 3 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

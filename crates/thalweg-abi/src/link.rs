@@ -59,6 +59,8 @@ pub mod flag {
     pub const KERNEL_ANSWERS: u32 = 1 << 8;
     /// Explicit null and the labels without a model of their own use the pipe TTL model.
     pub const PIPE: u32 = 1 << 9;
+    /// The link leads to a workload: its flows are tracked.
+    pub const WORKLOAD: u32 = 1 << 10;
 }
 
 /// Entries of one page of table `vlans` (one per VLAN id).

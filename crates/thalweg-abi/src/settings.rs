@@ -14,8 +14,10 @@ pub struct SettingsRow {
     pub punt_cost: u64,
     /// The most credit a bucket holds, in packets.
     pub burst: u64,
-    /// Zero.
-    pub reserved: [u64; 4],
+    /// Seconds that flows live without a packet, by [`crate::flow::timeout`].
+    pub timeouts: [u32; 7],
+    /// Bits of [`flag`].
+    pub flags: u32,
 }
 
 impl Default for SettingsRow {
@@ -25,7 +27,14 @@ impl Default for SettingsRow {
             answer_cost: 1_000_000_000 / 1_000,
             punt_cost: 1_000_000_000 / 10_000,
             burst: 100,
-            reserved: [0; 4],
+            timeouts: [20, 3600, 30, 40, 60, 5, 600],
+            flags: 0,
         }
     }
+}
+
+/// Bits of [`SettingsRow::flags`].
+pub mod flag {
+    /// A TCP packet amid a connection that is not known begins a flow.
+    pub const MID_FLOW: u32 = 1;
 }

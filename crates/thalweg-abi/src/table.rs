@@ -46,6 +46,20 @@ pub enum TableId {
     NextHops,
     /// `u64` words of a bit set over hashed own addresses; a set bit means "look closer".
     Own,
+    /// `u64` words of a bit set over hashed addresses of frontends; a set bit means "look closer".
+    Vips,
+    /// `u64` [`crate::service::IndexWord`] by hash.
+    Index,
+    /// [`crate::FrontendRow`] rows.
+    Frontends,
+    /// `u16` backends of a frontend, by ring and slot.
+    Rings,
+    /// [`crate::BackendRow`] rows.
+    Backends,
+    /// [`crate::flow::Slots`] by bucket.
+    FlowSlots,
+    /// [`crate::flow::FlowRow`] by bucket × [`crate::flow::WAYS`] + way.
+    Flows,
 }
 
 /// Words of table `own`: a power of two; 64 bits each.
@@ -53,7 +67,7 @@ pub const OWN_WORDS: u32 = if cfg!(feature = "layout-next") { 128 } else { 64 };
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::Control,
         Self::States,
         Self::Behind,
@@ -75,6 +89,13 @@ impl TableId {
         Self::Buckets,
         Self::NextHops,
         Self::Own,
+        Self::Vips,
+        Self::Index,
+        Self::Frontends,
+        Self::Rings,
+        Self::Backends,
+        Self::FlowSlots,
+        Self::Flows,
     ];
 
     /// Name of the kernel map, at most 15 octets.
@@ -101,6 +122,13 @@ impl TableId {
             Self::Buckets => "buckets",
             Self::NextHops => "nexthops",
             Self::Own => "own",
+            Self::Vips => "vips",
+            Self::Index => "service_index",
+            Self::Frontends => "frontends",
+            Self::Rings => "rings",
+            Self::Backends => "backends",
+            Self::FlowSlots => "flow_slots",
+            Self::Flows => "flows",
         }
     }
 
@@ -113,7 +141,10 @@ impl TableId {
             | Self::Fib6Nodes
             | Self::Fib6Leaves
             | Self::Buckets
-            | Self::NextHops => Change::Aside,
+            | Self::NextHops
+            | Self::Frontends
+            | Self::Rings
+            | Self::Backends => Change::Aside,
             Self::Settings
             | Self::Links
             | Self::Vlans
@@ -125,7 +156,10 @@ impl TableId {
             | Self::Lfib
             | Self::Groups
             | Self::GroupLinks
-            | Self::Own => Change::Versioned,
+            | Self::Own
+            | Self::Vips
+            | Self::Index => Change::Versioned,
+            Self::FlowSlots | Self::Flows => Change::Shared,
         }
     }
 
@@ -133,7 +167,7 @@ impl TableId {
     pub const fn versions(self) -> u32 {
         match self.change() {
             Change::Versioned => 2,
-            Change::Aside | Change::Live => 1,
+            Change::Aside | Change::Live | Change::Shared => 1,
         }
     }
 
@@ -143,7 +177,7 @@ impl TableId {
     pub const fn place(self, index: u32, epoch: u32) -> u32 {
         match self.change() {
             Change::Versioned => versioned(index, epoch),
-            Change::Aside | Change::Live => index,
+            Change::Aside | Change::Live | Change::Shared => index,
         }
     }
 
@@ -157,13 +191,19 @@ impl TableId {
             Self::Vrfs => size_of::<crate::VrfRow>(),
             Self::Fib6Nodes => size_of::<crate::Node6>(),
             Self::NextHops => size_of::<crate::NextHopRow>(),
+            Self::Frontends => size_of::<crate::FrontendRow>(),
+            Self::Backends => size_of::<crate::BackendRow>(),
+            Self::FlowSlots => size_of::<crate::flow::Slots>(),
+            Self::Flows => size_of::<crate::flow::FlowRow>(),
             Self::States
             | Self::Behind
             | Self::Fib4Root
             | Self::Lfib
             | Self::Groups
             | Self::GroupLinks
-            | Self::Own => 8,
+            | Self::Own
+            | Self::Vips
+            | Self::Index => 8,
             Self::Vlans
             | Self::Fib4Pages
             | Self::Fib4Leaves
@@ -171,6 +211,7 @@ impl TableId {
             | Self::Fib6Dir
             | Self::Fib6Pages
             | Self::Fib6Leaves
+            | Self::Rings
             | Self::Buckets => 64,
         }
     }
@@ -178,7 +219,7 @@ impl TableId {
     /// Octets of one cell: what an index of this table counts.
     pub const fn cell_bytes(self) -> usize {
         match self {
-            Self::Fib4Leaves | Self::Fib4Long | Self::Fib6Leaves => 2,
+            Self::Fib4Leaves | Self::Fib4Long | Self::Fib6Leaves | Self::Rings => 2,
             Self::Vlans | Self::Fib4Pages | Self::Fib6Dir | Self::Fib6Pages | Self::Buckets => 4,
             _ => self.row_bytes(),
         }
@@ -199,6 +240,8 @@ pub enum Change {
     Aside,
     /// One store is in force at once, outside of all plans.
     Live,
+    /// Written by the programs themselves.
+    Shared,
 }
 
 /// Place of a cell of a [`Change::Versioned`] table, in cells.

@@ -160,6 +160,20 @@ reasons! {
     Overtaken = 42 "overtaken";
     /// XDP leaves the frame to tc: only its socket buffer tells whether it will be segmented.
     HandedOver = 43 "handed-over";
+    /// A known flow led here.
+    Flow = 44 "flow";
+    /// A service that has no backend for this client.
+    NoBackend = 45 "no-backend";
+    /// The address belongs to services, but none has this port.
+    NoService = 46 "no-service";
+    /// A TCP packet amid a connection that is not known.
+    NoFlow = 47 "no-flow";
+    /// There is no room for another flow.
+    FlowsFull = 48 "flows-full";
+    /// The source may not use this service from outside.
+    SourceRange = 49 "source-range";
+    /// A fragment of a flow whose first fragment is not known.
+    NoFirstFragment = 50 "no-first-fragment";
 }
 
 /// How many numbers a reason may take in a counter index.

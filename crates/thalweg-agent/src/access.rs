@@ -67,6 +67,9 @@ impl Right {
             | Call::Neighbors
             | Call::Vrfs
             | Call::Sessions
+            | Call::Services
+            | Call::Backends
+            | Call::Flows(_)
             | Call::Drops { .. }
             | Call::Tables
             | Call::Host

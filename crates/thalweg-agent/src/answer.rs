@@ -2,7 +2,7 @@
 
 use crate::brain::Brain;
 use crate::plane::DataPlane;
-use crate::{describe, judge, routes, views};
+use crate::{cluster, describe, judge, routes, views};
 use thalweg_api::view::{
     ConfigView, CountsView, DeltaView, DiffView, DifferenceView, PendingView, Phase, PlanView,
     StatusView, TableView,
@@ -53,6 +53,14 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Neighbors => Answer::Neighbors(views::neighbors(compiler)),
         Call::Vrfs => Answer::Vrfs(views::vrfs(compiler)),
         Call::Sessions => Answer::Sessions(context.sessions.clone()),
+        Call::Services => Answer::Services(cluster::services(compiler)),
+        Call::Backends => {
+            let memory = context.plane.map(DataPlane::memory);
+            Answer::Backends(cluster::backends(compiler, memory))
+        }
+        Call::Flows(query) => {
+            Answer::Flows(cluster::flows(compiler, plane(context)?.memory(), query)?)
+        }
         Call::Drops { all } => {
             let counts = plane(context)?.counts().map_err(failed)?;
             Answer::Drops(views::drops(&counts, *all))

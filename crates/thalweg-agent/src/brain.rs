@@ -264,7 +264,7 @@ impl Brain {
             effects.extend(self.tell_problems());
             return effects;
         }
-        let limits = loaded.intent.router.limits.clone();
+        let limits = loaded.intent.limits();
         let mut compiler = Compiler::new(limits.clone());
         compiler.set_seed(self.seed);
         compiler.set_generation(self.base);

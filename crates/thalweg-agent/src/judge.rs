@@ -1,6 +1,6 @@
 //! One packet through the decision on the tables in force, with names put back.
 
-use crate::views;
+use crate::{cluster, views};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_abi::nexthop::kind;
 use thalweg_abi::{GroupId, GroupWord, IlmWord, NextHopId, NextHopRow, TableId, VrfId};
@@ -26,7 +26,11 @@ pub struct Judgement {
 
 /// Takes a frame that arrives at a link through the decision.
 pub fn judge(compiler: &Compiler, cells: &MemoryCells, frame: &[u8], device: u32) -> Judgement {
-    let journey = thalweg_native::journey(cells, frame, device);
+    let flows = cells.memory().cells(TableId::FlowSlots) > 1;
+    let journey = match flows {
+        true => thalweg_native::flow_journey(cells, frame, device),
+        false => thalweg_native::journey(cells, frame, device),
+    };
     let packet = &journey.packet;
     let mut judgement = Judgement {
         vrf: VrfId(packet.vrf() as u16),
@@ -99,11 +103,12 @@ impl Judgement {
 
 /// The whole explanation of a frame.
 pub fn explain(compiler: &Compiler, memory: &Memory, frame: &[u8], device: u32) -> ExplainView {
-    let cells = MemoryCells::new(memory.clone());
+    let cells = MemoryCells::looking(memory.clone(), cluster::clock());
     let judgement = judge(compiler, &cells, frame, device);
     let verdict = judgement.journey.verdict;
     let mut steps = Steps(Vec::new());
     arrival(&mut steps, compiler, &judgement);
+    cluster::steps(compiler, memory, &judgement.journey, |stage, text| steps.push(stage, text));
     if judgement.journey.decision.is_some() {
         labels(&mut steps, compiler, &judgement);
         routes(&mut steps, compiler, &judgement);

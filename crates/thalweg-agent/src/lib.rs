@@ -18,6 +18,7 @@ mod audit;
 mod bfd;
 mod brain;
 pub mod capture;
+mod cluster;
 mod describe;
 pub mod doctor;
 pub mod ebpf;

@@ -85,22 +85,27 @@ pub fn check(path: &Path, host: Option<&Path>, color: bool) -> Result<Checked, O
 
 fn checked(loaded: &thalweg_config::Loaded, color: bool) -> Checked {
     let intent = &loaded.intent;
-    let objects = [
+    let mut objects = vec![
         ("link", intent.links.len()),
         ("VRF", intent.vrfs.keys().filter(|name| *name != "default").count()),
         ("route", intent.routes.len()),
         ("label", intent.labels.len()),
     ];
+    let cluster = &intent.cluster;
+    let of_cluster = [("service", cluster.services.len()), ("pod", cluster.pods.len())];
+    objects.extend(of_cluster.into_iter().filter(|(_, count)| *count > 0));
+    let error = thalweg_model::Severity::Error;
     Checked {
         text: thalweg_config::render(&loaded.problems, &loaded.sources, color),
         problems: loaded.problems.clone(),
-        ok: loaded.is_ok(),
-        objects: objects.to_vec(),
+        // Objects that would be set aside are wrong as well.
+        ok: loaded.problems.iter().all(|problem| problem.severity != error),
+        objects,
     }
 }
 
 fn compile(intent: thalweg_model::Intent, host: HostState) -> Compiler {
-    let mut compiler = Compiler::new(intent.router.limits.clone());
+    let mut compiler = Compiler::new(intent.limits());
     compiler.load_host(host);
     compiler.set_intent(intent);
     compiler.plan();
@@ -196,7 +201,7 @@ impl Offline {
     ///
     /// [`OfflineError::Plane`].
     pub fn of(intent: thalweg_model::Intent, host: HostState) -> Result<Self, OfflineError> {
-        let mut compiler = Compiler::new(intent.router.limits.clone());
+        let mut compiler = Compiler::new(intent.limits());
         compiler.load_host(host);
         compiler.set_intent(intent);
         let mut plane = MemoryPlane::new(compiler.limits());

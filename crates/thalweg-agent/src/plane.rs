@@ -125,6 +125,10 @@ pub fn capacity(limits: &Limits) -> Capacity {
         nexthops: limits.nexthops,
         groups: limits.groups,
         vlan_links: limits.vlan_links,
+        frontends: limits.frontends,
+        backends: limits.backends,
+        ring_slots: limits.ring_slots,
+        flows: limits.flows,
     })
 }
 

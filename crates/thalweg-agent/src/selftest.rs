@@ -80,8 +80,8 @@ fn natively(
     device: u32,
 ) -> (Outcome, Vec<u8>) {
     let mut work = match program {
-        Program::Xdp => VecFrame::new(frame),
-        Program::Tc => VecFrame::at_tc(frame),
+        Program::Xdp | Program::FlowXdp => VecFrame::new(frame),
+        Program::Tc | Program::FlowTc => VecFrame::at_tc(frame),
     };
     let arrival = Arrival { device, epoch: cells.epoch() };
     let outcome = thalweg_core::process(&mut Direct { frame: &mut work, tables: cells }, arrival);
@@ -92,8 +92,8 @@ fn natively(
 /// number, and beyond the limit they are dropped.
 fn as_wanted(program: Program, wanted: Verdict, code: u32) -> Option<Verdict> {
     let (redirect, drop, pass) = match program {
-        Program::Xdp => (4, 1, 2),
-        Program::Tc => (7, 2, u32::MAX),
+        Program::Xdp | Program::FlowXdp => (4, 1, 2),
+        Program::Tc | Program::FlowTc => (7, 2, u32::MAX),
     };
     match wanted.kind() {
         Kind::Forward | Kind::Answer if code == redirect => Some(wanted),

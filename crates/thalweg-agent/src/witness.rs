@@ -43,7 +43,9 @@ fn refused(loaded: &Loaded) -> Option<Note> {
     let errors = |p: &&thalweg_model::Problem| p.severity == thalweg_model::Severity::Error;
     let mut errors = loaded.problems.iter().filter(errors);
     let first = errors.next()?;
-    let mut text = format!("refused: {first}");
+    // Objects of Kubernetes that are wrong are left out, and the rest is in force.
+    let word = if loaded.is_ok() { "set aside" } else { "refused" };
+    let mut text = format!("{word}: {first}");
     match errors.count() {
         0 => {}
         more => text.push_str(&format!(" (and {more} more)")),

@@ -219,6 +219,6 @@ fn of_agents_started_at_once_one_runs_and_the_others_name_it() {
             assert!(said.contains(&words), "{words}\n{said}");
         }
         assert_eq!(turned_away.len(), 3);
-        assert_eq!(lab.prefixes(), ["10.0.2.0/24"]);
+        lab.until(|_| lab.prefixes() == ["10.0.2.0/24"]);
     }
 }

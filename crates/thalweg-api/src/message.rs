@@ -1,5 +1,6 @@
 //! Requests and replies.
 
+use crate::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -61,6 +62,12 @@ pub enum Call {
     Vrfs,
     /// BFD sessions: [`Answer::Sessions`].
     Sessions,
+    /// Frontends of services: [`Answer::Services`].
+    Services,
+    /// Backends of services: [`Answer::Backends`].
+    Backends,
+    /// Flows: [`Answer::Flows`].
+    Flows(FlowQuery),
     /// Counters by verdict and reason: [`Answer::Drops`].
     Drops {
         /// Also those that are no drops and those that never counted anything.
@@ -191,6 +198,12 @@ pub enum Answer {
     Vrfs(Vec<VrfView>),
     /// To [`Call::Sessions`], by name.
     Sessions(Vec<SessionView>),
+    /// To [`Call::Services`], by service.
+    Services(Vec<ServiceView>),
+    /// To [`Call::Backends`], by service.
+    Backends(Vec<BackendView>),
+    /// To [`Call::Flows`], those with most octets first.
+    Flows(Vec<FlowView>),
     /// To [`Call::Drops`].
     Drops(Vec<DropView>),
     /// To [`Call::Tables`].

@@ -325,6 +325,7 @@ fn capacity() -> Capacity {
         nexthops: 100,
         groups: 100,
         vlan_links: 0,
+        ..Limits::default()
     })
 }
 

@@ -54,6 +54,7 @@ pub fn capacity(ipv4_routes: u32, ipv6_routes: u32, labels: u32) -> Capacity {
         groups: 1024,
         vlan_links: 0,
         sessions: 16,
+        ..Limits::default()
     })
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod balance;
 mod blocked;
 mod crossing;
 mod daemon;
@@ -92,11 +93,12 @@ fn run() -> Measured<()> {
     forward::measure(&mut bench, &full);
     traffic::measure(&mut bench, &full);
     load::measure(&mut bench, &full);
+    balance::measure(&mut bench);
     agent::measure(&mut bench, &full);
     blocked::measure(&mut bench, &full);
     if bench.rows.is_empty() {
         return Err(format!(
-            "no row begins with `{}`; rows begin with lpm4, lpm6, forward, veth, load, update, \
+            "no row begins with `{}`; rows begin with lpm4, lpm6, forward, lb, flow, veth, load, update, \
              memory, agent, blocked, follow or commit",
             bench.only
         )

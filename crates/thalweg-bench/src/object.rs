@@ -52,6 +52,34 @@ impl Object {
         Self::load(thalweg_bpf_object::object(), &["thalweg_xdp"], &sizes, Some(capacity))
     }
 
+    /// Loads the XDP program that knows flows, with tables of `capacity`.
+    pub fn flows(capacity: &Capacity) -> Measured<Self> {
+        let meters = capacity.rows(TableId::Links) * thalweg_abi::meter::CLASSES;
+        let sizes = [("meters", meters)];
+        Self::load(thalweg_bpf_object::object(), &["thalweg_flow_xdp"], &sizes, Some(capacity))
+    }
+
+    /// Runs a program once on `frame`: its time, its code, and the frame afterwards.
+    pub fn run_once(
+        &mut self,
+        name: &str,
+        frame: &[u8],
+        link: u32,
+    ) -> Measured<(Duration, u32, Vec<u8>)> {
+        let context = context(frame.len() as u32, link);
+        let mut out = vec![0; frame.len() + 64];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            repeat: 1,
+            ..TestRunOptions::default()
+        };
+        let result = self.program(name)?.test_run(options)?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.duration, result.return_value, out))
+    }
+
     fn load(
         bytes: &[u8],
         programs: &[&str],

@@ -2,9 +2,15 @@
 
 use crate::maps;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
-use thalweg_abi::{IlmWord, LinkRow, NextHopRow, Node6, Row, SettingsRow, VrfRow};
+use thalweg_abi::{
+    BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
+    VrfRow,
+};
+use thalweg_core::flow::{Flows, Words};
 use thalweg_core::{Cells, meter};
 
 /// Always zero, which the verifier cannot know.
@@ -203,5 +209,106 @@ impl Cells for MapCells {
         let now = unsafe { bpf_ktime_get_ns() };
         // SAFETY: the map holds valid rows for its whole life; only this processor writes this one.
         meter::take(unsafe { &mut *row }, now, cost, settings.burst)
+    }
+}
+
+/// Words of a row of a table that programs write, by their place in the kernel's map.
+#[derive(Clone, Copy)]
+pub struct Shared<const N: usize>(*mut [u64; N]);
+
+impl<const N: usize> Shared<N> {
+    #[inline(always)]
+    fn place(&self, at: usize) -> *mut u64 {
+        // SAFETY: the map holds valid rows for its whole life; the mask keeps the place within one.
+        unsafe { self.0.cast::<u64>().add(at & (N - 1)) }
+    }
+}
+
+impl<const N: usize> Words for Shared<N> {
+    #[inline(always)]
+    fn get(&self, at: usize) -> u64 {
+        // SAFETY: as in `place`; volatile, because other processors write the word meanwhile.
+        unsafe { core::ptr::read_volatile(self.place(at)) }
+    }
+
+    #[inline(always)]
+    fn set(&self, at: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(self.place(at), value) }
+    }
+}
+
+impl Flows for MapCells {
+    type Slots = Shared<{ WAYS as usize }>;
+    type Row = Shared<{ WORDS }>;
+
+    #[inline(always)]
+    fn slots(&self, bucket: u32) -> Option<Self::Slots> {
+        maps::FLOW_SLOTS.get_ptr_mut(bucket).map(Shared)
+    }
+
+    #[inline(always)]
+    fn flow(&self, index: u32) -> Option<Self::Row> {
+        maps::FLOWS.get_ptr_mut(index).map(Shared)
+    }
+
+    #[inline(always)]
+    fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool {
+        let Some(slots) = self.slots(bucket) else { return false };
+        let mut found = old;
+        // SAFETY: an aligned word of the map, which holds valid rows for its whole life. The target knows
+        // no compare and exchange to the compiler, but the kernel does (Linux 5.12).
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {new})",
+                word = in(reg) slots.place(way),
+                new = in(reg) new,
+                inout("r0") found,
+                options(nostack),
+            );
+        }
+        found == old
+    }
+
+    #[inline(always)]
+    fn masks(&self) -> u64 {
+        maps::CONTROL.get(0).map_or(0, |row| row.masks)
+    }
+
+    #[inline(always)]
+    fn image(&self) -> u32 {
+        maps::CONTROL.get(0).map_or(0, |row| row.image as u32)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        (now / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn vip(&self, word: u32) -> u64 {
+        cell!(VIPS[self.place(word)])
+    }
+
+    #[inline(always)]
+    fn index(&self, place: u32) -> IndexWord {
+        IndexWord(cell!(INDEX[self.place(place)]))
+    }
+
+    #[inline(always)]
+    fn frontend(&self, row: u32) -> Option<&'static FrontendRow> {
+        maps::FRONTENDS.get(row)
+    }
+
+    #[inline(always)]
+    fn ring(&self, cell: u32) -> u16 {
+        cell!(RINGS[cell] by 32)
+    }
+
+    #[inline(always)]
+    fn backend(&self, row: u32) -> Option<&'static BackendRow> {
+        maps::BACKENDS.get(row)
     }
 }

@@ -4,8 +4,8 @@
 //! and so ends every borrowed header, exactly when the kernel invalidates its pointers.
 
 use aya_ebpf::helpers::generated::{
-    bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data,
-    bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
+    bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
 use thalweg_core::{Frame, Offset};
@@ -127,6 +127,11 @@ const LINEAR: u32 = 160;
 /// `BPF_ADJ_ROOM_MAC`: room right behind the link header.
 const ROOM_MAC: u32 = 1;
 
+/// `BPF_F_PSEUDO_HDR`: what changed is in the pseudo header alone.
+const PSEUDO_HDR: u64 = 1 << 4;
+/// `BPF_F_MARK_MANGLED_0`: zero means that there is no sum.
+const MARK_MANGLED_0: u64 = 1 << 5;
+
 /// A frame at the tc hook.
 pub struct TcFrame {
     context: TcContext,
@@ -185,6 +190,19 @@ impl Frame for TcFrame {
     fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H> {
         // SAFETY: as above, and `self` is borrowed mutably.
         unsafe { header_at_mut(self.data(), self.data_end(), at) }
+    }
+
+    /// The kernel knows whether the sum is finished, left to the device, or told by one.
+    #[inline(always)]
+    fn repair(&mut self, at: Offset, pseudo: u16, data: u16, optional: bool) -> bool {
+        let skb = self.context.skb.skb;
+        let mark = if optional { MARK_MANGLED_0 } else { 0 };
+        let diff = |sum: u16| u64::from(sum.swap_bytes());
+        // SAFETY: the helper checks the offset and takes a difference where no size is given.
+        unsafe {
+            bpf_l4_csum_replace(skb, at.get(), 0, diff(pseudo), mark | PSEUDO_HDR) == 0
+                && (data == 0 || bpf_l4_csum_replace(skb, at.get(), 0, diff(data), mark) == 0)
+        }
     }
 
     #[inline(always)]

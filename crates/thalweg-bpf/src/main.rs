@@ -13,23 +13,56 @@ mod maps;
 mod stages;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::helpers::generated::bpf_redirect;
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
-use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Reason, Verdict, process};
+use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Reason, Verdict, flow, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
 #[xdp]
 #[inline(always)]
 pub fn thalweg_xdp(context: XdpContext) -> u32 {
+    at_xdp(context, |stages, arrival| process(stages, arrival))
+}
+
+/// The same for links where XDP is not wanted or cannot be had, and for frames that XDP hands over:
+/// on socket buffers.
+#[classifier]
+#[inline(always)]
+pub fn thalweg_tc(context: TcContext) -> i32 {
+    at_tc(context, |stages, arrival| process(stages, arrival))
+}
+
+/// As [`thalweg_xdp`], on a host with services or workloads: flows are known.
+#[xdp]
+#[inline(always)]
+pub fn thalweg_flow_xdp(context: XdpContext) -> u32 {
+    at_xdp(context, |stages, arrival| match maps::packet() {
+        Some(packet) => flow::process(stages, packet, arrival),
+        None => Outcome::stop(Verdict::drop(Reason::Broken)),
+    })
+}
+
+/// As [`thalweg_tc`], on a host with services or workloads: flows are known.
+#[classifier]
+#[inline(always)]
+pub fn thalweg_flow_tc(context: TcContext) -> i32 {
+    at_tc(context, |stages, arrival| match maps::packet() {
+        Some(packet) => flow::process(stages, packet, arrival),
+        None => Outcome::stop(Verdict::drop(Reason::Broken)),
+    })
+}
+
+#[inline(always)]
+fn at_xdp(context: XdpContext, decide: impl Fn(&mut XdpStages, Arrival) -> Outcome) -> u32 {
     let epoch = cells::MapCells::epoch_now();
     let arrival = Arrival { device: context.ingress_ifindex() as u32, epoch };
     let octets = (context.data_end() - context.data()) as u32;
-    let outcome = process(&mut XdpStages(context.ctx), arrival);
+    let outcome = decide(&mut XdpStages(context.ctx), arrival);
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
-        Kind::Forward | Kind::Answer => redirect(&outcome) as u32,
+        Kind::Forward | Kind::Answer => redirect(outcome.device & !flow::STRAIGHT) as u32,
         Kind::Drop => xdp_action::XDP_DROP,
         _ => {
             if outcome.verdict == Verdict::pass(Reason::HandedOver) {
@@ -40,11 +73,8 @@ pub fn thalweg_xdp(context: XdpContext) -> u32 {
     }
 }
 
-/// The same for links where XDP is not wanted or cannot be had, and for frames that XDP hands over:
-/// on socket buffers.
-#[classifier]
 #[inline(always)]
-pub fn thalweg_tc(context: TcContext) -> i32 {
+fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let device = unsafe { (*context.skb.skb).ifindex };
     let given = handover::take(&context);
@@ -65,11 +95,15 @@ pub fn thalweg_tc(context: TcContext) -> i32 {
         Outcome::stop(Verdict::pass(Reason::UnknownVlan))
     } else {
         frame::linearize(&context);
-        process(&mut TcStages(context.skb.skb), Arrival { device, epoch })
+        decide(&mut TcStages(context.skb.skb), Arrival { device, epoch })
     };
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
-        Kind::Forward | Kind::Answer => redirect(&outcome) as i32,
+        Kind::Forward | Kind::Answer if outcome.device & flow::STRAIGHT != 0 => {
+            // SAFETY: a helper without pointer arguments.
+            unsafe { bpf_redirect_peer(outcome.device & !flow::STRAIGHT, 0) as i32 }
+        }
+        Kind::Forward | Kind::Answer => redirect(outcome.device) as i32,
         Kind::Drop => TC_ACT_SHOT,
         // The frame stays the kernel's, and programs behind this one see it, too.
         _ => TC_ACT_UNSPEC,
@@ -78,9 +112,9 @@ pub fn thalweg_tc(context: TcContext) -> i32 {
 
 /// Both hooks know the helper; its return code says what the hook must return.
 #[inline(always)]
-fn redirect(outcome: &Outcome) -> i64 {
+fn redirect(device: u32) -> i64 {
     // SAFETY: a helper without pointer arguments.
-    unsafe { bpf_redirect(outcome.device, 0) }
+    unsafe { bpf_redirect(device, 0) }
 }
 
 #[cfg(not(test))]

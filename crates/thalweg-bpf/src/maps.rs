@@ -6,10 +6,14 @@
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
 use thalweg_abi::table::{Row16, Row32};
-use thalweg_abi::{ControlRow, Counter, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow};
-use thalweg_core::Verdict;
+use thalweg_abi::{
+    BackendRow, ControlRow, Counter, FrontendRow, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow,
+};
+use thalweg_core::flow::Tracked;
+use thalweg_core::{Packet, Verdict};
 
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
 
@@ -42,6 +46,13 @@ tables! {
     BUCKETS = "buckets": Row32;
     NEXTHOPS = "nexthops": NextHopRow;
     OWN = "own": u64;
+    VIPS = "vips": u64;
+    INDEX = "service_index": u64;
+    FRONTENDS = "frontends": FrontendRow;
+    RINGS = "rings": Row16;
+    BACKENDS = "backends": BackendRow;
+    FLOW_SLOTS = "flow_slots": Slots;
+    FLOWS = "flows": FlowRow;
 }
 
 /// Whether tc stands behind XDP on a device.
@@ -69,4 +80,26 @@ pub fn count(verdict: Verdict, octets: u32) {
         row.packets += 1;
         row.bytes += u64::from(octets);
     }
+}
+
+/// The packet in hand of programs that know flows, per processor: the stack is too small for it.
+#[btf_map(name = "packets")]
+static PACKETS: PerCpuArray<Packet, 1> = PerCpuArray::new();
+
+/// What is known of its flow.
+#[btf_map(name = "tracked")]
+static TRACKED: PerCpuArray<Tracked, 1> = PerCpuArray::new();
+
+/// Room for the packet in hand.
+#[inline(always)]
+pub fn packet() -> Option<&'static mut Packet> {
+    // SAFETY: the row is this processor's; programs run with softirqs off, which do not nest.
+    PACKETS.get_ptr_mut(0).map(|row| unsafe { &mut *row })
+}
+
+/// What is known of the flow of the packet in hand.
+#[inline(always)]
+pub fn tracked() -> Option<&'static mut Tracked> {
+    // SAFETY: as above.
+    TRACKED.get_ptr_mut(0).map(|row| unsafe { &mut *row })
 }

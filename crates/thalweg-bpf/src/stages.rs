@@ -6,13 +6,15 @@
 
 use crate::cells::MapCells;
 use crate::frame::{TcFrame, XdpFrame};
+use crate::maps;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
+use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
+use thalweg_core::flow::{self, Facts, FlowStages};
 use thalweg_core::{
-    Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, decide,
-    parse,
+    Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
 };
 
 /// What a stage answers when it was given no memory; callers never do that.
@@ -25,7 +27,8 @@ extern "C" fn stage_decide(packet: *const Packet, decision: *mut Decision) -> u3
     // SAFETY: the verifier checked that both point to memory of their size, or are null.
     let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
     if let (Some(packet), Some(decision)) = (packet, decision) {
-        *decision = decide(packet, &MapCells::at(packet.epoch()));
+        *decision = Decision::new(packet);
+        decide_into(packet, &MapCells::at(packet.epoch()), decision);
     }
     0
 }
@@ -39,8 +42,39 @@ extern "C" fn stage_way_back(packet: *const Packet) -> u32 {
     u32::from(answer::is_unresolved(&MapCells::at(packet.epoch()), packet))
 }
 
+/// [`flow::remember`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_remember(packet: *const Packet, nexthop: u32, back: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::remember(&MapCells::at(packet.epoch()), packet, tracked, nexthop, back != 0)
+}
+
+/// [`flow::forget`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_forget(packet: *const Packet, found: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::forget(&MapCells::at(packet.epoch()), tracked, found);
+    0
+}
+
+/// [`flow::renew`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_renew(packet: *const Packet, found: u32, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    flow::renew(&MapCells::at(packet.epoch()), packet, found, nexthop);
+    0
+}
+
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -88,7 +122,7 @@ macro_rules! stages {
 
             #[inline(always)]
             fn can_hand_over(&self, device: u32) -> bool {
-                $ahead && crate::maps::is_behind(device)
+                $ahead && maps::is_behind(device)
             }
 
             #[inline(always)]
@@ -161,6 +195,78 @@ macro_rules! stages {
             let cells = MapCells::at(packet.epoch());
             answer::answer(&mut $frame(context), &cells, packet, verdict, mtu).to_number()
         }
+
+        impl FlowStages for $stages {
+            #[inline(always)]
+            fn known(&mut self, arrival: Arrival) -> Outcome {
+                Outcome::from_number($known(self.0, arrival.device, arrival.epoch))
+            }
+
+            #[inline(always)]
+            fn track(&mut self, packet: &mut Packet) -> Option<Verdict> {
+                Verdict::from_number($track(self.0, packet))
+            }
+
+            #[inline(always)]
+            fn facts(&self) -> Facts {
+                maps::tracked().map_or(Facts::NONE, |tracked| tracked.facts())
+            }
+
+            #[inline(always)]
+            fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
+                flow_remember(packet, nexthop, back.into())
+            }
+
+            #[inline(always)]
+            fn forget(&mut self, packet: &Packet, found: u32) {
+                flow_forget(packet, found);
+            }
+
+            #[inline(always)]
+            fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32) {
+                flow_renew(packet, found, nexthop);
+            }
+
+            #[inline(always)]
+            fn is_to_workload(&self, packet: &Packet, nexthop: u32) -> bool {
+                flow::is_to_workload(&MapCells::at(packet.epoch()), nexthop)
+            }
+
+            #[inline(always)]
+            fn translate(&mut self, packet: &Packet) -> bool {
+                $translate(self.0, packet) != 0
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $known(context: *mut $context, device: u32, epoch: u32) -> u64 {
+            let arrival = Arrival { device, epoch };
+            flow::fast::fast(&mut $frame(context), &MapCells::at(epoch), arrival).to_number()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $track(context: *mut $context, packet: *mut Packet) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+            let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+            let cells = MapCells::at(packet.epoch());
+            match flow::track(&$frame(context), &cells, packet, tracked) {
+                ControlFlow::Break(verdict) => verdict.to_number(),
+                ControlFlow::Continue(()) => 0,
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $translate(context: *mut $context, packet: *const Packet) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+            let Some(tracked) = maps::tracked() else { return 0 };
+            let (old, new) = (tracked.key, tracked.new_key(packet));
+            u32::from(flow::translate(&mut $frame(context), packet, &old, &new))
+        }
     };
 }
 
@@ -172,7 +278,10 @@ stages!(
     xdp_parse,
     xdp_forward,
     xdp_unlabel,
-    xdp_answer
+    xdp_answer,
+    xdp_track,
+    xdp_translate,
+    xdp_known
 );
 stages!(
     TcStages,
@@ -182,5 +291,8 @@ stages!(
     tc_parse,
     tc_forward,
     tc_unlabel,
-    tc_answer
+    tc_answer,
+    tc_track,
+    tc_translate,
+    tc_known
 );

@@ -270,7 +270,16 @@ pub struct Get {
     /// With routes: only of this VRF
     #[arg(long, value_name = "NAME")]
     pub vrf: Option<String>,
-    /// With routes: at most so many
+    /// With flows: only those from or to this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub from: Option<String>,
+    /// With flows: only those of this service, NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// With flows: only those in this state, for example established
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// With routes and flows: at most so many
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// With drops: also packets that were forwarded, punted, delivered or passed
@@ -305,6 +314,15 @@ pub enum Kind {
     /// BFD sessions with neighbors
     #[value(alias = "session")]
     Sessions,
+    /// Addresses and ports of services, and how many serve them
+    #[value(alias = "service")]
+    Services,
+    /// Who serves, with its share of new flows
+    #[value(alias = "backend")]
+    Backends,
+    /// Flows that packets belong to now
+    #[value(alias = "flow")]
+    Flows,
     /// Packets that were dropped, and why
     #[value(alias = "drop")]
     Drops,

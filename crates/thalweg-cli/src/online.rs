@@ -7,6 +7,7 @@ use crate::show::{self, Style, record};
 use crate::table::Table;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
+use thalweg_api::cluster::FlowQuery;
 use thalweg_api::view::{EventPage, EventSeverity, RoutePage};
 use thalweg_api::{Answer, Call, Client, ClientError, EventQuery, MAX_PAGE, RouteQuery};
 
@@ -115,6 +116,9 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Neighbors(views) => table(show::neighbors(views, style), "no neighbors"),
         Answer::Vrfs(views) => table(show::vrfs(views, style), "no VRFs"),
         Answer::Sessions(views) => table(show::session::table(views, style), "no sessions"),
+        Answer::Services(views) => table(show::cluster::services(views, style), "no services"),
+        Answer::Backends(views) => table(show::cluster::backends(views, style), "no backends"),
+        Answer::Flows(views) => table(show::cluster::flows(views, style), "no flows"),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
         Answer::Host(value) => yaml(value),
@@ -231,7 +235,12 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
     if get.kind != Kind::Routes {
         only(get.destination.is_some(), "a destination", "routes")?;
         only(get.vrf.is_some(), "--vrf", "routes")?;
-        only(get.limit.is_some(), "--limit", "routes")?;
+        only(get.limit.is_some() && get.kind != Kind::Flows, "--limit", "routes|flows")?;
+    }
+    if get.kind != Kind::Flows {
+        only(get.from.is_some(), "--from", "flows")?;
+        only(get.service.is_some(), "--service", "flows")?;
+        only(get.state.is_some(), "--state", "flows")?;
     }
     if get.kind != Kind::Drops {
         only(get.all, "--all", "drops")?;
@@ -245,6 +254,14 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
         Kind::Neighbors => Call::Neighbors,
         Kind::Vrfs => Call::Vrfs,
         Kind::Sessions => Call::Sessions,
+        Kind::Services => Call::Services,
+        Kind::Backends => Call::Backends,
+        Kind::Flows => Call::Flows(FlowQuery {
+            from: get.from.clone(),
+            service: get.service.clone(),
+            state: get.state.clone(),
+            limit: get.limit.unwrap_or(1_000),
+        }),
         Kind::Drops => Call::Drops { all: get.all },
         Kind::Tables => Call::Tables,
         Kind::Host => Call::Host,

@@ -1,5 +1,6 @@
 //! Views as text for people.
 
+pub mod cluster;
 mod fpm;
 pub mod record;
 pub mod session;

@@ -10,6 +10,7 @@ use crate::objects::{self, LabelEntry, RouteEntry};
 use crate::own::OwnBits;
 use crate::rib::{Offer, Rib, Source};
 use crate::rows::Rows;
+use crate::services::Services;
 use crate::sessions::Sessions;
 use crate::slab::Slab;
 use crate::target::Targets;
@@ -63,6 +64,7 @@ pub struct Compiler {
     pub(crate) published: Published,
     pub(crate) pending: Pending,
     pub(crate) refused: BTreeMap<String, (Problem, Change)>,
+    pub(crate) services: Services,
     pub(crate) generation: u64,
 }
 
@@ -130,6 +132,7 @@ impl Compiler {
             published: Published::default(),
             pending: Pending { structure: true, ..Pending::default() },
             refused: BTreeMap::new(),
+            services: Services::default(),
             generation: 0,
             limits,
         }
@@ -239,7 +242,9 @@ impl Compiler {
 
     /// Replaces the intent and notes which objects changed. What the two share is not looked at.
     pub fn set_intent(&mut self, intent: Intent) {
+        let intent = intent.with_workloads();
         let old = std::mem::replace(&mut self.intent, intent);
+        self.services.note(&old.cluster, &self.intent.cluster);
         if old.links != self.intent.links
             || old.vrfs != self.intent.vrfs
             || old.router != self.intent.router

@@ -220,6 +220,7 @@ impl Compiler {
     fn address_changed(&mut self, key: (u32, IpAddr)) {
         self.derive(key);
         self.pending.links.insert(key.0);
+        self.pending.links.extend(self.links.workloads());
         self.targets.mark_fact(Fact::Addresses(key.0));
     }
 

@@ -39,6 +39,7 @@ mod relief;
 mod resolve;
 mod rib;
 mod rows;
+mod services;
 mod sessions;
 mod slab;
 mod structure;
@@ -50,6 +51,8 @@ pub use compiler::Compiler;
 pub use diff::{Difference, diff, flag_words};
 pub use export::Export;
 pub use sessions::SessionPlace;
+/// Services, as the data plane looks them up.
+pub use thalweg_service as service;
 pub use view::{
     GroupView, LabelView, LinkView, MemberView, NeighborView, NextHopView, RouteOrigin, RouteState,
     RouteView, VrfView,
@@ -60,7 +63,7 @@ use thalweg_model::{HostState, Intent, Problem};
 
 /// Compiles from nothing, with the limits that the intent names.
 pub fn compile(intent: Intent, host: HostState) -> (Plan, Vec<Problem>) {
-    let mut compiler = Compiler::new(intent.router.limits.clone());
+    let mut compiler = Compiler::new(intent.limits());
     compiler.load_host(host);
     compiler.set_intent(intent);
     let plan = compiler.plan();

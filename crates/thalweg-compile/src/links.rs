@@ -82,6 +82,11 @@ impl Links {
         self.standing.get(&link).map_or(DEFAULT, |standing| standing.rib)
     }
 
+    /// Whether a link leads to a workload.
+    pub fn is_workload(&self, link: u32) -> bool {
+        self.standing.get(&link).is_some_and(|standing| standing.ours && standing.wish.workload)
+    }
+
     /// The largest packet a link takes, by kernel and intent.
     pub fn mtu(&self, link: &host::Link) -> u32 {
         let wish = self.standing.get(&link.index).and_then(|standing| standing.wish.mtu);
@@ -351,8 +356,33 @@ impl Links {
             row.flags |= flags(&standing.wish, intent);
             row.vrf = vrf.0;
             (row.address4, row.address6) = primary_addresses(link, host);
+            if standing.wish.workload {
+                self.lend_addresses(&mut row, host);
+            }
         }
         row
+    }
+
+    /// A workload's link often has no address: errors about its packets come from another of this host's.
+    fn lend_addresses(&self, row: &mut LinkRow, host: &HostState) {
+        for (other, facts) in &host.links {
+            if facts.medium == "loopback" || self.is_workload(*other) {
+                continue;
+            }
+            let (four, six) = primary_addresses(*other, host);
+            if row.address4 == [0; 4] {
+                row.address4 = four;
+            }
+            // A link-local address is known on its own link alone.
+            if row.address6 == [0; 16] && six[..2] != [0xfe, 0x80] {
+                row.address6 = six;
+            }
+        }
+    }
+
+    /// Links that lead to workloads.
+    pub fn workloads(&self) -> impl Iterator<Item = u32> {
+        self.iter().filter(|(_, standing)| standing.wish.workload).map(|(link, _)| link)
     }
 
     /// Whether frames of a link of ours come in through this one.
@@ -442,6 +472,7 @@ fn flags(wish: &intent::Link, intent: &Intent) -> u32 {
         | flag::IPV6
         | rpf
         | when(wish.mpls, flag::MPLS)
+        | when(wish.workload, flag::WORKLOAD)
         | when(wish.source_route, flag::SOURCE_ROUTE)
         | when(wish.directed_broadcast, flag::DIRECTED_BROADCAST)
         | when(wish.ttl_model == TtlModel::Pipe, flag::PIPE)

@@ -23,6 +23,8 @@ impl Compiler {
         self.issues(&mut all);
         self.learned_problems(&mut all);
         self.lsp_problems(&mut all);
+        self.service_problems(&mut all);
+        self.service_gaps(&mut all);
         all.extend(self.room_problems());
         all.extend(self.refused.values().map(|(problem, _)| problem.clone()));
         let mut all: Vec<Problem> = all.into_iter().collect();
@@ -33,7 +35,19 @@ impl Compiler {
     }
 
     fn limits_problem(&self) -> Option<Problem> {
-        let differs = self.intent.router.limits != self.limits && !self.intent.origins.is_empty();
+        let mut wished = self.intent.router.limits.clone();
+        // What nobody asked for was chosen by what there was at the start.
+        for (wish, used) in [
+            (&mut wished.frontends, self.limits.frontends),
+            (&mut wished.backends, self.limits.backends),
+            (&mut wished.ring_slots, self.limits.ring_slots),
+            (&mut wished.flows, self.limits.flows),
+        ] {
+            if *wish == 0 {
+                *wish = used;
+            }
+        }
+        let differs = wished != self.limits && !self.intent.origins.is_empty();
         let (key, origin) = self.intent.origins.iter().find(|(key, _)| key.kind == "Router")?;
         differs.then(|| Problem {
             severity: Severity::Warning,
@@ -82,7 +96,7 @@ impl Compiler {
         }
     }
 
-    fn of_object(
+    pub(crate) fn of_object(
         &self,
         kind: &str,
         name: &str,
@@ -344,6 +358,8 @@ fn frees(change: &Change) -> bool {
             | Change::Route6(_, _, GroupId::NONE)
             | Change::FreeGroup(_)
             | Change::FreeNextHop(_)
+            | Change::RemoveFrontend(_)
+            | Change::FreeBackends(_)
     )
 }
 
@@ -359,8 +375,13 @@ fn identity(change: &Change) -> Option<String> {
         Change::Route4(vrf, prefix, _) => format!("route {prefix} of VRF {}", vrf.0),
         Change::Route6(vrf, prefix, _) => format!("route {prefix} of VRF {}", vrf.0),
         Change::Label(label, _) => format!("label {label}"),
-        Change::Settings(_) | Change::Own(_) | Change::FreeGroup(_) | Change::FreeNextHop(_) => {
-            return None;
-        }
+        Change::Backends(id, _) => format!("backends {}", id.0),
+        Change::Frontend(key, _) => format!("frontend {}", key),
+        Change::Settings(_)
+        | Change::Own(_)
+        | Change::FreeGroup(_)
+        | Change::FreeNextHop(_)
+        | Change::RemoveFrontend(_)
+        | Change::FreeBackends(_) => return None,
     })
 }

@@ -3,7 +3,7 @@
 use crate::compiler::Compiler;
 use crate::plan::{Draft, route_change};
 use crate::pool::Pool;
-use thalweg_abi::{GroupId, LinkRow, SettingsRow, link};
+use thalweg_abi::{GroupId, LinkRow, SettingsRow, link, settings};
 use thalweg_image::{Change, Plan};
 
 /// Cost of a packet where none may pass: eleven days of credit.
@@ -27,7 +27,11 @@ impl Compiler {
         changes.extend(draft.unbound);
         changes.extend(routes);
         changes.extend(draft.labels);
+        let here = self.here();
+        let (serving, served) = self.services.plan(&self.intent.cluster, here);
+        changes.extend(serving);
         self.own_change(&mut changes);
+        changes.extend(served);
         changes.append(&mut left_over);
         changes.extend(gone);
         self.retry_refused(&mut changes);
@@ -45,7 +49,8 @@ impl Compiler {
             answer_cost: cost(router.icmp_rate),
             punt_cost: cost(router.punt_rate),
             burst: u64::from(router.burst),
-            reserved: [0; 4],
+            timeouts: timeouts(&router.flows.timeouts),
+            flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 },
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);
@@ -142,4 +147,18 @@ impl Compiler {
 /// Whether a change takes a link out.
 fn is_zero(change: &Change) -> bool {
     matches!(change, Change::Link(_, row) if *row == LinkRow::default())
+}
+
+/// Timeouts of flows in whole seconds, by [`thalweg_abi::flow::timeout`].
+fn timeouts(timeouts: &thalweg_model::cluster::FlowTimeouts) -> [u32; 7] {
+    [
+        timeouts.tcp_syn,
+        timeouts.tcp_established,
+        timeouts.tcp_closed,
+        timeouts.tcp_reset,
+        timeouts.udp,
+        timeouts.icmp,
+        timeouts.other,
+    ]
+    .map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX >> 1).max(1))
 }

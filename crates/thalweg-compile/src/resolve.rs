@@ -452,6 +452,9 @@ impl Resolver<'_> {
         for (slot, tag) in row.vlans.iter_mut().zip(&egress.tags) {
             *slot = *tag;
         }
+        if self.links.is_workload(link) {
+            row.flags |= flag::WORKLOAD;
+        }
         dress_row(row, dress)
     }
 

@@ -1,5 +1,11 @@
 //! The intent while it is being read: objects, and what must hold between them.
 
+mod cluster;
+mod kind;
+
+pub(crate) use cluster::{ClusterDraft, PortClaim};
+pub(crate) use kind::Kind;
+
 use crate::name;
 use crate::read::Field;
 use crate::report::{Path, Report};
@@ -17,34 +23,6 @@ mod close;
 pub(crate) const DEFAULT_VRF: &str = "default";
 /// The kernel's table `main`.
 pub(crate) const MAIN_TABLE: u32 = 254;
-
-/// The kinds of objects.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Kind {
-    Router,
-    Link,
-    Vrf,
-    Route,
-    LabelRoute,
-    BfdSession,
-}
-
-impl Kind {
-    /// All kinds as `kind` spells them.
-    pub const ALL: [(&str, Self); 6] = [
-        ("Router", Self::Router),
-        ("Link", Self::Link),
-        ("Vrf", Self::Vrf),
-        ("Route", Self::Route),
-        ("LabelRoute", Self::LabelRoute),
-        ("BfdSession", Self::BfdSession),
-    ];
-
-    /// As `kind` spells it.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-}
 
 /// Number of an object, in the order of the files.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -84,6 +62,8 @@ pub(crate) struct Draft {
     sessions: BTreeMap<String, BfdSession>,
     session_owners: HashMap<(String, IpAddr), (Span, ObjectId)>,
     session_uses: Vec<Use>,
+    /// Objects of Kubernetes.
+    pub cluster: ClusterDraft,
 }
 
 impl Draft {

@@ -11,6 +11,7 @@
 
 mod draft;
 mod files;
+mod foreign;
 mod guard;
 mod kind;
 mod library;
@@ -43,7 +44,8 @@ use thalweg_model::{Intent, Problem, Severity};
 /// What files say, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// What could be read. With errors it is incomplete: take it only if [`Loaded::is_ok`].
+    /// What could be read, without the objects that are set aside. With other errors it is
+    /// incomplete: take it only if [`Loaded::is_ok`].
     pub intent: Intent,
     /// What is wrong or doubtful, in the order of the files.
     pub problems: Vec<Problem>,
@@ -52,10 +54,19 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether nothing is wrong; warnings do not count.
+    /// Whether the intent may be put in force: nothing is wrong, but for objects that are set aside.
+    /// Warnings do not count.
     pub fn is_ok(&self) -> bool {
-        self.problems.iter().all(|problem| problem.severity < Severity::Error)
+        let refuses = |p: &Problem| p.severity == Severity::Error && !sets_aside(p);
+        !self.problems.iter().any(refuses)
     }
+}
+
+/// Whether a problem leaves its object out and disturbs nothing else: an error of an object of
+/// Kubernetes. Those come from elsewhere, and one that is wrong must not hold up the others.
+pub fn sets_aside(problem: &Problem) -> bool {
+    problem.severity == Severity::Error
+        && problem.object.as_ref().is_some_and(draft::Kind::is_foreign_key)
 }
 
 /// Reads texts given as pairs of file name and content.

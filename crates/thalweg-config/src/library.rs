@@ -129,6 +129,9 @@ impl Library {
             // Two files of one name.
             return parse_sources(sources, unfit, before);
         };
+        if parts.iter().any(|(.., part)| part.cluster) {
+            return parse_sources(sources, unfit, before);
+        }
         let names: HashSet<&str> = parts.iter().map(|(name, ..)| name.as_str()).collect();
         self.known.retain(|name, _| names.contains(name.as_str()));
         if names.len() < parts.len() || self.joined.conflicts(&parts) {

@@ -1,6 +1,7 @@
 //! The envelope of an object: `apiVersion`, `kind`, `metadata`, `spec`.
 
 use crate::draft::{Draft, Kind, ObjectId};
+use crate::foreign::{self, Owner};
 use crate::kind;
 use crate::name;
 use crate::read::{Field, Fields};
@@ -35,9 +36,14 @@ pub(crate) fn read(node: &Node, draft: &mut Draft, report: &mut Report) {
         fields.peek("kind").map(|kind| &kind.node.value),
         Some(Value::Scalar { text, .. }) if text == "List"
     );
-    match is_list {
-        true => read_list(node, draft, report),
-        false => read_object(node, &fields, draft, report),
+    if is_list {
+        read_list(node, draft, report);
+    } else {
+        match foreign::owner(&fields) {
+            Owner::Own => read_object(node, &fields, draft, report),
+            Owner::Known(kind) => foreign::read(node, &fields, kind, draft, report),
+            Owner::Strange(kind, at) => draft.cluster.strange(kind, at),
+        }
     }
     report.object = None;
 }
@@ -173,6 +179,8 @@ fn read_spec(
         Kind::Route => kind::route::FIELDS,
         Kind::LabelRoute => kind::label::FIELDS,
         Kind::BfdSession => kind::bfd::FIELDS,
+        // Those of Kubernetes have an envelope of their own.
+        _ => &[],
     };
     let path = Path::Field(&Path::Root, "spec");
     let spec = match fields.peek("spec").filter(|spec| !spec.node.is_null()) {
@@ -189,5 +197,6 @@ fn read_spec(
         Kind::Route => kind::route::read(&spec, name, id, draft, report),
         Kind::LabelRoute => kind::label::read(&spec, name, id, draft, report),
         Kind::BfdSession => kind::bfd::read(&spec, name, id, draft, report),
+        _ => {}
     }
 }

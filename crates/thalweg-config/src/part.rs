@@ -21,6 +21,8 @@ pub(crate) struct Part {
     pub findings: Findings,
     /// Whether all of the file could be read.
     pub whole: bool,
+    /// Whether it has objects of Kubernetes, which are read together with those of all files.
+    pub cluster: bool,
     /// Whether routes of it exclude each other.
     pub conflicts: bool,
     /// What only one file may claim, in order.

@@ -1,5 +1,7 @@
 //! Typed reading of fields: every reader reports what is wrong and lets the others go on.
 
+mod foreign;
+
 use crate::report::{Path, Report};
 use crate::sources::Span;
 use crate::suggest;

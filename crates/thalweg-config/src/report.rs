@@ -1,5 +1,6 @@
 //! Collects what is wrong, with the place, the object and the field at hand.
 
+use crate::draft::Kind;
 use crate::sources::{Locator, Sources, Span};
 use std::fmt;
 use thalweg_model::{Key, Origin, Problem, Severity};
@@ -16,6 +17,13 @@ pub(crate) enum Path<'p> {
     Field(&'p Path<'p>, &'p str),
     /// An item of a list.
     Item(&'p Path<'p>, usize),
+}
+
+impl<'p> Path<'p> {
+    /// The field of that name below this one.
+    pub fn below(&'p self, name: &'p str) -> Self {
+        Self::Field(self, name)
+    }
 }
 
 impl fmt::Display for Path<'_> {
@@ -47,6 +55,8 @@ pub(crate) struct Report<'s> {
     found: Vec<(Span, Problem)>,
     dropped: usize,
     errors: usize,
+    /// Errors for which the whole change is refused.
+    refusals: usize,
 }
 
 impl<'s> Report<'s> {
@@ -59,6 +69,7 @@ impl<'s> Report<'s> {
             found: Vec::new(),
             dropped: 0,
             errors: 0,
+            refusals: 0,
         }
     }
 
@@ -81,6 +92,7 @@ impl<'s> Report<'s> {
         remedy: impl Into<String>,
     ) {
         self.errors += 1;
+        self.refusals += usize::from(!self.object.as_ref().is_some_and(Kind::is_foreign_key));
         self.add(Severity::Error, at, path, what.into(), remedy.into());
     }
 
@@ -128,7 +140,7 @@ impl<'s> Report<'s> {
         if self.dropped > 0 {
             // An error must not be lost among warnings that came first.
             problems.push(Problem {
-                severity: if self.errors > 0 { Severity::Error } else { Severity::Warning },
+                severity: if self.refusals > 0 { Severity::Error } else { Severity::Warning },
                 origin: Origin { file: last.unwrap_or_default(), line: 0, column: 0 },
                 object: None,
                 field: None,

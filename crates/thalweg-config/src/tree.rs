@@ -4,6 +4,8 @@
 //! nodes of its anchor; what it would expand to is counted, so a file that multiplies itself
 //! ("billion laughs") is refused before anything walks it.
 
+mod plain;
+
 use crate::report::{Path, Report};
 use crate::sources::Span;
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, StrInput, Tag};
@@ -154,20 +156,64 @@ pub(crate) fn short(text: &str) -> String {
     cut.replace("\\'", "'").replace("\\\"", "\"")
 }
 
-/// Calls `each` for every document of `file` that has content. What is not YAML is reported, and
+/// Calls `each` for every document of `file` that has content; items of a list may come before it, and
+/// are not in it then. What is not YAML is reported, and
 /// reading goes on with the next document. Returns whether all of the file could be read.
 pub(crate) fn documents<'s>(
     report: &mut Report<'s>,
     file: u32,
     mut each: impl FnMut(&Node<'s>, &mut Report<'s>),
 ) -> bool {
-    let text = report.sources.text(file);
+    let text: &'s str = report.sources.text(file);
+    let (mut from, mut given) = (0, 0);
+    while let Some((node, next)) = plain::document(file, text, from, &mut |item| {
+        given += 1;
+        each(item, report);
+    }) {
+        given = 0;
+        if let Some(node) = node {
+            each(&node, report);
+        }
+        if next >= text.len() {
+            return true;
+        }
+        from = next;
+    }
+    parsed(report, file, from, |node, report| match std::mem::take(&mut given) {
+        0 => each(node, report),
+        given => each(&without_items(node, given), report),
+    })
+}
+
+/// A list without the first of its items, which were read already.
+fn without_items<'s>(list: &Node<'s>, given: usize) -> Node<'s> {
+    let Value::Map(map) = &list.value else { return list.clone() };
+    let mut members = map.members.clone();
+    for entry in members.iter_mut().filter(|entry| entry.key == "items") {
+        if let Value::List(items) = &entry.value.value {
+            let rest = items.members.iter().skip(given).cloned().collect();
+            let group = Group { members: rest, size: items.size, depth: items.depth };
+            entry.value.value = Value::List(Rc::new(group));
+        }
+    }
+    let group = Group { members, size: map.size, depth: map.depth };
+    Node { span: list.span, value: Value::Map(Rc::new(group)) }
+}
+
+/// As [`documents`], by the parser and for what stands from `from` on.
+fn parsed<'s>(
+    report: &mut Report<'s>,
+    file: u32,
+    from: usize,
+    mut each: impl FnMut(&Node<'s>, &mut Report<'s>),
+) -> bool {
+    let text = &report.sources.text(file)[from..];
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     };
-    let mut loader = Loader::new(file, text, options);
+    let mut loader = Loader::new(file, text, from as u32, options);
     loop {
         match loader.document(report) {
             Ok(Some(node)) => {
@@ -204,6 +250,8 @@ enum Members<'s> {
 struct Loader<'s> {
     file: u32,
     text: &'s str,
+    /// Where in the file the text begins.
+    from: u32,
     parser: Parser<'s, StrInput<'s>>,
     open: Vec<Open<'s>>,
     /// Anchored values; none while the value is still open.
@@ -217,10 +265,10 @@ struct Loader<'s> {
 }
 
 impl<'s> Loader<'s> {
-    fn new(file: u32, text: &'s str, options: Options) -> Self {
+    fn new(file: u32, text: &'s str, from: u32, options: Options) -> Self {
         let parser = Parser::new_from_str_with_options(text, options);
         let (open, anchors) = (Vec::new(), HashMap::new());
-        Self { file, text, parser, open, anchors, expanded: 0, ok: true, whole: true }
+        Self { file, text, from, parser, open, anchors, expanded: 0, ok: true, whole: true }
     }
 
     /// The next document that has no fault in its form; faulty ones are reported and left out.
@@ -245,7 +293,9 @@ impl<'s> Loader<'s> {
     }
 
     fn span(&self, span: &granit_parser::Span) -> Span {
-        let byte = |mark: &granit_parser::Marker| mark.byte_offset().unwrap_or_default() as u32;
+        let byte = |mark: &granit_parser::Marker| {
+            self.from + mark.byte_offset().unwrap_or_default() as u32
+        };
         Span { file: self.file, start: byte(&span.start), end: byte(&span.end) }
     }
 
@@ -443,6 +493,7 @@ impl<'s> Loader<'s> {
     /// Reports what the parser found wrong.
     fn complain(&mut self, error: &ScanError, report: &mut Report<'s>) {
         let start = error.marker().byte_offset().unwrap_or_default().min(self.text.len()) as u32;
+        let start = self.from + start;
         let at = Span { file: self.file, start, end: start };
         let remedy = remedy(error.kind());
         self.fault(

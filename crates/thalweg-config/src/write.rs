@@ -1,5 +1,7 @@
 //! Intent to YAML: what [`crate::parse`] reads back to the same intent.
 
+mod cluster;
+
 use crate::kind::bfd::KINDS;
 use crate::kind::link::{ROLES, RPF, XDP};
 use crate::kind::router::{LIMITS, SOURCES, limit};
@@ -34,6 +36,7 @@ pub fn to_yaml(intent: &Intent) -> String {
     for (name, session) in &intent.sessions {
         write_session(name, session, &mut out);
     }
+    cluster::objects(&intent.cluster, &mut out);
     out.text
 }
 
@@ -45,10 +48,14 @@ struct Yaml {
 
 impl Yaml {
     fn object(&mut self, kind: &str, name: &str) {
+        self.object_of(API_VERSION, kind, name);
+    }
+
+    fn object_of(&mut self, version: &str, kind: &str, name: &str) {
         if !self.text.is_empty() {
             self.line(0, "---");
         }
-        self.field(0, "apiVersion", API_VERSION);
+        self.field(0, "apiVersion", version);
         self.field(0, "kind", kind);
         self.line(0, "metadata:");
         self.field(1, "name", quoted(name));
@@ -132,6 +139,11 @@ fn router(router: &Router, out: &mut Yaml) {
         out.field(2, "staleTime", format_args!("{}s", fpm.stale_time.as_secs()));
         out.field(2, "quietTime", format_args!("{}s", fpm.quiet_time.as_secs()));
     }
+    if let Some(node) = &router.node {
+        out.field(1, "node", quoted(node));
+    }
+    cluster::services(&router.services, out);
+    cluster::flows(&router.flows, out);
 }
 
 fn write_vrf(name: &str, vrf: &Vrf, out: &mut Yaml) {

@@ -31,11 +31,12 @@ fn label(value: u32) -> Label {
 fn every_example_of_the_documentation_is_right() {
     let page = include_str!("../../../docs/configuration.md");
     let examples: Vec<_> = page.split("```yaml\n").skip(1).collect();
-    assert_eq!(examples.len(), 6, "one for each kind");
+    assert_eq!(examples.len(), 8, "one for each kind, and one for what Kubernetes has");
     for example in examples {
         let (example, _) = example.split_once("```").unwrap();
         let intent = read(example);
-        assert_eq!(read(&to_yaml(&intent)).routes, intent.routes);
+        let again = read(&to_yaml(&intent));
+        assert_eq!((again.routes, again.cluster), (intent.routes, intent.cluster));
     }
     let (_, router) = page.split_once("kind: Router").unwrap();
     let (router, _) = router.split_once("```").unwrap();

@@ -4,7 +4,7 @@ mod admit;
 mod label;
 mod route;
 
-pub(crate) use admit::source_group;
+pub(crate) use admit::{is_believable, source_group};
 pub use route::pushed;
 
 use crate::cells::Cells;
@@ -97,8 +97,9 @@ impl Decision {
         self.pops() > 0 && self.write() & (write::SWAP | write::BOTTOM) == write::BOTTOM
     }
 
+    /// A decision of which nothing but the packet is known.
     #[inline(always)]
-    pub(crate) fn new(packet: &Packet) -> Self {
+    pub fn new(packet: &Packet) -> Self {
         let mut decision = Self {
             group: 0,
             nexthop: 0,
@@ -118,10 +119,17 @@ impl Decision {
 #[inline(always)]
 pub fn decide<C: Cells>(packet: &Packet, cells: &C) -> Decision {
     let mut decision = Decision::new(packet);
-    if let ControlFlow::Break(verdict) = steps(&mut decision, packet, cells) {
+    decide_into(packet, cells, &mut decision);
+    decision
+}
+
+/// As [`decide`], into a decision of which nothing but the packet is known: in the kernel that is on the
+/// caller's stack.
+#[inline(always)]
+pub fn decide_into<C: Cells>(packet: &Packet, cells: &C, decision: &mut Decision) {
+    if let ControlFlow::Break(verdict) = steps(decision, packet, cells) {
         decision.verdict = verdict;
     }
-    decision
 }
 
 /// Decides an IP packet from no label path that needs no look at its source and stays in its VRF. The

@@ -1,6 +1,6 @@
 //! Packet memory: the only way to touch a frame's bytes.
 
-use thalweg_wire::Header;
+use thalweg_wire::{Header, U16, checksum};
 
 /// A place in a frame, in octets from its start: at most [`Offset::MAX`] by construction, which is
 /// what lets the kernel's verifier accept it as an index into packet memory.
@@ -44,6 +44,21 @@ pub trait Frame {
 
     /// The header at `at` for writing; none if the frame ends before it does.
     fn header_mut<H: Header>(&mut self, at: Offset) -> Option<&mut H>;
+
+    /// Repairs the checksum of an L4 header at `at`, which covers addresses and ports that were changed:
+    /// adds `pseudo` (of what only the pseudo header has) and `data`. Of UDP (`optional`), zero says that
+    /// there is none. False if the frame ends before.
+    #[inline(always)]
+    fn repair(&mut self, at: Offset, pseudo: u16, data: u16, optional: bool) -> bool {
+        let Some(field) = self.header_mut::<U16>(at) else { return false };
+        let old = field.get();
+        if optional && old == 0 {
+            return true;
+        }
+        let new = checksum::update(checksum::update(old, 0xffff, pseudo), 0xffff, data);
+        *field = if optional && new == 0 { 0xffff } else { new }.into();
+        true
+    }
 
     /// Puts `by` octets of any content in front. False leaves the frame as it was.
     fn grow_head(&mut self, by: u32) -> bool;

@@ -16,6 +16,7 @@ pub mod cells;
 pub mod decide;
 pub mod fast;
 pub mod fib;
+pub mod flow;
 pub mod frame;
 pub mod hash;
 pub mod meter;
@@ -133,7 +134,7 @@ impl<F: Frame, T: Tables> Stages for Direct<'_, F, T> {
 
 /// How often a packet is decided anew because the tables changed twice meanwhile. A plan takes longer
 /// than a packet by orders of magnitude, so that one in a row is rare.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Takes one frame through the data plane and leaves it rewritten, ready for its verdict.
 #[inline(always)]
@@ -176,7 +177,7 @@ fn attempt<S: Stages>(stages: &mut S, arrival: Arrival) -> Option<Outcome> {
 }
 
 #[inline(always)]
-fn limited<S: Stages>(stages: &mut S, verdict: Verdict, link: u32) -> Outcome {
+pub(crate) fn limited<S: Stages>(stages: &mut S, verdict: Verdict, link: u32) -> Outcome {
     // Exceptions pay for the kernel's time; beyond the limit they are dropped.
     if verdict.is(Kind::Punt) && !stages.admit(link) {
         return Outcome::stop(Verdict::drop(Reason::RateLimited));
@@ -211,7 +212,11 @@ fn dispatch<S: Stages>(stages: &mut S, packet: &mut Packet, device: u32) -> Opti
 }
 
 #[inline(always)]
-fn carry_out<S: Stages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Outcome {
+pub(crate) fn carry_out<S: Stages>(
+    stages: &mut S,
+    packet: &Packet,
+    decision: &Decision,
+) -> Outcome {
     let verdict = decision.verdict;
     if verdict.is(Kind::Forward) {
         return stages.forward(packet, decision);
@@ -226,7 +231,11 @@ fn carry_out<S: Stages>(stages: &mut S, packet: &Packet, decision: &Decision) ->
 /// Turns the packet into the ICMP error it is owed, and sends that where its sender is. An answer that
 /// finds no way out, or whose tables did not hold, is only a drop: the frame cannot be had back.
 #[inline(always)]
-fn tell<S: Stages>(stages: &mut S, packet: &mut Packet, decision: &mut Decision) -> Outcome {
+pub(crate) fn tell<S: Stages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    decision: &mut Decision,
+) -> Outcome {
     if packet.depth() > 0 {
         packet.vrf = decision.vrf;
     }

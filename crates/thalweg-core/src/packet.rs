@@ -26,6 +26,8 @@ pub mod flag {
     pub const DONT_FRAGMENT: u8 = 8;
     /// Made by this router itself: no hop is spent, the source may be an own address.
     pub const OWN: u8 = 16;
+    /// The source was believed when the flow began, and may be another one now.
+    pub const BELIEVED: u8 = 32;
 }
 
 /// The parsed values of a frame. Every field is always written; numbers are in host order.

@@ -73,6 +73,9 @@ pub const DETACH: &[&str] = &["detach-hook", "detach-pin"];
 /// Places that only the way from one layout to another comes by.
 pub const LAYOUT: &[&str] = &["counters-carried", "counters-renewed", "layout-left"];
 
+/// Places where the flow table of another agent is taken over or left.
+pub const FLOWS: &[&str] = &["flows-cleared", "flows-carried"];
+
 /// Places of the filters on clsact qdiscs, where the kernel has no tcx.
 pub const CLSACT: &[&str] = &["clsact-marked", "clsact-made", "clsact-hook-marked"];
 
@@ -85,7 +88,7 @@ pub fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static WISH: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
-    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, CLSACT, FAILURE];
+    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, FLOWS, CLSACT, FAILURE];
     debug_assert!(lists.iter().any(|list| list.contains(&name)), "{name} is in no list");
     let wish = WISH.get_or_init(|| {
         let text = std::env::var("THALWEG_FAULT").ok()?;

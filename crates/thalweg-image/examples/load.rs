@@ -65,6 +65,7 @@ fn run(name: &str, table4: &[Prefix4], table6: &[Prefix6]) {
         groups: 1000,
         vlan_links: 0,
         sessions: 16,
+        ..Limits::default()
     });
     let mut writer = Writer::new(Memory::heap(&capacity), Box::new(NoReaders));
     let mut random = SplitMix(3);

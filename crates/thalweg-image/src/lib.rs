@@ -20,12 +20,13 @@ pub mod plane;
 mod rib;
 mod routes;
 pub mod sample;
+mod services;
 mod sums;
 mod tables;
 mod tree6;
 pub mod writer;
 
-pub use change::{Change, Plan};
+pub use change::{BackendSet, Change, Frontend, FrontendKey, Plan, SetId, halves};
 pub use limits::Limits;
 pub use memory::{Audit, Capacity, Memory, Region, View};
 pub use plane::{Applied, Failure, Grace, NoReaders, Occupancy, Plane, PlaneError};

@@ -6,7 +6,7 @@ use thalweg_abi::table::OWN_WORDS;
 use thalweg_abi::{GroupId, TableId, fib4, fib6};
 
 /// How much of everything the tables are to hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Limits {
     /// Interface indices: the largest plus one.
     pub links: u32,
@@ -26,6 +26,14 @@ pub struct Limits {
     pub groups: u32,
     /// Links that carry VLAN sub-interfaces.
     pub vlan_links: u32,
+    /// Frontends of services; an address counts as one more.
+    pub frontends: u32,
+    /// Backends of all frontends.
+    pub backends: u32,
+    /// Slots of rings: some hundred for a few backends.
+    pub ring_slots: u32,
+    /// Flows, each with a row for both directions.
+    pub flows: u32,
 }
 
 impl Capacity {
@@ -66,7 +74,22 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
         TableId::Buckets => groups * 16 + (1 << 16),
         TableId::NextHops => u64::from(limits.nexthops) + 1,
         TableId::Own => OWN_WORDS.into(),
+        TableId::Vips => thalweg_abi::service::VIP_WORDS.into(),
+        // A quarter full at most, so that every key finds a place near its own.
+        TableId::Index => {
+            ((u64::from(limits.frontends) + u64::from(limits.backends)) * 4).next_power_of_two()
+        }
+        TableId::Frontends => limits.frontends.into(),
+        TableId::Backends => limits.backends.into(),
+        TableId::Rings => limits.ring_slots.into(),
+        TableId::FlowSlots => buckets(limits),
+        TableId::Flows => buckets(limits) * u64::from(thalweg_abi::flow::WAYS),
     }
+}
+
+/// Buckets of the flow table: it works until it is all but full.
+fn buckets(limits: &Limits) -> u64 {
+    (u64::from(limits.flows) * 2).div_ceil(thalweg_abi::flow::WAYS.into()).next_power_of_two()
 }
 
 /// Pages of VRFs other than the default: one full table, and a few blocks for each.

@@ -12,6 +12,7 @@
 use crate::extent::Extents;
 use crate::memory::{Memory, View, set_control};
 use crate::plane::{Grace, Occupancy};
+use crate::services::{masks as masks_of, masks_word};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_abi::table::Change;
@@ -116,6 +117,10 @@ impl Tables {
     /// Tables over zeroed memory.
     pub fn new(memory: Memory, grace: Box<dyn Grace>) -> Self {
         let room = TableId::ALL.map(|table| extents(table, memory.cells(table)));
+        let masks = [TableId::FlowSlots, TableId::Index].map(|table| memory.cells(table));
+        let (word, value) = masks_word(masks_of(masks[0], masks[1]));
+        set_control(&memory, word, value);
+        set_control(&memory, control::IMAGE, number());
         Self {
             epoch: memory.epoch(),
             memory,
@@ -224,6 +229,12 @@ impl Tables {
         if table.change() == Change::Versioned {
             self.changed.push((table, index));
         }
+    }
+
+    /// Buckets of the flow table and cells of the service index, each minus one.
+    pub fn masks(&self) -> (u32, u32) {
+        let cells = |table| self.memory.cells(table);
+        crate::services::masks(cells(TableId::FlowSlots), cells(TableId::Index))
     }
 
     /// Sets a cell that is in force at once, whatever plan is under way.
@@ -413,6 +424,12 @@ impl Tables {
     }
 }
 
+/// A number for new memory that none before has had, but by a chance of 2^-32.
+fn number() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) >> 32
+}
+
 fn in_use<T: Row>(row: &T) -> bool {
     row.as_bytes().iter().any(|octet| *octet != 0)
 }
@@ -446,6 +463,7 @@ fn extents(table: TableId, cells: u32) -> Option<Extents> {
         TableId::Fib6Pages => (units, 0),
         TableId::Buckets => (units, 0),
         TableId::Fib4Leaves | TableId::Fib6Nodes | TableId::Fib6Leaves => (units, 1024),
+        TableId::Frontends | TableId::Rings | TableId::Backends => (units, 1024),
         _ => return None,
     };
     Some(Extents::new(0, end, (end / 16).min(most)))

@@ -7,6 +7,7 @@ use crate::groups::Groups;
 use crate::memory::Memory;
 use crate::plane::{Applied, Failure, Grace, Occupancy, Plane, PlaneError};
 use crate::routes::{Misfit, Routes};
+use crate::services::Services;
 use crate::tables::{Full, Tables};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use thalweg_abi::{
@@ -24,6 +25,7 @@ pub struct Writer {
     routes4: Routes<Fib4>,
     routes6: Routes<Fib6>,
     groups: Groups,
+    services: Services,
 }
 
 impl Writer {
@@ -37,6 +39,7 @@ impl Writer {
             routes4: Routes::new(vrfs),
             routes6: Routes::new(vrfs),
             groups: Groups::new(groups, nexthops),
+            services: Services::default(),
         }
     }
 
@@ -135,6 +138,18 @@ impl Writer {
             Change::Group(id, members) => self.groups.set_group(&mut self.tables, *id, members),
             Change::Label(label, word) => self.set_label(*label, *word),
             Change::Own(words) => self.set_own(words),
+            Change::Backends(id, set) => self.services.set_backends(&mut self.tables, *id, set),
+            Change::Frontend(key, frontend) => {
+                self.services.set_frontend(&mut self.tables, *key, frontend)
+            }
+            Change::RemoveFrontend(key) => {
+                self.services.remove_frontend(&mut self.tables, *key);
+                Ok(())
+            }
+            Change::FreeBackends(id) => match self.services.free_backends(&mut self.tables, *id) {
+                true => Ok(()),
+                false => Err(Full::beyond(TableId::Backends)),
+            },
             Change::FreeGroup(id) => match self.groups.free_group(&mut self.tables, *id) {
                 true => Ok(()),
                 false => Err(Full::beyond(TableId::Groups)),

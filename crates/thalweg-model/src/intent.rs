@@ -5,6 +5,7 @@
 
 use crate::Prefix;
 use crate::catalog::Catalog;
+use crate::cluster::{Cluster, FlowSettings, ServiceSettings};
 use crate::origin::{Key, Origin};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,11 +29,18 @@ pub struct Intent {
     pub labels: Catalog<String, LabelRoute>,
     /// BFD sessions that next hops may watch, by object name.
     pub sessions: BTreeMap<String, BfdSession>,
+    /// What Kubernetes says of services and those who serve them.
+    pub cluster: Cluster,
     /// Where each object stands.
     pub origins: Catalog<Key, Origin>,
 }
 
 impl Intent {
+    /// Sizes of tables, with those that nobody named chosen by what is asked for.
+    pub fn limits(&self) -> Limits {
+        self.router.limits.clone().sized(&self.cluster, &self.router.flows)
+    }
+
     /// Where an object stands; unknown objects come from nowhere.
     ///
     /// A route that is one of several prefixes of its object is named `object[prefix]`, and stands
@@ -70,6 +78,12 @@ pub struct Router {
     pub metrics: Option<SocketAddr>,
     /// Where a routing suite may connect; none listens nowhere.
     pub fpm: Option<Fpm>,
+    /// Name of this host among the cluster's nodes; none is its host name.
+    pub node: Option<String>,
+    /// How services are carried out.
+    pub services: ServiceSettings,
+    /// The table of flows.
+    pub flows: FlowSettings,
 }
 
 impl Default for Router {
@@ -86,6 +100,9 @@ impl Default for Router {
             kernel_routes: true,
             metrics: None,
             fpm: None,
+            node: None,
+            services: ServiceSettings::default(),
+            flows: FlowSettings::default(),
         }
     }
 }
@@ -143,6 +160,36 @@ pub struct Limits {
     pub groups: u32,
     /// VLAN-carrying links.
     pub vlan_links: u32,
+    /// Frontends of services (an address and port each); 0 takes twice what there is at the start.
+    pub frontends: u32,
+    /// Backends of all frontends; 0 as above.
+    pub backends: u32,
+    /// Slots of the rings that choose among backends; 0 as above.
+    pub ring_slots: u32,
+    /// Flows; 0 takes [`FlowSettings::limit`] where there are services or workloads.
+    pub flows: u32,
+}
+
+impl Limits {
+    /// These, with what is 0 chosen for a cluster; nothing for an empty one.
+    pub fn sized(mut self, cluster: &Cluster, flows: &FlowSettings) -> Self {
+        if cluster.services.is_empty() && cluster.pods.is_empty() {
+            return self;
+        }
+        let addresses = cluster.services.values().map(|service| {
+            let all = service.cluster_ips.len() + service.external_ips.len();
+            (all + service.load_balancer_ips.len() + 2) * (service.ports.len() + 1)
+        });
+        let endpoints = cluster.slices.values().map(|s| s.endpoints.len() * s.ports.len().max(1));
+        let (frontends, backends) =
+            (addresses.sum::<usize>() as u32, endpoints.sum::<usize>() as u32);
+        let or = |own: u32, other: u32| if own == 0 { other } else { own };
+        self.frontends = or(self.frontends, (frontends * 2).max(1 << 16));
+        self.backends = or(self.backends, (backends * 4).max(1 << 17));
+        self.ring_slots = or(self.ring_slots, backends.saturating_mul(512).max(1 << 22));
+        self.flows = or(self.flows, flows.limit);
+        self
+    }
 }
 
 impl Default for Limits {
@@ -157,6 +204,10 @@ impl Default for Limits {
             nexthops: 65_536,
             groups: 32_767,
             vlan_links: 16,
+            frontends: 0,
+            backends: 0,
+            ring_slots: 0,
+            flows: 0,
         }
     }
 }
@@ -187,6 +238,8 @@ pub struct Link {
     pub source_route: bool,
     /// Whether directed broadcasts go to the kernel instead of being dropped.
     pub directed_broadcast: bool,
+    /// Whether it leads to a workload: what a pod makes of its interface ([`Intent::with_workloads`]).
+    pub workload: bool,
 }
 
 impl Default for Link {
@@ -203,6 +256,7 @@ impl Default for Link {
             hold_up: None,
             source_route: false,
             directed_broadcast: false,
+            workload: false,
         }
     }
 }

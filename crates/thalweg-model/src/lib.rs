@@ -5,13 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod cluster;
 pub mod fpm;
 pub mod host;
 pub mod intent;
 pub mod origin;
 pub mod problem;
+mod workload;
 
 pub use catalog::Catalog;
+pub use cluster::{Cluster, ObjectName};
 pub use fpm::{FpmUpdate, Teller};
 pub use host::{HostState, Update};
 pub use intent::Intent;

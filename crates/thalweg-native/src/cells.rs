@@ -2,10 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class, MeterRow};
-use thalweg_abi::{IlmWord, LinkRow, NextHopRow, Node6, Row, SettingsRow, TableId, VrfRow};
+use thalweg_abi::{
+    BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
+    TableId, VrfRow,
+};
+use thalweg_core::flow::{Flows, Words};
 use thalweg_core::{Cells, Tables};
 use thalweg_image::{Memory, View};
 
@@ -14,19 +19,39 @@ pub struct MemoryCells {
     memory: Memory,
     meters: Option<Mutex<Vec<MeterRow>>>,
     start: Instant,
+    /// What flows take for the time, in seconds.
+    clock: AtomicU32,
+    /// Whether flows may only be looked at.
+    looking: bool,
 }
 
 impl MemoryCells {
     /// Reads `memory`; exceptions are not limited.
     pub fn new(memory: Memory) -> Self {
-        Self { memory, meters: None, start: Instant::now() }
+        Self {
+            memory,
+            meters: None,
+            start: Instant::now(),
+            clock: AtomicU32::new(1),
+            looking: false,
+        }
     }
 
     /// Reads `memory`; exceptions are limited as in the kernel.
     pub fn with_meters(memory: Memory) -> Self {
         let buckets = memory.cells(TableId::Links) as usize * CLASSES as usize;
         let meters = Some(Mutex::new(vec![MeterRow::default(); buckets]));
-        Self { memory, meters, start: Instant::now() }
+        Self { memory, meters, start: Instant::now(), clock: AtomicU32::new(1), looking: false }
+    }
+
+    /// Reads `memory`, at a time of the clock that its programs use; what they write stays as it is.
+    pub fn looking(memory: Memory, seconds: u32) -> Self {
+        Self { clock: AtomicU32::new(seconds), looking: true, ..Self::new(memory) }
+    }
+
+    /// Sets the time that flows see, in seconds.
+    pub fn set_clock(&self, seconds: u32) {
+        self.clock.store(seconds, Ordering::Relaxed);
     }
 
     /// The memory that is read.
@@ -161,5 +186,91 @@ impl Cells for CellsAt<'_> {
             Some(row) => thalweg_core::meter::take(row, now, cost, settings.burst),
             None => true,
         }
+    }
+}
+
+/// Words of a shared table.
+pub struct Shared<'a> {
+    words: &'a [AtomicU64],
+    looking: bool,
+}
+
+impl Words for Shared<'_> {
+    fn get(&self, at: usize) -> u64 {
+        self.words.get(at).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn set(&self, at: usize, value: u64) {
+        if let Some(word) = self.words.get(at).filter(|_| !self.looking) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
+impl<'a> CellsAt<'a> {
+    /// The words of a row of a table that programs write.
+    fn shared(&self, table: TableId, index: u32) -> Option<Shared<'a>> {
+        let len = table.row_bytes() / 8;
+        let from = index as usize * len;
+        let words = self.tables.memory.words(table).get(from..from + len)?;
+        Some(Shared { words, looking: self.tables.looking })
+    }
+
+    fn control(&self, word: u32) -> u64 {
+        let words = self.tables.memory.words(TableId::Control);
+        words.get(word as usize).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+}
+
+impl<'a> Flows for CellsAt<'a> {
+    type Slots = Shared<'a>;
+    type Row = Shared<'a>;
+
+    fn slots(&self, bucket: u32) -> Option<Shared<'a>> {
+        self.shared(TableId::FlowSlots, bucket)
+    }
+
+    fn flow(&self, index: u32) -> Option<Shared<'a>> {
+        self.shared(TableId::Flows, index)
+    }
+
+    fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool {
+        let slots = self.shared(TableId::FlowSlots, bucket);
+        slots.and_then(|slots| slots.words.get(way)).is_some_and(|word| {
+            self.tables.looking
+                || word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        })
+    }
+
+    fn masks(&self) -> u64 {
+        self.control(thalweg_abi::control::MASKS)
+    }
+
+    fn image(&self) -> u32 {
+        self.control(thalweg_abi::control::IMAGE) as u32
+    }
+
+    fn now(&self) -> u32 {
+        self.tables.clock.load(Ordering::Relaxed)
+    }
+
+    fn vip(&self, word: u32) -> u64 {
+        self.view.u64(TableId::Vips, word).unwrap_or(0)
+    }
+
+    fn index(&self, place: u32) -> IndexWord {
+        IndexWord(self.view.u64(TableId::Index, place).unwrap_or(0))
+    }
+
+    fn frontend(&self, row: u32) -> Option<Copied<FrontendRow>> {
+        self.view.row(TableId::Frontends, row).map(Copied)
+    }
+
+    fn ring(&self, cell: u32) -> u16 {
+        self.view.u16(TableId::Rings, cell).unwrap_or(0)
+    }
+
+    fn backend(&self, row: u32) -> Option<Copied<BackendRow>> {
+        self.view.row(TableId::Backends, row).map(Copied)
     }
 }

@@ -8,6 +8,7 @@ mod frame;
 pub use cells::{CellsAt, MemoryCells};
 pub use frame::VecFrame;
 
+use thalweg_core::flow::{self, FlowDirect, Tracked};
 use thalweg_core::{Arrival, Decision, Direct, Packet, Tables, Verdict};
 
 /// One packet's journey through the core, step by step.
@@ -15,7 +16,9 @@ use thalweg_core::{Arrival, Decision, Direct, Packet, Tables, Verdict};
 pub struct Journey {
     /// The parsed values; what was not reached is zero.
     pub packet: Packet,
-    /// The decision; none if parsing ended the journey.
+    /// What was found out about its flow; none where flows are not known, or parsing ended the journey.
+    pub tracked: Option<Tracked>,
+    /// The decision; none if parsing or its flow ended the journey.
     pub decision: Option<Decision>,
     /// What came of it.
     pub verdict: Verdict,
@@ -36,9 +39,37 @@ pub fn journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
     let outcome = thalweg_core::process(&mut Direct { frame: &mut work, tables }, arrival);
     Journey {
         packet,
+        tracked: None,
         decision,
         verdict: outcome.verdict,
         device: outcome.device,
+        frame: work.into_bytes(),
+    }
+}
+
+/// As [`journey`], on a host that knows flows; `tables` must be those of [`MemoryCells::looking`], or the
+/// frame leaves its traces. The packet is told with the addresses that it leaves with.
+pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
+    let arrival = Arrival { device, epoch: tables.epoch() };
+    let cells = tables.at(arrival.epoch);
+    let mut work = VecFrame::new(frame);
+    let mut packet = Packet::new(arrival, 0);
+    let (mut tracked, mut decision) = (None, None);
+    if thalweg_core::parse(&work, &cells, &mut packet).is_continue() {
+        let mut found = Tracked::NONE;
+        if flow::track(&work, &cells, &mut packet, &mut found).is_continue() {
+            decision = Some(thalweg_core::decide(&packet, &cells));
+        }
+        tracked = Some(found);
+    }
+    let mut stages = FlowDirect::new(&mut work, tables);
+    let outcome = flow::process(&mut stages, &mut Packet::new(arrival, 0), arrival);
+    Journey {
+        packet,
+        tracked,
+        decision,
+        verdict: outcome.verdict,
+        device: outcome.device & !flow::STRAIGHT,
         frame: work.into_bytes(),
     }
 }

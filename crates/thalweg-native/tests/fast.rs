@@ -76,6 +76,7 @@ fn cells() -> MemoryCells {
         groups: 64,
         vlan_links: 1,
         sessions: 16,
+        ..Limits::default()
     };
     let memory = Memory::heap(&Capacity::for_limits(&limits));
     let mut writer = Writer::new(memory.clone(), Box::new(NoReaders));

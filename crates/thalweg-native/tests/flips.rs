@@ -112,6 +112,7 @@ fn a_packet_is_never_decided_by_a_mixture() {
         nexthops: 64,
         groups: 64,
         vlan_links: 0,
+        ..Limits::default()
     };
     let memory = Memory::heap(&Capacity::for_limits(&limits));
     // Rows that a reader may be looking at are never used again here: nothing but versions is at stake.

@@ -6,6 +6,7 @@
 
 mod candidates;
 mod resolve;
+pub mod service;
 mod vrfs;
 
 pub use vrfs::DEFAULT;

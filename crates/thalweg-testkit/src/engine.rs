@@ -4,7 +4,7 @@ use crate::world::World;
 use std::fmt;
 use thalweg_abi::Verdict;
 use thalweg_compile::Compiler;
-use thalweg_core::{Arrival, Tables};
+use thalweg_core::{Arrival, Packet, Tables, flow};
 use thalweg_image::{Capacity, Limits, Memory, NoReaders, Plan, Plane, Writer};
 use thalweg_model::intent;
 use thalweg_native::{Journey, MemoryCells, journey};
@@ -57,6 +57,9 @@ pub trait Engine {
     /// What did not fit.
     fn apply(&mut self, plan: &Plan) -> Result<(), String>;
 
+    /// Whether it knows flows from now on: on hosts with services or workloads.
+    fn know_flows(&mut self, know: bool);
+
     /// Says whether a link is up, in the middle of whatever plan.
     ///
     /// # Errors
@@ -84,6 +87,10 @@ pub fn limits(limits: &intent::Limits) -> Limits {
         nexthops: limits.nexthops,
         groups: limits.groups,
         vlan_links: limits.vlan_links,
+        frontends: limits.frontends,
+        backends: limits.backends,
+        ring_slots: limits.ring_slots,
+        flows: limits.flows,
     }
 }
 
@@ -111,6 +118,7 @@ pub struct Native {
     writer: Writer,
     cells: MemoryCells,
     start: Memory,
+    flows: bool,
 }
 
 impl Native {
@@ -121,6 +129,7 @@ impl Native {
             writer: Writer::new(memory.clone(), Box::new(NoReaders)),
             cells: MemoryCells::with_meters(memory.clone()),
             start: memory,
+            flows: false,
         }
     }
 
@@ -165,6 +174,10 @@ impl Engine for Native {
         put(&mut self.writer, plan)
     }
 
+    fn know_flows(&mut self, know: bool) {
+        self.flows = know;
+    }
+
     fn set_state(&mut self, link: u32, up: bool) -> Result<(), String> {
         state(&mut self.writer, link, up)
     }
@@ -172,9 +185,14 @@ impl Engine for Native {
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {
         let mut work = thalweg_native::VecFrame::new(frame);
         let arrival = Arrival { device: arrival, epoch: self.cells.epoch() };
-        let mut direct = thalweg_core::Direct { frame: &mut work, tables: &self.cells };
-        let outcome = thalweg_core::process(&mut direct, arrival);
-        let (verdict, device) = (outcome.verdict, Some(outcome.device));
+        let outcome = if self.flows {
+            let mut direct = flow::FlowDirect::new(&mut work, &self.cells);
+            flow::process(&mut direct, &mut Packet::new(arrival, 0), arrival)
+        } else {
+            let mut direct = thalweg_core::Direct { frame: &mut work, tables: &self.cells };
+            thalweg_core::process(&mut direct, arrival)
+        };
+        let (verdict, device) = (outcome.verdict, Some(outcome.device & !flow::STRAIGHT));
         Ok(Fate { verdict, device, frame: work.into_bytes() })
     }
 }
@@ -245,6 +263,8 @@ impl<'a> Course<'a> {
         if let Some(problem) = found.filter(|_| !self.tolerant) {
             return Err(problem.to_string());
         }
+        let cluster = &self.world.intent.cluster;
+        self.engine.know_flows(!cluster.services.is_empty() || !cluster.pods.is_empty());
         self.engine.apply(&plan)
     }
 }

@@ -120,8 +120,8 @@ impl KernelEngine {
     /// What the hook must return for a verdict: redirect, drop or pass. At tc, "next" passes, too.
     fn codes(&self, kind: Kind) -> [u32; 2] {
         let (redirect, drop, pass) = match self.program {
-            Program::Xdp => ([4, 4], [1, 1], [2, 2]),
-            Program::Tc => ([7, 7], [2, 2], [0, u32::MAX]),
+            Program::Xdp | Program::FlowXdp => ([4, 4], [1, 1], [2, 2]),
+            Program::Tc | Program::FlowTc => ([7, 7], [2, 2], [0, u32::MAX]),
         };
         match kind {
             Kind::Forward | Kind::Answer => redirect,
@@ -134,8 +134,8 @@ impl KernelEngine {
 impl Engine for KernelEngine {
     fn name(&self) -> &'static str {
         match self.program {
-            Program::Xdp => "xdp",
-            Program::Tc => "tc",
+            Program::Xdp | Program::FlowXdp => "xdp",
+            Program::Tc | Program::FlowTc => "tc",
         }
     }
 
@@ -153,6 +153,15 @@ impl Engine for KernelEngine {
         put(&mut self.writer, plan)
     }
 
+    fn know_flows(&mut self, know: bool) {
+        self.program = match (self.program.is_xdp(), know) {
+            (true, false) => Program::Xdp,
+            (true, true) => Program::FlowXdp,
+            (false, false) => Program::Tc,
+            (false, true) => Program::FlowTc,
+        };
+    }
+
     fn set_state(&mut self, link: u32, up: bool) -> Result<(), String> {
         state(&mut self.writer, link, up)
     }
@@ -162,7 +171,7 @@ impl Engine for KernelEngine {
             let len = frame.len();
             return Err(Refusal::Unsuited(format!("BPF_PROG_TEST_RUN takes no {len} octets")));
         }
-        if self.program == Program::Tc && ends_in_header(frame) {
+        if !self.program.is_xdp() && ends_in_header(frame) {
             return Err(Refusal::Unsuited("BPF_PROG_TEST_RUN refuses a cut IP header".into()));
         }
         let mut kernel = self.kernel.borrow_mut();

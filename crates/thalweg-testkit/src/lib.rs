@@ -17,6 +17,7 @@ pub mod links;
 pub mod random;
 pub mod runner;
 pub mod stream;
+mod translated;
 pub mod world;
 
 pub use engine::{Engine, Fate, Native, Refusal};

@@ -3,6 +3,7 @@
 //! Each line changes the world; the same line may come again later with other words. `no` in front
 //! takes something out. docs/journeys.md lists the lines.
 
+mod cluster;
 mod hop;
 mod line;
 mod link;
@@ -41,6 +42,10 @@ impl World {
             nexthops: 4_096,
             groups: 4_096,
             vlan_links: 8,
+            frontends: 64,
+            backends: 256,
+            ring_slots: 8192,
+            flows: 1024,
             sessions: 16,
         };
         // Limits of rate are a subject of their own; elsewhere they would only disturb.

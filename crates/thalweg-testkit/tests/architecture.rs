@@ -14,7 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("packet", &["wire"]),
     ("fault", &[]),
     ("image", &["wire", "abi", "fault"]),
-    ("compile", &["wire", "abi", "model", "image"]),
+    ("compile", &["wire", "abi", "model", "image", "service"]),
+    ("service", &["wire", "model"]),
     ("oracle", &["wire", "model"]),
     ("config", &["wire", "model"]),
     ("netlink", &["wire", "model"]),
@@ -59,7 +60,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aya", &["xdp", "bench", "testkit"]),
     ("netlink-sys", &["netlink", "xdp", "agent", "bench"]),
     ("tokio", &["netlink", "fpm", "agent", "cli", "config", "api", "bench"]),
-    ("thalweg-oracle", &["testkit", "compile"]),
+    ("thalweg-oracle", &["testkit", "compile", "service"]),
 ];
 
 fn metadata() -> Value {

@@ -52,6 +52,8 @@ pub mod v4 {
     pub const NET: u8 = 0;
     /// Code: host unreachable.
     pub const HOST: u8 = 1;
+    /// Code of [`UNREACHABLE`]: nobody listens at the port.
+    pub const PORT: u8 = 3;
     /// Code: fragmentation needed and DF set; MTU in the low half of `rest` (RFC 1191).
     pub const FRAGMENTATION_NEEDED: u8 = 4;
     /// Code: administratively prohibited (RFC 1812).
@@ -82,6 +84,8 @@ pub mod v6 {
     pub const PROHIBITED: u8 = 1;
     /// Code: beyond scope of the source address.
     pub const BEYOND_SCOPE: u8 = 2;
+    /// Code of [`UNREACHABLE`]: nobody listens at the port.
+    pub const PORT: u8 = 4;
     /// Packet too big; MTU in `rest`.
     pub const TOO_BIG: u8 = 2;
     /// Time exceeded; code 0 in transit.

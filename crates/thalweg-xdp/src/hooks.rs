@@ -28,6 +28,8 @@ pub(crate) struct Hooks {
     pub pins: Pins,
     pub xdp: Held,
     pub tc: Held,
+    /// Which programs these are.
+    pub pair: [Program; 2],
     /// Whether tcx links may be used.
     pub tcx: bool,
     /// Devices that take no natively redirected frames although a native program was on them.
@@ -340,8 +342,9 @@ impl Hooks {
 
     /// Names for people who look; the links keep the programs alive.
     pub fn pin_programs(&self) {
-        for (program, held) in [(Program::Xdp, &self.xdp), (Program::Tc, &self.tc)] {
-            let _ = self.pins.pin_program(program.name(), held.fd.as_fd());
+        let names = self.pair.map(Program::name);
+        for (name, held) in names.into_iter().zip([&self.xdp, &self.tc]) {
+            let _ = self.pins.pin_program(name, held.fd.as_fd());
         }
     }
 }

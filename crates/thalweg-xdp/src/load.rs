@@ -7,7 +7,7 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp}
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_abi::TableId;
@@ -15,13 +15,17 @@ use thalweg_abi::meter::CLASSES;
 use thalweg_fault::point;
 use thalweg_image::{Capacity, Memory, Region};
 
-/// The two programs of the object.
+/// The programs of the object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Program {
     /// At the XDP hook.
     Xdp,
     /// At the tc hook.
     Tc,
+    /// At the XDP hook of hosts with services or workloads.
+    FlowXdp,
+    /// At the tc hook of hosts with services or workloads.
+    FlowTc,
 }
 
 impl Program {
@@ -30,7 +34,22 @@ impl Program {
         match self {
             Self::Xdp => "thalweg_xdp",
             Self::Tc => "thalweg_tc",
+            Self::FlowXdp => "thalweg_flow_xdp",
+            Self::FlowTc => "thalweg_flow_tc",
         }
+    }
+
+    /// The programs that links get, XDP and tc: those that know flows, if there is room for any.
+    pub fn pair(capacity: &Capacity) -> [Self; 2] {
+        match capacity.rows(TableId::FlowSlots) {
+            0 | 1 => [Self::Xdp, Self::Tc],
+            _ => [Self::FlowXdp, Self::FlowTc],
+        }
+    }
+
+    /// Whether it stands at the XDP hook.
+    pub const fn is_xdp(self) -> bool {
+        matches!(self, Self::Xdp | Self::FlowXdp)
     }
 }
 
@@ -87,11 +106,11 @@ impl Loaded {
     ///
     /// [`LoadError`]: rights, verifier, memory.
     pub fn load(object: &[u8], capacity: &Capacity) -> Result<Self, LoadError> {
-        Self::load_with(object, capacity, None)
+        Self::load_with(object, capacity, &[])
     }
 
-    /// As [`Self::load`]; the counters go on in the map that is pinned at `counters`, or begin in a
-    /// new one that is pinned there.
+    /// As [`Self::load`]; the maps of these names go on where they are pinned, or begin as new ones that
+    /// are pinned there.
     ///
     /// # Errors
     ///
@@ -99,11 +118,11 @@ impl Loaded {
     pub(crate) fn load_with(
         object: &[u8],
         capacity: &Capacity,
-        counters: Option<&Path>,
+        pinned: &[(&str, PathBuf)],
     ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
-        if let Some(path) = counters {
-            loader.map_pin_path("counters", path);
+        for (name, path) in pinned {
+            loader.map_pin_path(name, path);
         }
         for table in TableId::ALL {
             loader.map_max_entries(table.name(), capacity.rows(table).max(1));
@@ -111,11 +130,10 @@ impl Loaded {
         loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
         let mut ebpf = loader.load(object)?;
         point("load-maps");
-        let xdp = program::<Xdp>(&mut ebpf, Program::Xdp)?;
-        patiently(|| xdp.load()).map_err(|e| LoadError::Program(Program::Xdp.name(), e))?;
+        let [xdp, tc] = Program::pair(capacity);
+        verify(&mut ebpf, xdp)?;
         point("load-xdp");
-        let tc = program::<SchedClassifier>(&mut ebpf, Program::Tc)?;
-        patiently(|| tc.load()).map_err(|e| LoadError::Program(Program::Tc.name(), e))?;
+        verify(&mut ebpf, tc)?;
         point("load-tc");
         let memory = map_tables(&ebpf, capacity)?;
         point("load-mapped");
@@ -125,12 +143,12 @@ impl Loaded {
     /// A descriptor of a program of its own, and the program's id.
     pub(crate) fn program(&mut self, which: Program) -> Result<(OwnedFd, u32), LoadError> {
         let error = |e| LoadError::Program(which.name(), e);
-        let (fd, info) = match which {
-            Program::Xdp => {
+        let (fd, info) = match which.is_xdp() {
+            true => {
                 let program = program::<Xdp>(&mut self.ebpf, which)?;
                 (program.fd().map_err(error)?.as_fd().try_clone_to_owned(), program.info())
             }
-            Program::Tc => {
+            false => {
                 let program = program::<SchedClassifier>(&mut self.ebpf, which)?;
                 (program.fd().map_err(error)?.as_fd().try_clone_to_owned(), program.info())
             }
@@ -167,10 +185,11 @@ impl Loaded {
         repeat: u32,
     ) -> Result<Run, LoadError> {
         let mut out = vec![0u8; frame.len() + 512];
-        let context = match which {
-            Program::Xdp => xdp_context(frame.len() as u32, device),
-            Program::Tc => tc_context(device),
+        let context = match which.is_xdp() {
+            true => xdp_context(frame.len() as u32, device),
+            false => tc_context(device),
         };
+        verify(&mut self.ebpf, which)?;
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut out),
@@ -178,9 +197,9 @@ impl Loaded {
             repeat,
             ..TestRunOptions::default()
         };
-        let result = match which {
-            Program::Xdp => program::<Xdp>(&mut self.ebpf, which)?.test_run(options),
-            Program::Tc => program::<SchedClassifier>(&mut self.ebpf, which)?.test_run(options),
+        let result = match which.is_xdp() {
+            true => program::<Xdp>(&mut self.ebpf, which)?.test_run(options),
+            false => program::<SchedClassifier>(&mut self.ebpf, which)?.test_run(options),
         }
         .map_err(|e| LoadError::Program(which.name(), e))?;
         out.truncate(result.data_size_out as usize);
@@ -199,6 +218,23 @@ fn tc_context(device: u32) -> Vec<u8> {
     let mut words = [0u32; 11];
     words[10] = device;
     words.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// Gives a program to the kernel's verifier, if it has not had it yet.
+fn verify(ebpf: &mut Ebpf, which: Program) -> Result<(), LoadError> {
+    let failed = |error| LoadError::Program(which.name(), error);
+    if which.is_xdp() {
+        let program = program::<Xdp>(ebpf, which)?;
+        if program.fd().is_err() {
+            patiently(|| program.load()).map_err(failed)?;
+        }
+    } else {
+        let program = program::<SchedClassifier>(ebpf, which)?;
+        if program.fd().is_err() {
+            patiently(|| program.load()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn program<P>(ebpf: &mut Ebpf, which: Program) -> Result<&mut P, LoadError>

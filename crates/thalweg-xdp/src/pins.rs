@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use thalweg_abi::TableId;
 use thalweg_fault::point;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
@@ -32,6 +33,14 @@ const MAGIC: u64 = 0xcafe_4a11;
 /// Where the BPF file system is mounted by convention.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Name of the directory of a layout.
+/// Pins of the flow table in the directory of a version, by map. Their layout has a number of its own.
+fn flow_pins(dir: &Path) -> [(&'static str, PathBuf); 2] {
+    [TableId::Flows, TableId::FlowSlots].map(|table| {
+        let name = table.name();
+        (name, dir.join(format!("{name}_{}", thalweg_abi::flow::LAYOUT)))
+    })
+}
+
 fn layout(number: u32) -> String {
     format!("v{number}")
 }
@@ -272,6 +281,9 @@ impl Pins {
         // Those of a directory that was removed are gone; new ones begin with the next programs.
         let _ = copy_pin(&old.counters(), &self.counters());
         let _ = copy_pin(&old.tested(), &self.tested());
+        for ((_, from), (_, to)) in old.flows().iter().zip(self.flows()) {
+            let _ = copy_pin(from, &to);
+        }
         Ok(())
     }
 
@@ -293,6 +305,16 @@ impl Pins {
     /// Path of the counters.
     pub fn counters(&self) -> PathBuf {
         self.layout().join("counters")
+    }
+
+    /// Paths of the tables that programs write, of these names.
+    pub fn flows(&self) -> [(&'static str, PathBuf); 2] {
+        flow_pins(&self.layout())
+    }
+
+    /// The same of other versions.
+    pub fn other_flows(&self) -> Vec<[(&'static str, PathBuf); 2]> {
+        self.others().iter().map(|dir| flow_pins(dir)).collect()
     }
 
     /// Path of the counts of frames of our own.

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use thalweg_abi::counter::COUNTERS;
-use thalweg_abi::{Counter, Verdict};
+use thalweg_abi::{Counter, TableId, Verdict};
 use thalweg_fault::point;
 use thalweg_image::{Applied, Capacity, Occupancy, Plan, Plane, PlaneError, Writer};
 
@@ -102,8 +102,9 @@ impl XdpPlane {
         let succeeds = !pins.marks().is_empty();
         let mut notes = Vec::new();
         notes.extend(take_counters(&pins));
+        notes.extend(take_flows(&pins, &options.capacity));
         notes.extend(private(pins.dir()));
-        let (loaded, xdp, tc) = match load(options.object, &options.capacity, &pins.counters()) {
+        let (loaded, xdp, tc) = match load(options.object, &options.capacity, &pins) {
             Ok(loaded) => loaded,
             Err(error) => {
                 pins.forsake();
@@ -111,7 +112,8 @@ impl XdpPlane {
             }
         };
         let tcx = options.tcx && words::has_tcx();
-        let hooks = Hooks { pins, xdp, tc, tcx, silent: BTreeSet::new() };
+        let pair = Program::pair(&options.capacity);
+        let hooks = Hooks { pins, xdp, tc, pair, tcx, silent: BTreeSet::new() };
         let writer = writer_of(&loaded);
         let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
@@ -254,14 +256,18 @@ pub(crate) fn writer_of(loaded: &Loaded) -> Writer {
     Writer::new(loaded.memory().clone(), Box::new(Membarrier))
 }
 
-/// Loads the object with the counters that are pinned, and gives both programs.
+/// Loads the object with the counters and flows that are pinned, and gives both programs.
 pub(crate) fn load(
     object: &[u8],
     capacity: &Capacity,
-    counters: &Path,
+    pins: &Pins,
 ) -> Result<(Loaded, Held, Held), LoadError> {
-    let mut loaded = Loaded::load_with(object, capacity, Some(counters))?;
-    let [xdp, tc] = [Program::Xdp, Program::Tc].map(|which| loaded.program(which));
+    let mut pinned = vec![("counters", pins.counters())];
+    if knows_flows(capacity) {
+        pinned.extend(pins.flows());
+    }
+    let mut loaded = Loaded::load_with(object, capacity, &pinned)?;
+    let [xdp, tc] = Program::pair(capacity).map(|which| loaded.program(which));
     Ok((loaded, held(xdp?), held(tc?)))
 }
 
@@ -299,6 +305,60 @@ fn take_counters(pins: &Pins) -> Option<String> {
             }
         }
     }
+}
+
+/// Whether there is room for flows.
+fn knows_flows(capacity: &Capacity) -> bool {
+    Program::pair(capacity) == [Program::FlowXdp, Program::FlowTc]
+}
+
+/// Sees to it that flows go on: those of this layout, or else those of another version, if their table is
+/// as large and laid out as this version's. Says so if they begin anew.
+fn take_flows(pins: &Pins, capacity: &Capacity) -> Option<String> {
+    if !knows_flows(capacity) {
+        return None;
+    }
+    let own = pins.flows();
+    let shapes = |paths: &[(&str, PathBuf); 2]| {
+        let all = paths.iter().zip([TableId::Flows, TableId::FlowSlots]);
+        let shapes: Option<Vec<bool>> =
+            all.map(|((_, path), table)| has_shape(path, table, capacity)).collect();
+        shapes.map(|shapes| shapes.into_iter().all(|right| right))
+    };
+    if shapes(&own) == Some(true) {
+        return None;
+    }
+    let had = own.iter().any(|(_, path)| path.exists());
+    for (_, path) in &own {
+        let _ = std::fs::remove_file(path);
+    }
+    point("flows-cleared");
+    let others = pins.other_flows();
+    let Some(other) = others.iter().find(|other| shapes(other) == Some(true)) else {
+        let known = had || others.iter().flatten().any(|(_, path)| path.exists());
+        return known.then(|| {
+            "flows begin anew: the table has another size than the one that was in use; keep \
+             spec.flows.limit of the Router object to keep flows"
+                .to_owned()
+        });
+    };
+    for ((_, from), (_, to)) in other.iter().zip(&own) {
+        if pins.pin_again(from, to).is_err() {
+            return Some(format!(
+                "{}: flows begin anew: it cannot be pinned again",
+                from.display()
+            ));
+        }
+        point("flows-carried");
+    }
+    None
+}
+
+/// Whether the map that is pinned at a path is a table of these sizes; none if there is none.
+fn has_shape(path: &Path, table: TableId, capacity: &Capacity) -> Option<bool> {
+    let info = MapInfo::from_pin(path).ok()?;
+    let shape = (info.map_type().ok()?, info.value_size(), info.max_entries());
+    Some(shape == (MapType::Array, table.row_bytes() as u32, capacity.rows(table)))
 }
 
 /// Whether the map that is pinned at a path has the shape of our counters; none if there is none.

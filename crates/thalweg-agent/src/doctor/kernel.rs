@@ -98,6 +98,10 @@ fn programs() -> Finding {
         nexthops: 64,
         groups: 64,
         vlan_links: 1,
+        frontends: 16,
+        backends: 16,
+        ring_slots: 256,
+        flows: 64,
     };
     match Loaded::load(thalweg_bpf_object::object(), &capacity(&small)) {
         Ok(_) => Finding::ok("programs", "the kernel takes the XDP and the tc program"),

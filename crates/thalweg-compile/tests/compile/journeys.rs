@@ -124,6 +124,10 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
             Change::Own(_) => "own",
             Change::FreeGroup(_) => "free group",
             Change::FreeNextHop(_) => "free nexthop",
+            Change::Backends(..) => "backends",
+            Change::Frontend(..) => "frontend",
+            Change::RemoveFrontend(_) => "remove frontend",
+            Change::FreeBackends(_) => "free backends",
         })
         .collect();
     kinds.dedup();

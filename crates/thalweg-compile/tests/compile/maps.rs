@@ -49,7 +49,11 @@ impl Maps {
             assert!(at >= phase, "out of order: {change:?}");
             phase = at;
             match change {
-                Change::Settings(_) => {}
+                Change::Settings(_)
+                | Change::Backends(..)
+                | Change::Frontend(..)
+                | Change::RemoveFrontend(_)
+                | Change::FreeBackends(_) => {}
                 Change::Link(link, row) if *row == LinkRow::default() => {
                     assert!(self.links.remove(link).is_some(), "link {link} taken out twice");
                 }
@@ -297,7 +301,11 @@ fn order(change: &Change) -> u8 {
         Change::Group(..) => 4,
         Change::Route4(..) | Change::Route6(..) => 5,
         Change::Label(..) => 6,
+        Change::Backends(..) | Change::Frontend(..) => 6,
         Change::Own(_) => 7,
-        Change::FreeGroup(_) | Change::FreeNextHop(_) => 8,
+        Change::RemoveFrontend(_)
+        | Change::FreeBackends(_)
+        | Change::FreeGroup(_)
+        | Change::FreeNextHop(_) => 8,
     }
 }

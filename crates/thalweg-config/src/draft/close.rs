@@ -55,6 +55,7 @@ impl Draft {
         intent.labels = self.labels.into_iter().collect();
         intent.sessions = self.sessions;
         intent.routes = self.routes.into_iter().map(|claim| (claim.name, claim.route)).collect();
+        intent.cluster = self.cluster.finish(&intent.router.services, report);
         intent
     }
 
@@ -86,6 +87,7 @@ impl Draft {
         let mut part = Part {
             findings: report.findings(),
             whole,
+            cluster: !self.cluster.is_empty(),
             conflicts,
             prints,
             names,

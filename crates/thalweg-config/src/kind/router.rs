@@ -1,6 +1,8 @@
 //! `Router`: settings of the router as a whole.
 
 use crate::draft::{Draft, ObjectId};
+use crate::kind::traffic;
+use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::tree::short;
@@ -20,6 +22,9 @@ pub(crate) const FIELDS: &[&str] = &[
     "kernelRoutes",
     "metrics",
     "fpm",
+    "node",
+    "services",
+    "flows",
 ];
 
 /// `icmp.source`.
@@ -43,6 +48,10 @@ pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
     ("nextHops", 16, 1 << 24),
     ("groups", 16, 32_767),
     ("vlanLinks", 0, 4_094),
+    ("frontends", 0, 1 << 24),
+    ("backends", 0, 1 << 24),
+    ("ringSlots", 0, 1 << 30),
+    ("flows", 0, 1 << 24),
 ];
 
 /// The limit of that name; `limits` and [`LIMITS`] list the same ones.
@@ -57,6 +66,10 @@ pub(crate) fn limit<'l>(limits: &'l mut Limits, name: &str) -> Option<&'l mut u3
         "nextHops" => &mut limits.nexthops,
         "groups" => &mut limits.groups,
         "vlanLinks" => &mut limits.vlan_links,
+        "frontends" => &mut limits.frontends,
+        "backends" => &mut limits.backends,
+        "ringSlots" => &mut limits.ring_slots,
+        "flows" => &mut limits.flows,
         _ => return None,
     })
 }
@@ -82,7 +95,21 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     }
     router.metrics = read_metrics(spec, report);
     read_fpm(spec, &mut router, report);
+    router.node = spec.get("node", report).and_then(|field| node(&field, report));
+    router.services = traffic::services(spec, report);
+    router.flows = traffic::flows(spec, report);
     draft.router(router, id, report);
+}
+
+/// The name of a node.
+fn node(field: &Field, report: &mut Report) -> Option<String> {
+    let text = field.text(report)?;
+    if let Some(fault) = name::subdomain(text) {
+        let what = format!("the name `{}` {fault} (RFC 1123)", short(text));
+        field.error(what, "write the name as `kubectl get nodes` shows it", report);
+        return None;
+    }
+    Some(text.into())
 }
 
 fn read_metrics(spec: &Fields, report: &mut Report) -> Option<SocketAddr> {

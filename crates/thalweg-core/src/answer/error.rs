@@ -45,6 +45,8 @@ impl Error {
         }
         let codes = if is(Reason::Prohibited) {
             (v4::PROHIBITED, v6::PROHIBITED)
+        } else if is(Reason::NoBackend) || is(Reason::NoService) {
+            (v4::PORT, v6::PORT)
         } else if is(Reason::Scope) {
             (v4::NET, v6::BEYOND_SCOPE)
         } else if is(Reason::Unreachable) {

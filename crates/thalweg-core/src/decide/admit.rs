@@ -17,11 +17,14 @@ pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Co
         return ControlFlow::Continue(());
     }
     addresses(packet)?;
+    if packet.has(flag::BELIEVED) {
+        return ControlFlow::Continue(());
+    }
     if may_be_own(packet, cells) {
         not_own(decision, packet, cells)?;
     }
     if packet.link_has(CHECKED) {
-        reverse_path(decision, packet, cells)?;
+        reverse_path(decision.vrf(), packet, cells)?;
     }
     ControlFlow::Continue(())
 }
@@ -143,13 +146,19 @@ pub fn source_group<C: Cells>(cells: &C, vrf: u32, family: u8, source: [u64; 2])
     }
 }
 
+/// Whether the link that a packet came from lets this source in.
+#[inline(always)]
+pub fn is_believable<C: Cells>(packet: &Packet, cells: &C) -> bool {
+    !packet.link_has(CHECKED) || reverse_path(packet.vrf(), packet, cells).is_continue()
+}
+
 /// RFC 3704: strict asks for a route back through the same link, loose for any usable one.
 #[inline(always)]
-fn reverse_path<C: Cells>(decision: &Decision, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
+fn reverse_path<C: Cells>(vrf: u32, packet: &Packet, cells: &C) -> ControlFlow<Verdict> {
     if packet.family() == 6 && is_link_local(packet.source) {
         return ControlFlow::Continue(());
     }
-    let group = source_group(cells, decision.vrf(), packet.family(), packet.source);
+    let group = source_group(cells, vrf, packet.family(), packet.source);
     let word = cells.group(group);
     let first = if word.has_buckets() { cells.bucket(word.first()) } else { word.first() };
     let usable = word.exists() && cells.nexthop(first).is_some_and(|row| leads_back(&row));

@@ -19,6 +19,10 @@ pub const LIMITS: Limits = Limits {
     nexthops: 64,
     groups: 600,
     vlan_links: 1,
+    frontends: 64,
+    backends: 256,
+    ring_slots: 4096,
+    flows: 64,
     sessions: 16,
 };
 

@@ -1,7 +1,7 @@
 //! One line to one change.
 
 use super::words::Words;
-use super::{World, hop, link, route};
+use super::{World, cluster, hop, link, route};
 use std::net::IpAddr;
 use thalweg_model::host::{Link, Neighbor, Update};
 use thalweg_model::intent::{IcmpSource, LabelAction, LabelRoute, TtlModel, Vrf};
@@ -26,6 +26,9 @@ pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
         ("label", _) => label(world, &mut words, gone)?,
         ("vrf", false) => vrf(world, &mut words)?,
         ("router", false) => router(world, &mut words)?,
+        ("pod", _) => cluster::pod(world, &mut words, gone).map(|()| Vec::new())?,
+        ("service", _) => cluster::service(world, &mut words, gone).map(|()| Vec::new())?,
+        ("endpoints", false) => cluster::endpoints(world, &mut words).map(|()| Vec::new())?,
         (word, _) => return Err(format!("`{word}` begins no line of a world")),
     };
     words.end()?;

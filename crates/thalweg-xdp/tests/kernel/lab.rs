@@ -210,6 +210,7 @@ fn capacity() -> Capacity {
         groups: 100,
         vlan_links: 0,
         sessions: 16,
+        ..Limits::default()
     })
 }
 

@@ -1,0 +1,295 @@
+//! Services, backends and flows as they are shown.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+use thalweg_abi::TableId;
+use thalweg_abi::flow::{WAYS, WORDS, kind, slot, state, word};
+use thalweg_api::Fault;
+use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
+use thalweg_compile::Compiler;
+use thalweg_compile::service::{Choice, Class, Empty, Frontend};
+use thalweg_core::flow::what;
+use thalweg_image::{FrontendKey, Memory};
+use thalweg_model::ObjectName;
+use thalweg_native::Journey;
+
+/// The frontends of all services, by service.
+pub fn services(compiler: &Compiler) -> Vec<ServiceView> {
+    let mut views: Vec<ServiceView> = compiler.frontends().map(|f| service(compiler, f)).collect();
+    views.sort_by(|a, b| {
+        (&a.service, &a.class, &a.frontend).cmp(&(&b.service, &b.class, &b.frontend))
+    });
+    views
+}
+
+fn service(compiler: &Compiler, frontend: &Frontend) -> ServiceView {
+    let usable = |choice: &Choice| choice.backends.iter().filter(|b| b.weight > 0).count() as u32;
+    let internal = usable(&frontend.internal);
+    ServiceView {
+        service: frontend.service.to_string(),
+        port: frontend.port_name.clone(),
+        frontend: SocketAddr::new(frontend.key.address, frontend.key.port).to_string(),
+        protocol: frontend.key.protocol.to_string(),
+        class: class(frontend.class).into(),
+        internal,
+        external: usable(&frontend.external),
+        empty: if frontend.internal.empty == Empty::Drop { "drop" } else { "reject" }.into(),
+        affinity: frontend.affinity.map(|time| time.as_secs()),
+        ring: if internal > 1 { compiler.ring(&frontend.internal).len() as u32 } else { 0 },
+    }
+}
+
+const fn class(class: Class) -> &'static str {
+    match class {
+        Class::ClusterIp => "ClusterIP",
+        Class::ExternalIp => "ExternalIP",
+        Class::LoadBalancer => "LoadBalancer",
+        Class::NodePort => "NodePort",
+    }
+}
+
+/// The backends of all services, by service, port and address.
+pub fn backends(compiler: &Compiler, memory: Option<&Memory>) -> Vec<BackendView> {
+    let flows = memory.map(flows_of_backends).unwrap_or_default();
+    let mut views: BTreeMap<(String, String, String, u64), BackendView> = BTreeMap::new();
+    for frontend in compiler.frontends() {
+        for choice in [&frontend.internal, &frontend.external] {
+            let shares = shares(compiler, choice);
+            for (backend, share) in choice.backends.iter().zip(shares) {
+                let protocol = frontend.key.protocol.to_string();
+                let (service, port) = (frontend.service.to_string(), frontend.port_name.clone());
+                let key = (service.clone(), port.clone(), protocol.clone(), backend.id);
+                views.entry(key).or_insert_with(|| BackendView {
+                    service,
+                    port,
+                    backend: SocketAddr::new(backend.address, backend.port).to_string(),
+                    protocol,
+                    weight: backend.weight,
+                    share,
+                    node: backend.node.clone(),
+                    state: if backend.terminating { "terminating" } else { "serving" }.into(),
+                    flows: flows.get(&backend.id).copied().unwrap_or(0),
+                    id: format!("{:016x}", backend.id),
+                });
+            }
+        }
+    }
+    let mut views: Vec<BackendView> = views.into_values().collect();
+    views.sort_by(|a, b| (&a.service, &a.port, &a.backend).cmp(&(&b.service, &b.port, &b.backend)));
+    views
+}
+
+/// The part of the ring that each backend has, in percent.
+fn shares(compiler: &Compiler, choice: &Choice) -> Vec<f64> {
+    let mut slots = vec![0_u32; choice.backends.len()];
+    if let [only] = &choice.backends[..] {
+        return vec![if only.weight > 0 { 100.0 } else { 0.0 }];
+    }
+    let ring = compiler.ring(choice);
+    for member in &ring {
+        if let Some(count) = slots.get_mut(usize::from(*member)) {
+            *count += 1;
+        }
+    }
+    let all = ring.len().max(1) as f64;
+    slots.into_iter().map(|count| f64::from(count) * 100.0 / all).collect()
+}
+
+/// Flows that the backends have, by their numbers.
+fn flows_of_backends(memory: &Memory) -> HashMap<u64, u32> {
+    let mut counts = HashMap::new();
+    let forward = rows(memory).filter(|row| row[word::REWRITE] as u32 & kind::ANSWERS == 0);
+    for row in forward.filter(|row| row[word::BACKEND] != 0) {
+        *counts.entry(row[word::BACKEND]).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Rows of flows that live.
+fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
+    let now = clock();
+    let slots = memory.words(TableId::FlowSlots);
+    let flows = memory.words(TableId::Flows);
+    slots.iter().enumerate().filter_map(move |(index, slot)| {
+        if slot.load(Ordering::Acquire) & slot::LIVE == 0 {
+            return None;
+        }
+        let words = flows.get(index * WORDS..(index + 1) * WORDS)?;
+        let mut row = [0; WORDS];
+        row.iter_mut().zip(words).for_each(|(to, from)| *to = from.load(Ordering::Acquire));
+        let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
+        (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
+    })
+}
+
+const _: () = assert!(WAYS == 8, "slots and rows are counted alike");
+
+/// Seconds of the clock that programs read (`bpf_ktime_get_coarse_ns`).
+pub fn clock() -> u32 {
+    rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse).tv_sec as u32
+}
+
+/// Flows of a query, those with most octets first.
+///
+/// # Errors
+///
+/// A pod or service that is not known.
+pub fn flows(
+    compiler: &Compiler,
+    memory: &Memory,
+    query: &FlowQuery,
+) -> Result<Vec<FlowView>, Fault> {
+    let addresses = query.from.as_deref().map(|from| addresses(compiler, from)).transpose()?;
+    let names = services_of_backends(compiler);
+    let wanted = query.service.as_deref().map(|name| known_service(compiler, name)).transpose()?;
+    let links = compiler.host_facts();
+    let mut views: Vec<FlowView> = rows(memory)
+        .filter(|row| addresses.as_ref().is_none_or(|wanted| speaks(row, wanted)))
+        .map(|row| view(&row, &names, |link| links.links.get(&link).map(|link| link.name.clone())))
+        .filter(|view| wanted.as_ref().is_none_or(|name| view.service.as_ref() == Some(name)))
+        .filter(|view| query.state.as_ref().is_none_or(|state| view.state == *state))
+        .collect();
+    views.sort_by(|a, b| {
+        (b.octets, &a.protocol, &a.source, &a.destination).cmp(&(
+            a.octets,
+            &b.protocol,
+            &b.source,
+            &b.destination,
+        ))
+    });
+    views.truncate(query.limit as usize);
+    Ok(views)
+}
+
+fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAddr>, Fault> {
+    if let Ok(address) = from.parse() {
+        return Ok(HashSet::from([address]));
+    }
+    let name = from.strip_prefix("pod/").unwrap_or(from);
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    let pod = compiler.intent().cluster.pods.get(&ObjectName::new(namespace, name));
+    pod.map(|pod| pod.addresses.iter().copied().collect()).ok_or_else(|| {
+        Fault::not_found(
+            format!("there is no pod `{namespace}/{name}`"),
+            "`--from ADDRESS`, or `--from pod/NAMESPACE/NAME` of a Pod object",
+        )
+    })
+}
+
+fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
+    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+    let name = ObjectName::new(namespace, name);
+    match compiler.intent().cluster.services.contains_key(&name) {
+        true => Ok(name.to_string()),
+        false => Err(Fault::not_found(
+            format!("there is no service `{name}`"),
+            "`thalweg get services` lists them",
+        )),
+    }
+}
+
+fn services_of_backends(compiler: &Compiler) -> HashMap<u64, String> {
+    let mut names = HashMap::new();
+    for frontend in compiler.frontends() {
+        for backend in frontend.internal.backends.iter().chain(&*frontend.external.backends) {
+            names.entry(backend.id).or_insert_with(|| frontend.service.to_string());
+        }
+    }
+    names
+}
+
+fn address(row: &[u64; WORDS], at: usize) -> IpAddr {
+    FrontendKey { address: [row[at], row[at + 1]], port: 0, protocol: 0 }.address()
+}
+
+fn speaks(row: &[u64; WORDS], wanted: &HashSet<IpAddr>) -> bool {
+    [word::SOURCE, word::DESTINATION, word::NEW_SOURCE, word::NEW_DESTINATION]
+        .into_iter()
+        .any(|at| wanted.contains(&address(row, at)))
+}
+
+fn view(
+    row: &[u64; WORDS],
+    names: &HashMap<u64, String>,
+    link: impl Fn(u32) -> Option<String>,
+) -> FlowView {
+    let (tail, rewrite) = (row[word::TAIL], row[word::REWRITE]);
+    let protocol = (tail >> 8) as u8;
+    let end = |at, port: u64| match protocol {
+        6 | 17 | 132 => SocketAddr::new(address(row, at), port as u16).to_string(),
+        _ => address(row, at).to_string(),
+    };
+    let (source, destination) = (end(word::SOURCE, tail >> 48), end(word::DESTINATION, tail >> 32));
+    let new_source = end(word::NEW_SOURCE, rewrite >> 48);
+    let new_destination = end(word::NEW_DESTINATION, rewrite >> 32);
+    let answers = rewrite as u32 & kind::ANSWERS != 0;
+    let seen = row[word::SEEN];
+    FlowView {
+        protocol: match protocol {
+            1 | 58 => "ICMP".into(),
+            6 => "TCP".into(),
+            17 => "UDP".into(),
+            132 => "SCTP".into(),
+            other => other.to_string(),
+        },
+        new_source: (new_source != source).then_some(new_source),
+        new_destination: (new_destination != destination).then_some(new_destination),
+        source,
+        destination,
+        direction: if answers { "answer" } else { "forward" }.into(),
+        state: state::NAMES[usize::from(row[word::STATE] as u8) & 7].into(),
+        service: names.get(&row[word::BACKEND]).cloned(),
+        link: Some((row[word::WAY] >> 32) as u32).filter(|index| *index != 0).and_then(link),
+        packets: row[word::STATE] >> 32,
+        octets: row[word::OCTETS],
+        idle: u64::from(clock().saturating_sub(seen as u32)),
+        timeout: seen >> 32,
+    }
+}
+
+/// Flow and service of a packet, as steps of its explanation.
+pub fn steps(
+    compiler: &Compiler,
+    memory: &Memory,
+    journey: &Journey,
+    mut push: impl FnMut(&str, String),
+) {
+    let Some(tracked) = journey.tracked.filter(|tracked| tracked.facts().is(what::KEYED)) else {
+        return;
+    };
+    let mut row = [0; WORDS];
+    row[..5].copy_from_slice(&tracked.key);
+    let facts = tracked.facts();
+    if facts.found() != 0 {
+        let from = (facts.found() as usize - 1) * WORDS;
+        let words = memory.words(TableId::Flows).get(from..from + WORDS).unwrap_or_default();
+        row.iter_mut().zip(words).for_each(|(to, word)| *to = word.load(Ordering::Acquire));
+        let flow = view(&row, &services_of_backends(compiler), |_| None);
+        let through = flow.service.map(|service| format!(", through service {service}"));
+        push("flow", format!("known, {}{}", flow.state, through.unwrap_or_default()));
+        return;
+    }
+    let (tail, to) = (tracked.key[4], address(&row, word::DESTINATION));
+    let frontend = compiler.frontend_at(to, (tail >> 32) as u16, (tail >> 8) as u8);
+    let begins = facts.is(what::BEGINS) && !facts.is(what::AMID);
+    push("flow", if begins { "new" } else { "none that is known" }.into());
+    let Some(frontend) = frontend else { return };
+    let at = SocketAddr::new(to, frontend.key.port);
+    let named = format!(
+        "{} at {at}/{} ({})",
+        frontend.service,
+        frontend.key.protocol,
+        class(frontend.class)
+    );
+    match facts.is(what::SERVICE) {
+        true => {
+            let new = tracked.new_key(&journey.packet);
+            row[word::NEW_DESTINATION..word::NEW_DESTINATION + 2].copy_from_slice(&new[2..4]);
+            let backend = address(&row, word::NEW_DESTINATION);
+            let backend = SocketAddr::new(backend, (new[4] >> 32) as u16);
+            push("service", format!("{named}: backend {backend}"));
+        }
+        false => push("service", format!("{named}: no backend for this client")),
+    }
+}

@@ -1,0 +1,104 @@
+//! Views of services, their backends, and flows.
+
+use serde::{Deserialize, Serialize};
+
+/// An address and port that clients of a service use.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceView {
+    /// Namespace and name of the service.
+    pub service: String,
+    /// Name of its port; empty where it has one only.
+    pub port: String,
+    /// Address and port.
+    pub frontend: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// `ClusterIP`, `ExternalIP`, `LoadBalancer` or `NodePort`.
+    pub class: String,
+    /// Backends for new flows of workloads and this host.
+    pub internal: u32,
+    /// Backends for new flows from outside.
+    pub external: u32,
+    /// What becomes of flows without backends: `reject` or `drop`.
+    pub empty: String,
+    /// Seconds for which a client keeps its backend, if it does.
+    pub affinity: Option<u64>,
+    /// Slots of the ring that chooses among the internal ones; 0 where there is nothing to choose.
+    pub ring: u32,
+}
+
+/// A backend of a service.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendView {
+    /// Namespace and name of the service.
+    pub service: String,
+    /// Name of its port; empty where it has one only.
+    pub port: String,
+    /// Address and port.
+    pub backend: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Its weight beside the others.
+    pub weight: u16,
+    /// Its part of new flows, in percent.
+    pub share: f64,
+    /// The node it is on.
+    pub node: Option<String>,
+    /// `serving` or `terminating`.
+    pub state: String,
+    /// Flows that it has now.
+    pub flows: u32,
+    /// Its number, the same on every node.
+    pub id: String,
+}
+
+/// One direction of a flow.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowView {
+    /// Name of the protocol, or its number.
+    pub protocol: String,
+    /// Source as packets come.
+    pub source: String,
+    /// Destination as packets come.
+    pub destination: String,
+    /// Source as packets leave, if it is another.
+    pub new_source: Option<String>,
+    /// Destination as packets leave, if it is another.
+    pub new_destination: Option<String>,
+    /// `forward`, or `answer` for the other direction.
+    pub direction: String,
+    /// State of the conversation.
+    pub state: String,
+    /// The service that it goes through.
+    pub service: Option<String>,
+    /// Link that its packets come from; none before the first answer.
+    pub link: Option<String>,
+    /// Packets of this direction behind the first.
+    pub packets: u64,
+    /// Their octets, without link headers.
+    pub octets: u64,
+    /// Seconds since the last packet.
+    pub idle: u64,
+    /// Seconds that it lives without one.
+    pub timeout: u64,
+}
+
+/// Which flows are wanted.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowQuery {
+    /// Only those from or to this address, or `pod/NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Only those of this service: `NAME` or `NAMESPACE/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only those in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}

@@ -1,0 +1,84 @@
+//! Services, backends and flows, in words.
+
+use super::{Style, maybe, octets, seconds};
+use crate::table::Table;
+use thalweg_api::cluster::{BackendView, FlowView, ServiceView};
+
+/// `thalweg get services`.
+pub fn services(views: &[ServiceView], style: &Style) -> Table {
+    let mut table = style.table(
+        &["SERVICE", "PORT", "FRONTEND", "PROTOCOL", "CLASS", ">INTERNAL", ">EXTERNAL"],
+        &[">RING", "AFFINITY", "EMPTY"],
+    );
+    for view in views {
+        let narrow = vec![
+            view.service.clone(),
+            view.port.clone(),
+            view.frontend.clone(),
+            view.protocol.clone(),
+            view.class.clone(),
+            view.internal.to_string(),
+            view.external.to_string(),
+        ];
+        let more =
+            vec![view.ring.to_string(), maybe(view.affinity.map(seconds)), view.empty.clone()];
+        style.row(&mut table, narrow, more);
+    }
+    table
+}
+
+/// `thalweg get backends`.
+pub fn backends(views: &[BackendView], style: &Style) -> Table {
+    let mut table = style.table(
+        &["SERVICE", "PORT", "BACKEND", "PROTOCOL", ">SHARE", "STATE", "NODE", ">FLOWS"],
+        &[">WEIGHT", "ID"],
+    );
+    for view in views {
+        let narrow = vec![
+            view.service.clone(),
+            view.port.clone(),
+            view.backend.clone(),
+            view.protocol.clone(),
+            format!("{:.1} %", view.share),
+            view.state.clone(),
+            maybe(view.node.as_ref()),
+            view.flows.to_string(),
+        ];
+        style.row(&mut table, narrow, vec![view.weight.to_string(), view.id.clone()]);
+    }
+    table
+}
+
+/// `thalweg get flows`.
+pub fn flows(views: &[FlowView], style: &Style) -> Table {
+    let mut table = style.table(
+        &["PROTOCOL", "SOURCE", "DESTINATION", "BECOMES", "STATE", ">PACKETS", ">OCTETS", "IDLE"],
+        &["DIRECTION", "SERVICE", "LINK", "TIMEOUT"],
+    );
+    for view in views {
+        let becomes = match (&view.new_source, &view.new_destination) {
+            (None, None) => String::new(),
+            (Some(source), None) => format!("{source} >"),
+            (None, Some(destination)) => format!("> {destination}"),
+            (Some(source), Some(destination)) => format!("{source} > {destination}"),
+        };
+        let narrow = vec![
+            view.protocol.clone(),
+            view.source.clone(),
+            view.destination.clone(),
+            becomes,
+            view.state.clone(),
+            view.packets.to_string(),
+            octets(view.octets),
+            seconds(view.idle),
+        ];
+        let more = vec![
+            view.direction.clone(),
+            maybe(view.service.as_ref()),
+            maybe(view.link.as_ref()),
+            seconds(view.timeout),
+        ];
+        style.row(&mut table, narrow, more);
+    }
+    table
+}

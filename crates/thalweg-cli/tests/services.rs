@@ -1,0 +1,267 @@
+//! Services and workloads with real sockets: a node with three pods, and a client outside.
+
+mod lab;
+
+use lab::{Lab, ip};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Addresses of the pods; the first is a client, the others serve.
+const PODS: [&str; 3] = ["10.9.0.2", "10.9.0.3", "10.9.0.4"];
+/// How long anything may take.
+const LONG: Duration = Duration::from_secs(4);
+
+/// The files: pods, a service with two ports, and those of its endpoints that are given.
+fn config(endpoints: &str) -> String {
+    let mut text = String::from(
+        "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {name: uplink}\n\
+         spec: {interfaces: [eth0]}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
+         metadata: {name: router}\nspec: {limits: {flows: 4096, ringSlots: 65536}}\n",
+    );
+    for (number, address) in PODS.iter().enumerate() {
+        text += &format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p{number}\n  namespace: shop\n  \
+             annotations: {{thalweg.io/interface: pod{number}}}\n\
+             status: {{podIPs: [{{ip: {address}}}]}}\n"
+        );
+    }
+    text + "---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  ports:
+  - {name: who, port: 80, nodePort: 30080, protocol: TCP}
+  - {name: echo, port: 7, nodePort: 30007, protocol: TCP}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports:
+- {name: who, port: 8080, protocol: TCP}
+- {name: echo, port: 8007, protocol: TCP}
+endpoints:
+" + endpoints
+}
+
+const BOTH: &str = "- {addresses: [10.9.0.3]}\n- {addresses: [10.9.0.4]}\n";
+const ONE: &str = "- {addresses: [10.9.0.3]}\n";
+const NONE: &str = "  []\n";
+
+/// The node with its pods.
+struct Node {
+    lab: Lab,
+    stop: Arc<AtomicBool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    fn new(tag: &str) -> Option<Self> {
+        let mut lab = Lab::new(tag)?;
+        let n = lab.name.clone();
+        for (number, address) in PODS.iter().enumerate() {
+            for line in [
+                format!("netns add {n}p{number}"),
+                format!(
+                    "link add pod{number} netns {n}r address 02:00:00:00:09:0{number} \
+                     type veth peer name eth0 netns {n}p{number}"
+                ),
+                format!("-n {n}p{number} link set lo up"),
+                format!("-n {n}p{number} link set eth0 up"),
+                format!("-n {n}r link set pod{number} up"),
+                format!("-n {n}p{number} addr add {address}/32 dev eth0"),
+                format!("-n {n}p{number} route add 169.254.1.1 dev eth0 scope link"),
+                format!("-n {n}p{number} route add default via 169.254.1.1 dev eth0"),
+                format!(
+                    "-n {n}p{number} neigh add 169.254.1.1 dev eth0 lladdr 02:00:00:00:09:0{number}"
+                ),
+            ] {
+                ip(&line).unwrap();
+            }
+        }
+        fs::write(lab.config(), config(BOTH)).unwrap();
+        if !lab.start() {
+            return None;
+        }
+        let mut node = Self { lab, stop: Arc::default(), servers: Vec::new() };
+        for number in [1, 2] {
+            node.serve(number);
+        }
+        Some(node)
+    }
+
+    /// Servers in a pod: one says who it is and whom it sees, one says everything again.
+    fn serve(&mut self, number: usize) {
+        let stop = self.stop.clone();
+        let who = move |mut stream: TcpStream, peer: SocketAddr| {
+            let _ = write!(stream, "p{number} saw {}", peer.ip());
+        };
+        let echo = move |mut stream: TcpStream, _| {
+            std::thread::spawn(move || {
+                let mut octets = [0; 1024];
+                while let Ok(len @ 1..) = stream.read(&mut octets) {
+                    if stream.write_all(&octets[..len]).is_err() {
+                        break;
+                    }
+                }
+            });
+        };
+        let namespace = format!("{}p{number}", self.lab.name);
+        self.servers.push(listen(&namespace, 8080, stop.clone(), who));
+        self.servers.push(listen(&namespace, 8007, stop, echo));
+    }
+
+    /// Connects from a host's namespace; what is heard until the other side closes.
+    fn hears(&self, host: &str, at: &str) -> Result<String, String> {
+        inside(&format!("{}{host}", self.lab.name), || {
+            let mut stream = connect(at)?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+            Ok(text)
+        })
+    }
+
+    /// Many connections from a host: how often each was heard.
+    fn many(&self, host: &str, at: &str, count: u32) -> BTreeMap<String, u32> {
+        let mut heard = BTreeMap::new();
+        for _ in 0..count {
+            let words = self.hears(host, at).unwrap_or_else(|error| error);
+            *heard.entry(words).or_insert(0) += 1;
+        }
+        heard
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+        for server in self.servers.drain(..) {
+            let _ = server.join();
+        }
+        for number in 0..PODS.len() {
+            let _ = ip(&format!("netns del {}p{number}", self.lab.name));
+        }
+    }
+}
+
+fn connect(at: &str) -> Result<TcpStream, String> {
+    let at: SocketAddr = at.parse().unwrap();
+    let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    Ok(stream)
+}
+
+/// Runs something in a network namespace, on a thread of its own.
+fn inside<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let path = format!("/run/netns/{namespace}");
+        let work = scope.spawn(move || {
+            let file = fs::File::open(path).unwrap();
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        work.join().unwrap()
+    })
+}
+
+fn listen(
+    namespace: &str,
+    port: u16,
+    stop: Arc<AtomicBool>,
+    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
+) -> JoinHandle<()> {
+    let listener = inside(namespace, || TcpListener::bind(("0.0.0.0", port)).unwrap());
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        while !stop.load(SeqCst) {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    serve(stream, peer);
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    })
+}
+
+#[test]
+fn clients_reach_backends_which_see_their_real_addresses() {
+    let Some(node) = Node::new("sa") else { return };
+    for (host, at, seen) in
+        [("p0", "10.96.0.10:80", "10.9.0.2"), ("a", "10.0.0.1:30080", "10.0.0.9")]
+    {
+        let heard = node.many(host, at, 40);
+        let wished = |number| format!("p{number} saw {seen}");
+        assert_eq!(heard.len(), 2, "{at}: {heard:?}");
+        assert!(heard.contains_key(&wished(1)) && heard.contains_key(&wished(2)), "{heard:?}");
+    }
+    // Who serves reaches itself, too, and then hears the service.
+    let heard = node.many("p1", "10.96.0.10:80", 20);
+    let wished = ["p1 saw 10.96.0.10", "p2 saw 10.9.0.3"];
+    assert_eq!(heard.keys().map(String::as_str).collect::<Vec<_>>(), wished);
+    // A port that the service does not have is refused at once, by an ICMP error.
+    let start = Instant::now();
+    let refused = node.hears("p0", "10.96.0.10:81").unwrap_err();
+    assert!(refused.contains("refused"), "{refused}");
+    assert!(start.elapsed() < LONG / 2);
+    let flows = node.lab.text(&["get", "flows", "--from", "pod/shop/p0", "-o", "wide"]);
+    assert!(flows.contains("10.96.0.10:80") && flows.contains("shop/web"), "{flows}");
+    let backends = node.lab.text(&["get", "backends"]);
+    assert!(backends.contains("10.9.0.3:8080") && backends.contains("serving"), "{backends}");
+    let told = node.lab.text(&["explain", "pod0 < ip 10.9.0.2 > 10.96.0.10 tcp 5 > 80 syn"]);
+    assert!(told.contains("shop/web at 10.96.0.10:80/TCP (ClusterIP): backend 10.9.0."), "{told}");
+}
+
+#[test]
+fn a_backend_leaves_under_load_and_no_request_fails() {
+    let Some(node) = Node::new("sb") else { return };
+    let (mut done, mut failed) = (0, Vec::new());
+    let mut last = BTreeMap::new();
+    for round in 0..6 {
+        let endpoints = if round % 2 == 0 { ONE } else { BOTH };
+        fs::write(node.lab.config(), config(endpoints)).unwrap();
+        last = node.many("a", "10.0.0.1:30080", 50);
+        done += last.values().sum::<u32>();
+        failed.extend(last.keys().filter(|words| !words.starts_with('p')).cloned());
+    }
+    assert_eq!((done, failed), (300, Vec::new()));
+    assert!(!last.is_empty());
+    // When the last is gone, clients are told at once.
+    fs::write(node.lab.config(), config(NONE)).unwrap();
+    node.lab.until(|| node.hears("a", "10.0.0.1:30080").is_err_and(|e| e.contains("refused")));
+}
+
+#[test]
+fn a_connection_outlives_the_agent_and_a_service_that_changes() {
+    let Some(mut node) = Node::new("sc") else { return };
+    let mut stream = inside(&format!("{}a", node.lab.name), || connect("10.0.0.1:30007")).unwrap();
+    let mut say = |what: &[u8]| {
+        let mut heard = vec![0; what.len()];
+        stream.write_all(what).unwrap();
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, what);
+    };
+    say(b"before");
+    node.lab.end("-KILL");
+    say(b"nobody there");
+    assert!(node.lab.start());
+    say(b"another agent");
+    fs::write(node.lab.config(), config(NONE)).unwrap();
+    node.lab.until(|| node.lab.text(&["get", "backends"]).contains("no backends"));
+    say(b"no backend any more");
+    let flows = node.lab.text(&["get", "flows", "--state", "established"]);
+    assert!(flows.contains("10.0.0.1:30007"), "{flows}");
+}

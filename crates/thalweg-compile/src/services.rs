@@ -1,0 +1,379 @@
+//! Services: from what resolving says to frontends and sets of backends in the tables.
+
+use crate::compiler::Compiler;
+use crate::pool::Pool;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use thalweg_abi::BackendRow;
+use thalweg_abi::service::flag;
+use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
+use thalweg_model::cluster::{Cluster, Family, Protocol};
+use thalweg_model::{Problem, Severity};
+use thalweg_service::{
+    Backend, Changes, Choice, Difference, Empty, Goal, Here, NodeAddress, Resolver,
+};
+
+/// Services up to which rings are large enough to move little when a backend leaves: larger numbers would
+/// take gigabytes.
+const STEADY: usize = 4096;
+
+/// The set of no backends.
+const NOBODY: SetId = SetId(0);
+
+/// Backends as they are told apart: number, weight and where.
+type Content = Vec<(u64, u16)>;
+
+/// What services come to, and what of it is in force.
+#[derive(Debug)]
+pub(crate) struct Services {
+    resolver: Resolver,
+    here: Here,
+    /// Sets in force by content, with how many frontends have them.
+    sets: HashMap<Content, (SetId, u32)>,
+    contents: HashMap<SetId, Content>,
+    frontends: HashMap<FrontendKey, [SetId; 2]>,
+    numbers: Pool,
+    /// Whether the set of no backends was written.
+    begun: bool,
+    todo: Changes,
+    /// What rings promise.
+    goal: Goal,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            resolver: Resolver::default(),
+            here: Here::default(),
+            sets: HashMap::new(),
+            contents: HashMap::new(),
+            frontends: HashMap::new(),
+            numbers: Pool::new(1, u32::MAX - 1),
+            begun: false,
+            todo: Changes::default(),
+            goal: Goal::Steady,
+        }
+    }
+}
+
+impl Services {
+    /// Notes which objects differ.
+    pub fn note(&mut self, old: &Cluster, new: &Cluster) {
+        for (name, service) in &old.services {
+            if new.services.get(name) != Some(service) {
+                self.todo.services.insert(name.clone());
+            }
+        }
+        let fresh = new.services.keys().filter(|name| !old.services.contains_key(*name));
+        self.todo.services.extend(fresh.cloned());
+        for (name, slice) in &old.slices {
+            if new.slices.get(name) != Some(slice) {
+                self.todo.slices.insert(name.clone());
+            }
+        }
+        let fresh = new.slices.keys().filter(|name| !old.slices.contains_key(*name));
+        self.todo.slices.extend(fresh.cloned());
+        self.todo.here |= old.nodes != new.nodes;
+    }
+
+    /// The changes to the tables since the last call: first those that add, then those that take out.
+    pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
+        self.todo.here |= here != self.here;
+        if self.todo == Changes::default() {
+            return (Vec::new(), Vec::new());
+        }
+        self.here = here;
+        let todo = std::mem::take(&mut self.todo);
+        // Every node has as many services, so that all choose alike.
+        self.goal = if cluster.services.len() <= STEADY { Goal::Steady } else { Goal::Balance };
+        let difference = self.resolver.update(cluster, &self.here, &todo);
+        self.changes(&difference)
+    }
+
+    fn changes(&mut self, difference: &Difference) -> (Vec<Change>, Vec<Change>) {
+        let (mut more, mut less) = (Vec::new(), Vec::new());
+        if difference.is_empty() {
+            return (more, less);
+        }
+        if !self.begun {
+            self.begun = true;
+            more.push(Change::Backends(NOBODY, BackendSet::default()));
+        }
+        let mut left: BTreeSet<SetId> = BTreeSet::new();
+        for frontend in difference.added.iter().chain(&difference.changed) {
+            self.set(frontend, &mut more, &mut left);
+        }
+        for vip in &difference.vips {
+            let key = FrontendKey::new(vip.address, 0, 0);
+            more.push(Change::Frontend(key, Frontend::default()));
+        }
+        for key in &difference.removed {
+            let key = key_of(key);
+            less.push(Change::RemoveFrontend(key));
+            for id in self.frontends.remove(&key).into_iter().flatten() {
+                self.release(id);
+                left.insert(id);
+            }
+        }
+        less.extend(
+            difference
+                .vips_removed
+                .iter()
+                .map(|address: &IpAddr| Change::RemoveFrontend(FrontendKey::new(*address, 0, 0))),
+        );
+        for id in left {
+            self.release_idle(id, &mut less);
+        }
+        (more, less)
+    }
+
+    fn set(
+        &mut self,
+        frontend: &Arc<thalweg_service::Frontend>,
+        more: &mut Vec<Change>,
+        left: &mut BTreeSet<SetId>,
+    ) {
+        let key = key_of(&frontend.key);
+        let choices = [&frontend.internal, &frontend.external];
+        let mut sets = choices.map(|choice| self.hold(choice, more));
+        let drops = |choice: &Choice, bit| if choice.empty == Empty::Drop { bit } else { 0 };
+        let mut flags = drops(&frontend.internal, flag::DROPS_INTERNAL)
+            | drops(&frontend.external, flag::DROPS_EXTERNAL);
+        // What cannot be guarded yet is closed: nobody gets in whom the ranges were to keep out.
+        if !frontend.ranges.is_empty() || !is_carried(frontend) {
+            self.release(sets[1]);
+            sets[1] = NOBODY;
+            flags |= flag::DROPS_EXTERNAL;
+        }
+        if !is_carried(frontend) {
+            self.release(sets[0]);
+            sets[0] = NOBODY;
+            flags |= flag::DROPS_INTERNAL;
+        }
+        let row = Frontend {
+            flags,
+            affinity: frontend.affinity.map_or(0, |time| time.as_secs() as u32),
+            service: 0,
+            internal: sets[0],
+            external: sets[1],
+        };
+        more.push(Change::Frontend(key, row));
+        if let Some(before) = self.frontends.insert(key, sets) {
+            for id in before {
+                self.release(id);
+                left.insert(id);
+            }
+        }
+    }
+
+    /// The set of a choice, with one more holder; written if it is new.
+    fn hold(&mut self, choice: &Choice, more: &mut Vec<Change>) -> SetId {
+        if choice.is_empty() {
+            return NOBODY;
+        }
+        let content: Content = choice.backends.iter().map(|b| (b.id, b.weight)).collect();
+        if let Some((id, users)) = self.sets.get_mut(&content) {
+            *users += 1;
+            return *id;
+        }
+        let Some(number) = self.numbers.take() else { return NOBODY };
+        let id = SetId(number);
+        let backends: Vec<BackendRow> = choice.backends.iter().map(row_of).collect();
+        let ring = if backends.len() == 1 { Vec::new() } else { self.ring(choice) };
+        more.push(Change::Backends(id, BackendSet { backends, ring }));
+        self.contents.insert(id, content.clone());
+        self.sets.insert(content, (id, 1));
+        id
+    }
+
+    fn ring(&self, choice: &Choice) -> Vec<u16> {
+        choice.ring(self.here.settings.ring, self.goal)
+    }
+
+    fn release(&mut self, id: SetId) {
+        let Some(content) = self.contents.get(&id) else { return };
+        if let Some((_, users)) = self.sets.get_mut(content) {
+            *users = users.saturating_sub(1);
+        }
+    }
+
+    /// Takes a set out that nobody holds any more.
+    fn release_idle(&mut self, id: SetId, less: &mut Vec<Change>) {
+        let Some(content) = self.contents.get(&id) else { return };
+        if self.sets.get(content).is_some_and(|(_, users)| *users == 0) {
+            self.sets.remove(content);
+            self.contents.remove(&id);
+            self.numbers.give(id.0);
+            less.push(Change::FreeBackends(id));
+        }
+    }
+}
+
+/// Whether packets of its protocol can be translated.
+fn is_carried(frontend: &thalweg_service::Frontend) -> bool {
+    frontend.key.protocol != Protocol::Sctp
+}
+
+fn key_of(key: &thalweg_service::FrontendKey) -> FrontendKey {
+    FrontendKey::new(key.address, key.port, key.protocol.number())
+}
+
+fn row_of(backend: &Backend) -> BackendRow {
+    BackendRow {
+        address: halves(backend.address),
+        id: backend.id,
+        port: backend.port,
+        ..BackendRow::default()
+    }
+}
+
+impl Compiler {
+    /// Frontends in force.
+    pub fn frontends(&self) -> impl Iterator<Item = &thalweg_service::Frontend> {
+        self.services.resolver.frontends().map(|frontend| &**frontend)
+    }
+
+    /// The frontend at an address, port and protocol number.
+    pub fn frontend_at(
+        &self,
+        address: IpAddr,
+        port: u16,
+        protocol: u8,
+    ) -> Option<&thalweg_service::Frontend> {
+        let known = Protocol::ALL.iter().find(|(_, known)| known.number() == protocol);
+        let key = thalweg_service::FrontendKey { address, port, protocol: known?.1 };
+        self.services.resolver.frontend(key).map(|frontend| &**frontend)
+    }
+
+    /// The ring that chooses among backends, by their position.
+    pub fn ring(&self, choice: &Choice) -> Vec<u16> {
+        self.services.ring(choice)
+    }
+
+    /// What of services cannot be put in force.
+    pub(crate) fn service_problems(&self, all: &mut BTreeSet<Problem>) {
+        for (name, problems) in self.services.resolver.problems() {
+            let name = name.to_string();
+            for problem in problems {
+                let (field, what, remedy) = words(&problem);
+                let severity = Severity::Error;
+                all.insert(self.of_object("Service", &name, severity, field, what, remedy));
+            }
+        }
+    }
+
+    /// What this version does not carry out yet, said aloud.
+    pub(crate) fn service_gaps(&self, all: &mut BTreeSet<Problem>) {
+        let mut gap = |kind: &str, name: &str, severity, field: &str, what: &str, remedy: &str| {
+            let (what, remedy) = (what.into(), remedy.into());
+            all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
+        };
+        let (error, warning) = (Severity::Error, Severity::Warning);
+        for frontend in self.frontends() {
+            let name = frontend.service.to_string();
+            let mut gap = |severity, field: &str, what: &str, remedy: &str| {
+                gap("Service", &name, severity, field, what, remedy);
+            };
+            if frontend.key.protocol == Protocol::Sctp {
+                let what = "SCTP is not translated yet: packets to this port are dropped";
+                gap(error, "spec.ports", what, "use TCP or UDP");
+            }
+            if !frontend.ranges.is_empty() {
+                let what = "source ranges are not checked yet: nobody from outside gets in";
+                gap(error, "spec.loadBalancerSourceRanges", what, "filter in front of the node");
+            }
+            if frontend.affinity.is_some() {
+                let what = "clients are not kept at their backends yet: each connection chooses";
+                gap(warning, "spec.sessionAffinity", what, "keep state in the application");
+            }
+            let here = |choice: &Choice| {
+                choice.backends.iter().any(|b| self.services.here.holds(b.address))
+            };
+            if here(&frontend.internal) || here(&frontend.external) {
+                let what =
+                    "a backend has an address of this host: its answers are not translated yet";
+                gap(warning, "endpoints", what, "reach it at its own address from workloads");
+            }
+        }
+        for (name, pool) in self.intent.cluster.pools.iter().filter(|(_, pool)| pool.nat_outgoing) {
+            let what = format!("what leaves {} is not masqueraded yet", pool.cidr);
+            let remedy = "masquerade it with nftables, or route the pool's addresses";
+            gap("IPPool", name, warning, "spec.natOutgoing", &what, remedy);
+        }
+        let router = &self.intent.router;
+        let own = self.intent.origins.keys().find(|key| key.kind == "Router").cloned();
+        if let Some(own) = own {
+            if router.flows.per_workload.is_some() {
+                let what = "flows are not limited for each workload yet";
+                gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
+            }
+            if router.services.masquerade_external {
+                let what = "external traffic is not masqueraded yet: it keeps the client's address";
+                gap(
+                    "Router",
+                    &own.name,
+                    warning,
+                    "spec.services.externalTraffic",
+                    what,
+                    "leave it out",
+                );
+            }
+        }
+    }
+
+    /// This node as services see it.
+    pub(crate) fn here(&self) -> Here {
+        let router = &self.intent.router;
+        let mut addresses: Vec<NodeAddress> = Vec::new();
+        if !self.intent.cluster.services.is_empty() {
+            let own = self.host.addresses.values().filter(|address| {
+                !self.links.is_workload(address.link) && !address.address.is_loopback()
+            });
+            for address in own {
+                let global = address.scope == "global" || address.scope.is_empty();
+                let family = Family::of(address.address);
+                let first = !addresses.iter().any(|a| a.primary && Family::of(a.address) == family);
+                addresses.push(NodeAddress { address: address.address, primary: global && first });
+            }
+        }
+        let node = router.node.clone().unwrap_or_default();
+        Here { node, addresses, settings: router.services.clone() }
+    }
+}
+
+/// Field, what is wrong, and the way out.
+fn words(problem: &thalweg_service::Problem) -> (Option<String>, String, String) {
+    use thalweg_service::Problem as P;
+    let (field, what, remedy) = match problem {
+        P::Taken { key, by } => (
+            "spec",
+            format!(
+                "{}:{}/{} already belongs to Service/{by}, which is older",
+                key.address, key.port, key.protocol
+            ),
+            "give one of them another address or port",
+        ),
+        P::NodePortRange(port) => (
+            "spec.ports",
+            format!("node port {port} is not one that node ports may have"),
+            "choose one of spec.services.nodePortRange of the Router object",
+        ),
+        P::Address(address) => (
+            "spec",
+            format!("no packet to one host can have the address {address}"),
+            "give the service another address",
+        ),
+        P::Family(address) => (
+            "spec",
+            format!("{address} is of a family that the service has no cluster IP of"),
+            "add a cluster IP of its family, or take it out",
+        ),
+        P::Endpoints { slice, count } => (
+            "endpoints",
+            format!("{count} endpoints of EndpointSlice/{slice} cannot be used"),
+            "give each an address of the slice's family that a packet can have",
+        ),
+    };
+    (Some(field.into()), what, remedy.into())
+}

@@ -1,0 +1,763 @@
+//! What people read when an object of Kubernetes is wrong: the whole output for each kind of mistake.
+//! `UPDATE_EXPECT=1` rewrites it.
+
+use expect_test::{Expect, expect};
+use thalweg_config::{parse, render};
+
+/// All of it sets objects aside, and refuses nothing.
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
+    assert!(loaded.is_ok());
+}
+
+fn service(spec: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec:\n{spec}")
+}
+
+fn slice(rest: &str) -> String {
+    format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: web-1, labels: {{kubernetes.io/service-name: web}}}}\n{rest}"
+    )
+}
+
+#[test]
+fn unknown_fields_are_told_and_ignored() {
+    check(
+        &service("  clusterIP: 10.0.0.1\n  port: []\n  ports: [{port: 80, targetport: 8080}]\n"),
+        expect![[r#"
+            warning: Service/default/web: unknown field `port`, which is ignored
+             --> lab.yaml:6:3 (spec.port)
+              |
+            6 |   port: []
+              |   ^^^^
+              = help: did you mean `ports`?
+
+            warning: Service/default/web: unknown field `targetport`, which is ignored
+             --> lab.yaml:7:22 (spec.ports[0].targetport)
+              |
+            7 |   ports: [{port: 80, targetport: 8080}]
+              |                      ^^^^^^^^^^
+              = help: did you mean `targetPort`?
+
+            2 warnings
+        "#]],
+    );
+}
+
+#[test]
+fn ports_that_clash() {
+    check(
+        &service(
+            "  type: NodePort\n  clusterIP: 10.0.0.1\n  ports:\n  - {name: a, port: 80, nodePort: 30001}\n  \
+             - {name: b, port: 80}\n  - {name: a, port: 81}\n  - {name: c, port: 82, nodePort: 30001}\n  \
+             - {name: d, port: 30001, nodePort: 30001, protocol: UDP}\n",
+        ),
+        expect![[r#"
+            error: Service/default/web: port 80 TCP already is port `a`
+             --> lab.yaml:9:5 (spec.ports[1])
+              |
+            9 |   - {name: b, port: 80}
+              |     ^
+              = help: give one of them another number
+
+            error: Service/default/web: there already is a port `a`
+              --> lab.yaml:10:5 (spec.ports[2])
+               |
+            10 |   - {name: a, port: 81}
+               |     ^
+               = help: rename one of them
+
+            error: Service/default/web: node port 30001 TCP stands twice
+              --> lab.yaml:11:35 (spec.ports)
+               |
+            11 |   - {name: c, port: 82, nodePort: 30001}
+               |                                   ^^^^^
+               = help: give one of them another number
+
+            3 errors
+        "#]],
+    );
+}
+
+#[test]
+fn ports_without_names_and_numbers_out_of_range() {
+    check(
+        &service(
+            "  clusterIP: 10.0.0.1\n  ports: [{port: 0}, {port: 65536}, {port: 1, nodePort: 30000}, {port: 2}]\n",
+        ),
+        expect![[r#"
+            error: Service/default/web: 0 is out of range
+             --> lab.yaml:6:18 (spec.ports[0].port)
+              |
+            6 |   ports: [{port: 0}, {port: 65536}, {port: 1, nodePort: 30000}, {port: 2}]
+              |                  ^
+              = help: write a whole number from 1 to 65535
+
+            error: Service/default/web: 65536 is out of range
+             --> lab.yaml:6:29 (spec.ports[1].port)
+              |
+            6 |   ports: [{port: 0}, {port: 65536}, {port: 1, nodePort: 30000}, {port: 2}]
+              |                             ^^^^^
+              = help: write a whole number from 1 to 65535
+
+            error: Service/default/web: a service of this type has no node ports
+             --> lab.yaml:6:57 (spec.ports[2].nodePort)
+              |
+            6 |   ports: [{port: 0}, {port: 65536}, {port: 1, nodePort: 30000}, {port: 2}]
+              |                                                         ^^^^^
+              = help: remove the field, or write `type: NodePort`
+
+            error: Service/default/web: a second port has no name
+             --> lab.yaml:6:65 (spec.ports[3])
+              |
+            6 |   ports: [{port: 0}, {port: 65536}, {port: 1, nodePort: 30000}, {port: 2}]
+              |                                                                 ^
+              = help: give each of several ports a name
+
+            4 errors
+        "#]],
+    );
+}
+
+#[test]
+fn node_ports_outside_the_range() {
+    check(
+        &service("  type: NodePort\n  clusterIP: 10.0.0.1\n  ports: [{port: 80, nodePort: 80}]\n"),
+        expect![[r#"
+            error: Service/default/web: node port 80 is none of 30000-32767
+             --> lab.yaml:7:32 (spec.ports)
+              |
+            7 |   ports: [{port: 80, nodePort: 80}]
+              |                                ^^
+              = help: choose one of those, or widen spec.services.nodePortRange of the Router
+
+            1 error
+        "#]],
+    );
+}
+
+#[test]
+fn addresses_that_no_packet_may_have() {
+    check(
+        &service(
+            "  clusterIP: ::ffff:10.0.0.1\n  externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]\n",
+        ),
+        expect![[r#"
+            error: Service/default/web: ::ffff:10.0.0.1 is an IPv4 address in IPv6 dress
+             --> lab.yaml:5:14 (spec.clusterIP)
+              |
+            5 |   clusterIP: ::ffff:10.0.0.1
+              |              ^^^^^^^^^^^^^^^
+              = help: write 10.0.0.1
+
+            error: Service/default/web: 127.0.0.1 is loopback, and such packets do not leave a host
+             --> lab.yaml:6:17 (spec.externalIPs[0])
+              |
+            6 |   externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                 ^^^^^^^^^
+              = help: write a unicast address
+
+            error: Service/default/web: 224.0.0.1 is a multicast address
+             --> lab.yaml:6:28 (spec.externalIPs[1])
+              |
+            6 |   externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                            ^^^^^^^^^
+              = help: write a unicast address
+
+            error: Service/default/web: 0.0.0.0 means no address at all
+             --> lab.yaml:6:39 (spec.externalIPs[2])
+              |
+            6 |   externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                                       ^^^^^^^
+              = help: write a unicast address
+
+            error: Service/default/web: 169.254.1.1 is link-local, and such packets do not leave their link
+             --> lab.yaml:6:48 (spec.externalIPs[3])
+              |
+            6 |   externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                                                ^^^^^^^^^^^
+              = help: write an address of wider scope
+
+            error: Service/default/web: fe80::1 is link-local, and such packets do not leave their link
+             --> lab.yaml:6:61 (spec.externalIPs[4])
+              |
+            6 |   externalIPs: [127.0.0.1, 224.0.0.1, 0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                                                             ^^^^^^^^^
+              = help: write an address of wider scope
+
+            error: Service/default/web: `x` is no address
+             --> lab.yaml:6:72 (spec.externalIPs[5])
+              |
+            6 | …0.0.0.0, 169.254.1.1, 'fe80::1', x]
+              |                                   ^
+              = help: write an address, as in 10.0.0.1 or "2001:db8::1"
+
+            7 errors
+        "#]],
+    );
+}
+
+#[test]
+fn cluster_ips_that_contradict_each_other() {
+    check(
+        &service("  clusterIP: 10.0.0.1\n  clusterIPs: [10.0.0.2, 10.0.0.3]\n"),
+        expect![[r#"
+        error: Service/default/web: clusterIPs begins with 10.0.0.2, clusterIP is 10.0.0.1
+         --> lab.yaml:6:15 (spec.clusterIPs)
+          |
+        6 |   clusterIPs: [10.0.0.2, 10.0.0.3]
+          |               ^
+          = help: make the first of clusterIPs the clusterIP
+
+        error: Service/default/web: there are two cluster IPs of one family
+         --> lab.yaml:6:15 (spec.clusterIPs)
+          |
+        6 |   clusterIPs: [10.0.0.2, 10.0.0.3]
+          |               ^
+          = help: keep one for each family
+
+        2 errors
+    "#]],
+    );
+    check(
+        &service("  type: NodePort\n  clusterIP: None\n"),
+        expect![[r#"
+        error: Service/default/web: a service that is reached from outside, or at an address, is not headless
+         --> lab.yaml:6:14 (spec.clusterIP)
+          |
+        6 |   clusterIP: None
+          |              ^^^^
+          = help: write its cluster IP, or `type: ClusterIP`
+
+        1 error
+    "#]],
+    );
+    check(
+        &service("  ports: [{port: 80}]\n"),
+        expect![[r#"
+        warning: Service/default/web: nobody has allotted a cluster IP to this service
+         --> lab.yaml:5:3 (spec.clusterIP)
+          |
+        5 |   ports: [{port: 80}]
+          |   ^^^^^
+          = help: write `clusterIP: ADDRESS`, `clusterIP: None`, or the object as the cluster has it
+
+        1 warning
+    "#]],
+    );
+}
+
+#[test]
+fn source_ranges() {
+    check(
+        &service(
+            "  clusterIP: 10.0.0.1\n  loadBalancerSourceRanges: [' 10.0.0.1/8 ', 10.0.0.0, all]\n",
+        ),
+        expect![[r#"
+            warning: Service/default/web: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
+             --> lab.yaml:6:30 (spec.loadBalancerSourceRanges[0])
+              |
+            6 |   loadBalancerSourceRanges: [' 10.0.0.1/8 ', 10.0.0.0, all]
+              |                              ^^^^^^^^^^^^^^
+              = help: write 10.0.0.0/8
+
+            error: Service/default/web: `10.0.0.0` is no range of addresses
+             --> lab.yaml:6:46 (spec.loadBalancerSourceRanges[1])
+              |
+            6 |   loadBalancerSourceRanges: [' 10.0.0.1/8 ', 10.0.0.0, all]
+              |                                              ^^^^^^^^
+              = help: write address/length, such as 192.0.2.0/24 or 2001:db8::/32
+
+            error: Service/default/web: `all` is no range of addresses
+             --> lab.yaml:6:56 (spec.loadBalancerSourceRanges[2])
+              |
+            6 |   loadBalancerSourceRanges: [' 10.0.0.1/8 ', 10.0.0.0, all]
+              |                                                        ^^^
+              = help: write address/length, such as 192.0.2.0/24 or 2001:db8::/32
+
+            2 errors, 1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn times_and_words() {
+    check(
+        &service(
+            "  clusterIP: 10.0.0.1\n  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}\n  \
+             internalTrafficPolicy: local\n  trafficDistribution: PreferFast\n",
+        ),
+        expect![[r#"
+            error: Service/default/web: 86401 is out of range
+             --> lab.yaml:7:54 (spec.sessionAffinityConfig.clientIP.timeoutSeconds)
+              |
+            7 |   sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}
+              |                                                      ^^^^^
+              = help: write a whole number from 1 to 86400
+
+            error: Service/default/web: unknown value `local`
+             --> lab.yaml:8:26 (spec.internalTrafficPolicy)
+              |
+            8 |   internalTrafficPolicy: local
+              |                          ^^^^^
+              = help: did you mean `Local`?
+
+            warning: Service/default/web: unknown value `PreferFast`: no backend is preferred
+             --> lab.yaml:9:24 (spec.trafficDistribution)
+              |
+            9 |   trafficDistribution: PreferFast
+              |                        ^^^^^^^^^^
+              = help: known here: `PreferSameZone`, `PreferClose` and `PreferSameNode`
+
+            2 errors, 1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn names_and_versions() {
+    check(
+        "apiVersion: discovery.k8s.io/v1beta1
+kind: EndpointSlice
+metadata: {name: A, namespace: b.c, creationTimestamp: now, labels: {a: 1}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: twice}
+spec: {clusterIP: None}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: twice}
+spec: {clusterIP: None}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n, namespace: default}
+",
+        expect![[r#"
+            error: EndpointSlice/b.c/A: unknown version `discovery.k8s.io/v1beta1` of EndpointSlice
+             --> lab.yaml:1:13 (apiVersion)
+              |
+            1 | apiVersion: discovery.k8s.io/v1beta1
+              |             ^^^^^^^^^^^^^^^^^^^^^^^^
+              = help: write `apiVersion: discovery.k8s.io/v1`
+
+            error: EndpointSlice/b.c/A: the name `A` has capital letters (RFC 1123)
+             --> lab.yaml:3:18 (metadata.name)
+              |
+            3 | metadata: {name: A, namespace: b.c, creationTimestamp: now, labels: {a: 1}}
+              |                  ^
+              = help: write for example `a`
+
+            error: EndpointSlice/b.c/A: the namespace has characters other than a to z, 0 to 9, `-` and `.` (RFC 1123)
+             --> lab.yaml:3:32 (metadata.namespace)
+              |
+            3 | metadata: {name: A, namespace: b.c, creationTimestamp: now, labels: {a: 1}}
+              |                                ^^^
+              = help: write the name of a namespace
+
+            error: EndpointSlice/b.c/A: `now` is no time
+             --> lab.yaml:3:56 (metadata.creationTimestamp)
+              |
+            3 | metadata: {name: A, namespace: b.c, creationTimestamp: now, labels: {a: 1}}
+              |                                                        ^^^
+              = help: write it as RFC 3339 has it: 2026-01-02T03:04:05Z
+
+            error: EndpointSlice/b.c/A: expected a text, found the number 1
+             --> lab.yaml:3:73 (metadata.labels.a)
+              |
+            3 | …ationTimestamp: now, labels: {a: 1}}
+              |                                   ^
+              = help: put it in quotes: "1"
+
+            error: Pod/default/?: `name` is missing
+             --> lab.yaml:7:11 (metadata.name)
+              |
+            7 | metadata: {}
+              |           ^
+              = help: give the object a name
+
+            error: Service/default/twice: there already is a Service `default/twice` at lab.yaml:11:18
+              --> lab.yaml:16:18 (metadata.name)
+               |
+            16 | metadata: {name: twice}
+               |                  ^^^^^
+               = help: rename one of them, or remove it
+
+            warning: Node/n: a Node belongs to no namespace
+              --> lab.yaml:21:32 (metadata.namespace)
+               |
+            21 | metadata: {name: n, namespace: default}
+               |                                ^^^^^^^
+               = help: remove the field
+
+            7 errors, 1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn kinds_that_are_not_read() {
+    check(
+        "apiVersion: v1
+kind: List
+items:
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
+- {apiVersion: apps/v1, kind: Deployment, metadata: {name: b}}
+- {apiVersion: v1, kind: Servce, metadata: {name: b}}
+- {apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: b}}
+",
+        expect![[r#"
+            warning: 2 objects of kind `Deployment` are ignored
+             --> lab.yaml:4:31 (kind)
+              |
+            4 | - {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
+              |                               ^^^^^^^^^^
+              = help: of Kubernetes, `Service`, `EndpointSlice`, `Node`, `Pod` and `IPPool` are read
+
+            warning: an object of kind `Servce` is ignored
+             --> lab.yaml:6:26 (kind)
+              |
+            6 | - {apiVersion: v1, kind: Servce, metadata: {name: b}}
+              |                          ^^^^^^
+              = help: did you mean `Service`? else nothing is to be done
+
+            warning: an object of kind `Service` is ignored
+             --> lab.yaml:7:46 (kind)
+              |
+            7 | - {apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: b}}
+              |                                              ^^^^^^^
+              = help: did you mean `Service`? else nothing is to be done
+
+            3 warnings
+        "#]],
+    );
+}
+
+#[test]
+fn endpoints_that_cannot_be_reached() {
+    check(
+        &slice(
+            "addressType: IPv4\nendpoints:\n- {}\n- addresses: []\n- addresses: ['2001:db8::1']\n- addresses: [127.0.0.1]\n\
+             - addresses: ['::ffff:10.0.0.1']\nports: [{port: 0}, {name: a}, {name: b, port: 1}, {name: b, port: 2}]\n",
+        ),
+        expect![[r#"
+            error: EndpointSlice/default/web-1: `addresses` is missing
+             --> lab.yaml:6:3 (endpoints[0].addresses)
+              |
+            6 | - {}
+              |   ^
+              = help: write the address: `addresses: [10.0.0.1]`
+
+            error: EndpointSlice/default/web-1: an endpoint without addresses cannot be reached
+             --> lab.yaml:7:14 (endpoints[1].addresses)
+              |
+            7 | - addresses: []
+              |              ^
+              = help: write its address, or remove the endpoint
+
+            error: EndpointSlice/default/web-1: 2001:db8::1 is no IPv4 address, which addressType promises
+             --> lab.yaml:8:15 (endpoints[2].addresses[0])
+              |
+            8 | - addresses: ['2001:db8::1']
+              |               ^^^^^^^^^^^^^
+              = help: put it into a slice of its family
+
+            error: EndpointSlice/default/web-1: 127.0.0.1 is loopback, and such packets do not leave a host
+             --> lab.yaml:9:15 (endpoints[3].addresses[0])
+              |
+            9 | - addresses: [127.0.0.1]
+              |               ^^^^^^^^^
+              = help: write a unicast address
+
+            error: EndpointSlice/default/web-1: ::ffff:10.0.0.1 is an IPv4 address in IPv6 dress
+              --> lab.yaml:10:15 (endpoints[4].addresses[0])
+               |
+            10 | - addresses: ['::ffff:10.0.0.1']
+               |               ^^^^^^^^^^^^^^^^^
+               = help: write 10.0.0.1
+
+            error: EndpointSlice/default/web-1: 0 is out of range
+              --> lab.yaml:11:16 (ports[0].port)
+               |
+            11 | ports: [{port: 0}, {name: a}, {name: b, port: 1}, {name: b, port: 2}]
+               |                ^
+               = help: write a whole number from 1 to 65535
+
+            warning: EndpointSlice/default/web-1: a port without a number leads nowhere: it is ignored
+              --> lab.yaml:11:20 (ports[1])
+               |
+            11 | ports: [{port: 0}, {name: a}, {name: b, port: 1}, {name: b, port: 2}]
+               |                    ^
+               = help: write `port: NUMBER`
+
+            error: EndpointSlice/default/web-1: there already is a port named `b`
+              --> lab.yaml:11:51 (ports[3])
+               |
+            11 | ports: [{port: 0}, {name: a}, {name: b, port: 1}, {name: b, port: 2}]
+               |                                                   ^
+               = help: rename one of them, or remove it
+
+            7 errors, 1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn slices_for_nobody() {
+    check(
+        &slice("addressType: FQDN\nendpoints: [{addresses: [example.com]}]\n"),
+        expect![[r#"
+        warning: EndpointSlice/default/web-1: endpoints that are names have no data plane: the slice is ignored
+         --> lab.yaml:4:14 (addressType)
+          |
+        4 | addressType: FQDN
+          |              ^^^^
+          = help: remove it, or write addresses
+
+        1 warning
+    "#]],
+    );
+    check(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1}\naddressType: IPv4\n",
+        expect![[r#"
+            warning: EndpointSlice/default/web-1: without the label `kubernetes.io/service-name` the slice belongs to no service
+             --> lab.yaml:3:18 (metadata)
+              |
+            3 | metadata: {name: web-1}
+              |                  ^^^^^
+              = help: write `labels: {kubernetes.io/service-name: NAME}`
+
+            1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn weights() {
+    let text = slice("addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]\n");
+    let with = |weights: &str| {
+        text.replace(
+            "metadata: {",
+            &format!("metadata: {{annotations: {{thalweg.io/weights: '{weights}'}}, "),
+        )
+    };
+    check(
+        &with("10.0.0.1=257, x=1, 10.0.0.1"),
+        expect![[r#"
+        error: EndpointSlice/default/web-1: `10.0.0.1=257` is no weight
+         --> lab.yaml:3:46 (metadata.annotations.thalweg.io/weights)
+          |
+        3 | metadata: {annotations: {thalweg.io/weights: '10.0.0.1=257, x=1, 10.0.0.1'}, name: web-1, labels: {k…
+          |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: write ADDRESS=WEIGHT, as in `10.0.0.1=3, 10.0.0.2=0`; 0 to 256
+
+        error: EndpointSlice/default/web-1: `x=1` is no weight
+         --> lab.yaml:3:46 (metadata.annotations.thalweg.io/weights)
+          |
+        3 | metadata: {annotations: {thalweg.io/weights: '10.0.0.1=257, x=1, 10.0.0.1'}, name: web-1, labels: {k…
+          |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: write ADDRESS=WEIGHT, as in `10.0.0.1=3, 10.0.0.2=0`; 0 to 256
+
+        error: EndpointSlice/default/web-1: `10.0.0.1` is no weight
+         --> lab.yaml:3:46 (metadata.annotations.thalweg.io/weights)
+          |
+        3 | metadata: {annotations: {thalweg.io/weights: '10.0.0.1=257, x=1, 10.0.0.1'}, name: web-1, labels: {k…
+          |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: write ADDRESS=WEIGHT, as in `10.0.0.1=3, 10.0.0.2=0`; 0 to 256
+
+        3 errors
+    "#]],
+    );
+    check(
+        &with("10.0.0.1=0, 10.0.0.9=2"),
+        expect![[r#"
+        warning: EndpointSlice/default/web-1: 10.0.0.9 is the first address of no endpoint of this slice
+         --> lab.yaml:3:46 (metadata.annotations.thalweg.io/weights)
+          |
+        3 | metadata: {annotations: {thalweg.io/weights: '10.0.0.1=0, 10.0.0.9=2'}, name: web-1, labels: {kubern…
+          |                                              ^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: remove it
+
+        1 warning
+    "#]],
+    );
+}
+
+#[test]
+fn interfaces_of_pods() {
+    let pod = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\n---\n"
+        )
+    };
+    check(
+        &[
+            pod("a", "thalweg.io/interface: veth0"),
+            pod("b", "thalweg.io/interface: veth0"),
+            pod("c", "thalweg.io/interface: a/b, thalweg.io/mac: '02'"),
+        ]
+        .concat(),
+        expect![[r#"
+            error: Pod/default/b: `veth0` already belongs to Pod/default/a at lab.yaml:3:57
+             --> lab.yaml:7:57 (metadata.annotations)
+              |
+            7 | metadata: {name: b, annotations: {thalweg.io/interface: veth0}}
+              |                                                         ^^^^^
+              = help: name the interface of one pod only
+
+            error: Pod/default/c: `a/b` has a character that device names cannot have
+              --> lab.yaml:11:57 (metadata.annotations.thalweg.io/interface)
+               |
+            11 | metadata: {name: c, annotations: {thalweg.io/interface: a/b, thalweg.io/mac: '02'}}
+               |                                                         ^^^
+               = help: write the name as `ip link` shows it
+
+            error: Pod/default/c: `02` is no link address
+              --> lab.yaml:11:78 (metadata.annotations.thalweg.io/mac)
+               |
+            11 | …/interface: a/b, thalweg.io/mac: '02'}}
+               |                                   ^^^^
+               = help: write six octets, as in 02:00:00:00:00:01
+
+            3 errors
+        "#]],
+    );
+}
+
+#[test]
+fn pools_and_nodes() {
+    check(
+        "apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: p}
+spec: {cidr: 10.0.0.1/8, natOutgoing: 'yes'}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n}
+spec: {podCIDRs: [10.244.0.0]}
+status: {addresses: [{type: InternalIP, address: 127.0.0.1}]}
+",
+        expect![[r#"
+            warning: IPPool/p: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
+             --> lab.yaml:4:14 (spec.cidr)
+              |
+            4 | spec: {cidr: 10.0.0.1/8, natOutgoing: 'yes'}
+              |              ^^^^^^^^^^
+              = help: write 10.0.0.0/8
+
+            error: IPPool/p: expected true or false, found `yes`
+             --> lab.yaml:4:39 (spec.natOutgoing)
+              |
+            4 | spec: {cidr: 10.0.0.1/8, natOutgoing: 'yes'}
+              |                                       ^^^^^
+              = help: write `true` or `false`, without quotes
+
+            error: Node/n: `10.244.0.0` is no range of addresses
+             --> lab.yaml:9:19 (spec.podCIDRs[0])
+              |
+            9 | spec: {podCIDRs: [10.244.0.0]}
+              |                   ^^^^^^^^^^
+              = help: write address/length, such as 192.0.2.0/24 or 2001:db8::/32
+
+            error: Node/n: 127.0.0.1 is loopback, and such packets do not leave a host
+              --> lab.yaml:10:50 (status.addresses[0].address)
+               |
+            10 | status: {addresses: [{type: InternalIP, address: 127.0.0.1}]}
+               |                                                  ^^^^^^^^^
+               = help: write a unicast address
+
+            3 errors, 1 warning
+        "#]],
+    );
+}
+
+#[test]
+fn settings_of_a_router_are_strict() {
+    let text = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: r}
+spec:
+  node: Node_1
+  services: {ring: 1000, nodePortRange: 2-1, clusterCIDRs: [10.0.0.1/8], withoutBackend: Drop}
+  flows: {limit: 1000000, perWorkload: 2000000, midFlow: Allow, timeouts: {udp: 0s, tcp: 1h}}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    assert!(!loaded.is_ok());
+    let expected = expect![[r#"
+        error: Router/r: the name `Node_1` has capital letters (RFC 1123)
+         --> lab.yaml:5:9 (spec.node)
+          |
+        5 |   node: Node_1
+          |         ^^^^^^
+          = help: write the name as `kubectl get nodes` shows it
+
+        error: Router/r: a ring has no 1000 slots
+         --> lab.yaml:6:20 (spec.services.ring)
+          |
+        6 |   services: {ring: 1000, nodePortRange: 2-1, clusterCIDRs: [10.0.0.1/8], withoutBackend: Drop}
+          |                    ^^^^
+          = help: known are `251`, `509`, `1021`, `2039`, `4093`, `8191`, `16381`, `65537` and `131071`
+
+        error: Router/r: `2-1` is no range of ports
+         --> lab.yaml:6:41 (spec.services.nodePortRange)
+          |
+        6 |   services: {ring: 1000, nodePortRange: 2-1, clusterCIDRs: [10.0.0.1/8], withoutBackend: Drop}
+          |                                         ^^^
+          = help: write the first and the last port, as in 30000-32767
+
+        error: Router/r: `10.0.0.1/8` has bits set outside its length
+         --> lab.yaml:6:61 (spec.services.clusterCIDRs[0])
+          |
+        6 |   services: {ring: 1000, nodePortRange: 2-1, clusterCIDRs: [10.0.0.1/8], withoutBackend: Drop}
+          |                                                             ^^^^^^^^^^
+          = help: write 10.0.0.0/8, or 10.0.0.1/32 for the one address
+
+        error: Router/r: unknown field `withoutBackend`
+         --> lab.yaml:6:74 (spec.services.withoutBackend)
+          |
+        6 | …2-1, clusterCIDRs: [10.0.0.1/8], withoutBackend: Drop}
+          |                                   ^^^^^^^^^^^^^^
+          = help: did you mean `withoutBackends`?
+
+        error: Router/r: 2000000 is out of range
+         --> lab.yaml:7:40 (spec.flows.perWorkload)
+          |
+        7 |   flows: {limit: 1000000, perWorkload: 2000000, midFlow: Allow, timeouts: {udp: 0s, tcp: 1h}}
+          |                                        ^^^^^^^
+          = help: write a whole number from 1 to 1000000
+
+        error: Router/r: unknown value `Allow`
+         --> lab.yaml:7:58 (spec.flows.midFlow)
+          |
+        7 |   flows: {limit: 1000000, perWorkload: 2000000, midFlow: Allow, timeouts: {udp: 0s, tcp: 1h}}
+          |                                                          ^^^^^
+          = help: known here: `Drop` and `Accept`
+
+        error: Router/r: 0s is out of range
+         --> lab.yaml:7:81 (spec.flows.timeouts.udp)
+          |
+        7 | … midFlow: Allow, timeouts: {udp: 0s, tcp: 1h}}
+          |                                   ^^
+          = help: write seconds from 1s to 604800s, or minutes as in 2m
+
+        error: Router/r: unknown field `tcp`
+         --> lab.yaml:7:85 (spec.flows.timeouts.tcp)
+          |
+        7 | …Flow: Allow, timeouts: {udp: 0s, tcp: 1h}}
+          |                                   ^^^
+          = help: known here: `tcpSyn`, `tcpEstablished`, `tcpClosed`, `tcpReset`, `udp`, `icmp` and `other`
+
+        9 errors
+    "#]];
+    expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
+}

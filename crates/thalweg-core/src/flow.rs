@@ -1,0 +1,101 @@
+//! Flows: a known one repeats what was decided for it, a new one is decided once and remembered.
+//!
+//! Only programs on hosts with services or workloads know flows; a plain router has no use for them.
+//! [`process`] is their pipeline. In front of the stages of a router stands [`track`]: it finds the flow
+//! or the service that a packet belongs to, and gives the packet the addresses it will leave with, so
+//! that the stages behind decide what will really be sent. The frame is rewritten when all is decided.
+
+pub mod fast;
+mod key;
+mod pipeline;
+mod service;
+mod state;
+mod table;
+mod track;
+mod translate;
+
+pub use key::{Key, key_of, reversed};
+pub use pipeline::{FlowDirect, FlowStages, process};
+pub use service::{backend_of, frontend_of, slot_of};
+pub use state::{ANEW, next, timeout_of};
+pub use table::{find, find_stamped, forget as take_out, insert, is_expired, is_stamped, stamp};
+pub use track::what;
+pub use track::{Facts, Tracked, forget, remember, track};
+pub use translate::translate;
+
+use crate::cells::Cells;
+use thalweg_abi::{BackendRow, FrontendRow, IndexWord};
+
+/// Words in shared memory: a flow row, or the slots of a bucket.
+pub trait Words {
+    /// Reads a word; 0 beyond the end.
+    fn get(&self, at: usize) -> u64;
+    /// Stores a word.
+    fn set(&self, at: usize, value: u64);
+}
+
+/// Table memory as flows and services need it, all of one version but for what packets write.
+pub trait Flows: Cells {
+    /// The slots of a bucket.
+    type Slots: Words;
+    /// A flow row.
+    type Row: Words;
+
+    /// The slots of a bucket.
+    fn slots(&self, bucket: u32) -> Option<Self::Slots>;
+    /// A flow row.
+    fn flow(&self, index: u32) -> Option<Self::Row>;
+    /// Puts `new` in the place of `old`, if it is still there; other processors may do the same.
+    fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool;
+    /// [`thalweg_abi::ControlRow::masks`].
+    fn masks(&self) -> u64;
+    /// [`thalweg_abi::ControlRow::image`].
+    fn image(&self) -> u32;
+    /// Seconds since some moment, the same for all processors and for user space.
+    fn now(&self) -> u32;
+
+    /// 64 bits of the set over addresses of frontends.
+    fn vip(&self, word: u32) -> u64;
+    /// A cell of the index.
+    fn index(&self, place: u32) -> IndexWord;
+    /// A frontend.
+    fn frontend(&self, row: u32) -> Option<Self::Ref<FrontendRow>>;
+    /// A slot of a ring.
+    fn ring(&self, cell: u32) -> u16;
+    /// A backend.
+    fn backend(&self, row: u32) -> Option<Self::Ref<BackendRow>>;
+
+    /// What rows that are valid now are stamped with.
+    #[inline(always)]
+    fn stamp(&self) -> u64 {
+        thalweg_abi::flow::stamp(self.image(), self.epoch())
+    }
+}
+
+/// Bit of [`crate::Outcome::device`]: the frame goes straight to the far end of the veth.
+pub const STRAIGHT: u32 = 1 << 31;
+
+/// [`STRAIGHT`] if a next hop leads to a workload.
+#[inline(always)]
+pub(crate) const fn straight(hop: &thalweg_abi::NextHopRow) -> u32 {
+    if hop.flags & thalweg_abi::nexthop::flag::WORKLOAD != 0 { STRAIGHT } else { 0 }
+}
+
+/// Notes the way that the tables in force say for a known flow, and one more packet of it.
+#[inline(always)]
+pub fn renew<C: Flows>(cells: &C, packet: &crate::Packet, found: u32, nexthop: u32) {
+    use thalweg_abi::flow::word;
+    let Some(row) = cells.flow(found.wrapping_sub(1)) else { return };
+    row.set(word::STATE, row.get(word::STATE).wrapping_add(1 << 32));
+    row.set(word::OCTETS, row.get(word::OCTETS).wrapping_add(u64::from(packet.len())));
+    row.set(word::WAY, u64::from(nexthop) | u64::from(packet.link()) << 32);
+    let Some(settings) = cells.settings() else { return };
+    let hash = thalweg_abi::flow::hash([0, 1, 2, 3, 4].map(|at| row.get(at)), settings.seed);
+    table::stamp(cells, &row, found, hash, if nexthop == 0 { 0 } else { cells.stamp() });
+}
+
+/// Whether a next hop leads to a workload.
+#[inline(always)]
+pub fn is_to_workload<C: Flows>(cells: &C, nexthop: u32) -> bool {
+    cells.nexthop(nexthop).is_some_and(|hop| straight(&hop) != 0)
+}

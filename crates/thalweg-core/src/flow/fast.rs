@@ -1,0 +1,122 @@
+//! Known flows in one straight line: one lookup, one rewrite, and away.
+//!
+//! What is unusual (a state that changes, tables that have changed since, a fragment) is left to the full
+//! pipeline, which begins anew; so nothing is written before everything is known.
+
+use super::key::key_of;
+use super::track::leaving;
+use super::{Flows, Words, state, table, translate};
+use crate::decide::{Decision, write};
+use crate::frame::{Frame, Offset};
+use crate::packet::{Arrival, Packet, flag};
+use crate::parse::{ipv4, ipv6};
+use crate::{Outcome, Reason, Verdict, apply};
+use thalweg_abi::flow::{self, kind, state as states, word};
+use thalweg_abi::{NextHopRow, link, nexthop};
+use thalweg_wire::l4::protocol;
+use thalweg_wire::{EtherType, Ethernet, Mac, U16};
+
+/// Octets of an Ethernet header.
+const LINK_HEADER: u32 = size_of::<Ethernet>() as u32;
+/// The frame was not touched: take the full pipeline.
+const UNUSUAL: Outcome = Outcome::stop(Verdict::pass(Reason::NotRouted));
+
+/// Forwards a frame of a known flow. An outcome without device means that it was none.
+#[inline(always)]
+pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> Outcome {
+    let Some(ethernet) = frame.header::<Ethernet>(Offset::new(0)) else { return UNUSUAL };
+    let (ethertype, receiver) = (ethernet.ethertype.get(), ethernet.destination.as_u64());
+    let Some(row) = cells.link(arrival.device) else { return UNUSUAL };
+    if receiver != Mac(row.mac).as_u64() {
+        return UNUSUAL;
+    }
+    let flags = row.flags;
+    let mut packet = Packet::new(arrival, 0);
+    packet.link_flags = u64::from(flags);
+    packet.vrf = u64::from(row.vrf);
+    packet.ip = u64::from(LINK_HEADER);
+    let plain = match EtherType(ethertype) {
+        EtherType::IPV4 if flags & link::flag::IPV4 != 0 => ipv4::parse_plain(frame, &mut packet),
+        EtherType::IPV6 if flags & link::flag::IPV6 != 0 => ipv6::parse_plain(frame, &mut packet),
+        _ => false,
+    };
+    if !plain || packet.has(flag::FRAGMENT) || packet.ttl() <= 1 {
+        return UNUSUAL;
+    }
+    known(frame, cells, &packet)
+}
+
+#[inline(always)]
+fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome {
+    let key = key_of(frame, packet);
+    let Some(settings) = cells.settings() else { return UNUSUAL };
+    let hash = flow::hash(key, settings.seed);
+    let found = table::find_stamped(cells, &key, hash);
+    let Some(row) = cells.flow(found.wrapping_sub(1)) else { return UNUSUAL };
+    let now = cells.now();
+    if !goes_on(frame, packet, &row) || row.get(word::STAMP) != cells.stamp() {
+        return UNUSUAL;
+    }
+    let way = row.get(word::WAY);
+    let Some(hop) = cells.nexthop(way as u32) else { return UNUSUAL };
+    // A known tuple from another workload's link is a lie.
+    let strange = way >> 32 != 0 && (way >> 32) as u32 != packet.link();
+    let padded = frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len();
+    if strange || padded || !is_usable(cells, &hop, packet) || table::is_expired(&row, now) {
+        return UNUSUAL;
+    }
+    let new = leaving(&row, &key);
+    let rewrites = row.get(word::REWRITE) as u32 & kind::REWRITES != 0;
+    if !table::is_stamped(cells, &row, &key) || !cells.holds() {
+        return UNUSUAL;
+    }
+    count(&row, packet, now);
+    if rewrites && !translate(frame, packet, &key, &new) {
+        return Outcome::stop(Verdict::drop(Reason::Truncated));
+    }
+    send(frame, packet, &hop)
+}
+
+/// Whether the packet changes nothing about the state of its flow.
+#[inline(always)]
+fn goes_on<F: Frame, W: Words>(frame: &F, packet: &Packet, row: &W) -> bool {
+    let now = row.get(word::STATE) as u8;
+    if packet.protocol() != protocol::TCP {
+        return now == states::ESTABLISHED || row.get(word::REWRITE) as u32 & kind::ANSWERS == 0;
+    }
+    let word = frame.header::<U16>(Offset::new(packet.l4() + 12)).map_or(0xff, |word| word.get());
+    let flags = word as u8 & (state::tcp::SYN | state::tcp::FIN | state::tcp::RST);
+    flags == 0 && matches!(now, states::ESTABLISHED..=states::CLOSED)
+}
+
+#[inline(always)]
+fn is_usable<C: Flows>(cells: &C, hop: &NextHopRow, packet: &Packet) -> bool {
+    let dressed = hop.labels != 0 || hop.tags != 0 || hop.flags & nexthop::flag::ENTROPY != 0;
+    hop.kind == nexthop::kind::ADJACENT
+        && !dressed
+        && packet.len() <= hop.mtu
+        && cells.is_up(hop.watch)
+}
+
+/// One more packet, and a sign of life. Only one processor has packets of one direction, but for moments.
+#[inline(always)]
+fn count<W: Words>(row: &W, packet: &Packet, now: u32) {
+    row.set(word::STATE, row.get(word::STATE).wrapping_add(1 << 32));
+    row.set(word::OCTETS, row.get(word::OCTETS).wrapping_add(u64::from(packet.len())));
+    let seen = row.get(word::SEEN);
+    if seen as u32 != now {
+        row.set(word::SEEN, seen >> 32 << 32 | u64::from(now));
+    }
+}
+
+#[inline(always)]
+fn send<F: Frame>(frame: &mut F, packet: &Packet, hop: &NextHopRow) -> Outcome {
+    let mut decision = Decision::new(packet);
+    decision.set_ip_ttl(packet.ttl() - 1);
+    decision.set_write(write::IP_TTL | write::BOTTOM);
+    apply::inner(frame, packet, &decision, 0);
+    if let Some(addresses) = frame.header_mut::<[u8; 12]>(Offset::new(0)) {
+        *addresses = hop.addresses;
+    }
+    Outcome { verdict: Verdict::forward(Reason::Flow), device: hop.device | super::straight(hop) }
+}

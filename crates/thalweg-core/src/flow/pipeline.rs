@@ -1,0 +1,233 @@
+//! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
+
+use super::track::{Facts, Tracked, what};
+use super::{Flows, fast};
+use crate::frame::Frame;
+use crate::packet::Packet;
+use crate::{ATTEMPTS, limited, tell};
+use crate::{Arrival, Decision, Direct, Kind, Outcome, Reason, Stages, Tables, Verdict};
+
+/// The stages of flows, as something that carries them out; see [`Stages`]. It also keeps what
+/// [`super::track`] has found out, for which the kernel's stack is too small.
+pub trait FlowStages: Stages {
+    /// Forwards a frame of a known flow; [`super::fast::fast`].
+    fn known(&mut self, arrival: Arrival) -> Outcome;
+    /// Finds flow or service; [`super::track`].
+    fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
+    /// What that has found out.
+    fn facts(&self) -> Facts;
+    /// Writes a row for one direction of a new flow; [`super::remember`].
+    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32;
+    /// Takes the row out again; [`super::forget`].
+    fn forget(&mut self, packet: &Packet, found: u32);
+    /// Puts a known flow's way down again; [`super::renew`].
+    fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32);
+    /// Whether a next hop leads to a workload; [`super::is_to_workload`].
+    fn is_to_workload(&self, packet: &Packet, nexthop: u32) -> bool;
+    /// Rewrites addresses and ports; [`super::translate`].
+    fn translate(&mut self, packet: &Packet) -> bool;
+}
+
+/// The stages of flows as plain calls.
+pub struct FlowDirect<'a, F, T> {
+    stages: Direct<'a, F, T>,
+    tracked: Tracked,
+}
+
+impl<'a, F, T> FlowDirect<'a, F, T> {
+    /// For a frame and tables.
+    pub fn new(frame: &'a mut F, tables: &'a T) -> Self {
+        Self { stages: Direct { frame, tables }, tracked: Tracked::NONE }
+    }
+}
+
+impl<F: Frame, T: Tables> Stages for FlowDirect<'_, F, T> {
+    fn fast(&mut self, arrival: Arrival) -> Outcome {
+        self.stages.fast(arrival)
+    }
+
+    fn parse(&mut self, packet: &mut Packet) -> Option<Verdict> {
+        self.stages.parse(packet)
+    }
+
+    fn decide(&mut self, packet: &Packet, decision: &mut Decision) {
+        self.stages.decide(packet, decision);
+    }
+
+    fn forward(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+        self.stages.forward(packet, decision)
+    }
+
+    fn unlabel(&mut self, packet: &Packet, decision: &Decision) -> bool {
+        self.stages.unlabel(packet, decision)
+    }
+
+    fn is_unresolved(&self, packet: &Packet) -> bool {
+        self.stages.is_unresolved(packet)
+    }
+
+    fn answer(&mut self, packet: &mut Packet, verdict: Verdict, mtu: u32) -> Verdict {
+        self.stages.answer(packet, verdict, mtu)
+    }
+
+    fn admit(&mut self, link: u32) -> bool {
+        self.stages.admit(link)
+    }
+
+    fn can_hand_over(&self, device: u32) -> bool {
+        self.stages.can_hand_over(device)
+    }
+
+    fn zero(&self) -> u64 {
+        self.stages.zero()
+    }
+
+    fn epoch(&self) -> u32 {
+        self.stages.epoch()
+    }
+
+    fn holds(&self, epoch: u32) -> bool {
+        self.stages.holds(epoch)
+    }
+}
+
+impl<F: Frame, T: Tables> FlowStages for FlowDirect<'_, F, T>
+where
+    for<'t> T::Cells<'t>: Flows,
+{
+    fn known(&mut self, arrival: Arrival) -> Outcome {
+        fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival)
+    }
+
+    fn track(&mut self, packet: &mut Packet) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        super::track(self.stages.frame, &cells, packet, &mut self.tracked).break_value()
+    }
+
+    fn facts(&self) -> Facts {
+        self.tracked.facts()
+    }
+
+    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
+        let cells = self.stages.tables.at(packet.epoch());
+        super::remember(&cells, packet, &self.tracked, nexthop, back)
+    }
+
+    fn forget(&mut self, packet: &Packet, found: u32) {
+        super::forget(&self.stages.tables.at(packet.epoch()), &self.tracked, found);
+    }
+
+    fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32) {
+        super::renew(&self.stages.tables.at(packet.epoch()), packet, found, nexthop);
+    }
+
+    fn is_to_workload(&self, packet: &Packet, nexthop: u32) -> bool {
+        super::is_to_workload(&self.stages.tables.at(packet.epoch()), nexthop)
+    }
+
+    fn translate(&mut self, packet: &Packet) -> bool {
+        let (old, new) = (self.tracked.key, self.tracked.new_key(packet));
+        super::translate(self.stages.frame, packet, &old, &new)
+    }
+}
+
+/// Takes one frame through the data plane and leaves it rewritten, ready for its verdict. `packet` is room
+/// for its values: the kernel's stack is too small for all stages.
+#[inline(always)]
+pub fn process<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arrival) -> Outcome {
+    let known = stages.known(arrival);
+    if known.device != 0 || known.verdict.is(Kind::Drop) {
+        return known;
+    }
+    let mut arrival = arrival;
+    for _ in 0..ATTEMPTS {
+        if let Some(outcome) = attempt(stages, packet, arrival) {
+            return outcome;
+        }
+        arrival.epoch = stages.epoch();
+    }
+    Outcome::stop(Verdict::drop(Reason::Overtaken))
+}
+
+/// The pipeline on one version of the tables; none, and the frame is untouched, if that did not hold.
+#[inline(always)]
+fn attempt<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    arrival: Arrival,
+) -> Option<Outcome> {
+    *packet = Packet::new(arrival, stages.zero());
+    let verdict = match stages.parse(packet) {
+        Some(_) if !stages.holds(arrival.epoch) => return None,
+        Some(verdict) => verdict,
+        None => match dispatch(stages, packet, arrival.device)? {
+            outcome if outcome.device != 0 => return Some(outcome),
+            outcome => outcome.verdict,
+        },
+    };
+    Some(limited(stages, verdict, packet.link()))
+}
+
+/// Finds the flow of a packet, decides the packet, remembers the flow, and carries the decision out.
+#[inline(always)]
+fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> Option<Outcome> {
+    let ended = stages.track(packet);
+    let mut decision = Decision::new(packet);
+    match ended {
+        Some(verdict) => decision.verdict = verdict,
+        None => stages.decide(packet, &mut decision),
+    }
+    let verdict = decision.verdict;
+    if verdict.is_about_size() && stages.can_hand_over(device) {
+        return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
+    }
+    let owed = verdict.is(Kind::Answer);
+    let unresolved = owed && packet.depth() == 0 && stages.is_unresolved(packet);
+    if !stages.holds(packet.epoch()) {
+        return None;
+    }
+    if unresolved {
+        return Some(Outcome::stop(verdict.with_kind(Kind::Punt)));
+    }
+    if owed {
+        return Some(tell(stages, packet, &mut decision));
+    }
+    if verdict.is(Kind::Drop) || verdict.is(Kind::Pass) {
+        return Some(Outcome::stop(verdict));
+    }
+    if let Some(failed) = settle(stages, packet, &decision) {
+        return Some(Outcome::stop(failed));
+    }
+    if stages.facts().is(what::REWRITES) && !stages.translate(packet) {
+        return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
+    }
+    Some(crate::carry_out(stages, packet, &decision))
+}
+
+/// Brings the flow table up to date with a packet that goes on. The verdict of one that must not.
+#[inline(always)]
+fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Option<Verdict> {
+    let facts = stages.facts();
+    if !facts.is(what::KEYED) {
+        return None;
+    }
+    // Only what is sent from here can go the same way again.
+    let sent = decision.verdict.is(Kind::Forward);
+    let nexthop = if sent { decision.nexthop() } else { 0 };
+    if facts.found() != 0 {
+        stages.renew(packet, facts.found(), nexthop);
+        return None;
+    }
+    if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+        return None;
+    }
+    if facts.is(what::AMID) {
+        return Some(Verdict::drop(Reason::NoFlow));
+    }
+    let there = stages.remember(packet, nexthop, false);
+    if there != 0 && stages.remember(packet, nexthop, true) == 0 {
+        stages.forget(packet, there);
+        return Some(Verdict::drop(Reason::FlowsFull));
+    }
+    if there == 0 { Some(Verdict::drop(Reason::FlowsFull)) } else { None }
+}

@@ -1,0 +1,69 @@
+//! Services: from an address and port to a frontend, from a frontend to a backend.
+
+use super::Flows;
+use super::key::Key;
+use thalweg_abi::service::{self, Choice, PROBES};
+
+/// The row of a frontend, counted from 1, or 0. Port and protocol 0 ask for the address as such.
+#[inline(always)]
+pub fn frontend_of<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -> u32 {
+    let key = service::key(address, port, protocol);
+    let mask = (cells.masks() >> 32) as u32;
+    let first = service::first_place(key, mask);
+    for probe in 0..PROBES {
+        let cell = cells.index(first.wrapping_add(probe) & mask);
+        if cell.is_empty() {
+            break;
+        }
+        if cell.is_for(key)
+            && cells.frontend(cell.row()).is_some_and(|row| {
+                row.address == address && row.port == port && row.protocol == protocol
+            })
+        {
+            return cell.row() + 1;
+        }
+    }
+    0
+}
+
+/// Whether a backend still serves.
+#[inline(always)]
+pub fn is_backend<C: Flows>(cells: &C, id: u64) -> bool {
+    let key = service::backend_key(id);
+    let mask = (cells.masks() >> 32) as u32;
+    let first = service::first_place(key, mask);
+    for probe in 0..PROBES {
+        let cell = cells.index(first.wrapping_add(probe) & mask);
+        if cell.is_empty() {
+            break;
+        }
+        if cell.is_for(key) && cells.backend(cell.row()).is_some_and(|row| row.id == id) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether an address may be a frontend's: "no" or "perhaps".
+#[inline(always)]
+pub fn may_be_vip<C: Flows>(cells: &C, address: [u64; 2]) -> bool {
+    let bit = service::vip_bit(address);
+    cells.vip(bit / 64) >> (bit % 64) & 1 != 0
+}
+
+/// Slot of a flow in a ring of `size`: by the key alone, so that every node chooses alike.
+#[inline(always)]
+pub const fn slot_of(key: &Key, size: u32) -> u32 {
+    let hash = thalweg_abi::flow::hash(*key, 0x5851_f42d_4c95_7f2d);
+    (((hash >> 32) * size as u64) >> 32) as u32
+}
+
+/// The row of the backend that a choice holds for a flow.
+#[inline(always)]
+pub fn backend_of<C: Flows>(cells: &C, choice: &Choice, key: &Key) -> u32 {
+    let member = match choice.size {
+        0 | 1 => 0,
+        size => u32::from(cells.ring(choice.ring.wrapping_add(slot_of(key, size)))),
+    };
+    choice.backends.wrapping_add(member)
+}

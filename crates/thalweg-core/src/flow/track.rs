@@ -1,0 +1,345 @@
+//! The stage in front of a router's: which flow or service a packet belongs to.
+
+use super::key::{Key, is_error, key, key_of, reversed};
+use super::service::{backend_of, frontend_of, is_backend, may_be_vip};
+use super::state::{ANEW, next, tcp, timeout_of};
+use super::{Flows, Words, table};
+use crate::frame::{Frame, Offset};
+use crate::packet::{Packet, flag};
+use crate::{Reason, Verdict};
+use core::ops::ControlFlow;
+use thalweg_abi::flow::{self, kind, state, word};
+use thalweg_abi::{link, service, settings};
+use thalweg_wire::U16;
+use thalweg_wire::l4::protocol;
+
+/// What was found out about the flow of a packet; the key that it leaves with is the packet's own.
+/// Fields are 8 octets wide for the reason given at [`Packet`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Tracked {
+    /// The key that the packet came with.
+    pub key: Key,
+    /// The row of its flow, counted from 1, or 0 if it has none yet; or with [`what::SERVICE`] that of the
+    /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (an octet
+    /// each).
+    facts: u64,
+}
+
+/// What is known of a packet beside its key.
+pub mod what {
+    /// The packet has a key: a flow can be remembered for it.
+    pub const KEYED: u8 = 1;
+    /// A flow begins, whatever its way.
+    pub const BEGINS: u8 = 2;
+    /// The key changes.
+    pub const REWRITES: u8 = 4;
+    /// The flow is a service's.
+    pub const SERVICE: u8 = 8;
+    /// The packet cannot begin a flow: TCP that is no SYN.
+    pub const AMID: u8 = 16;
+}
+
+/// The facts of a [`Tracked`] beside its key.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Facts(u64);
+
+impl Facts {
+    /// Nothing is known.
+    pub const NONE: Self = Self(0);
+
+    /// Whether a bit of [`what`] is set.
+    #[inline(always)]
+    pub const fn is(self, bit: u8) -> bool {
+        (self.0 >> 40) as u8 & bit != 0
+    }
+
+    /// The row of the packet's flow, counted from 1, or 0.
+    #[inline(always)]
+    pub const fn found(self) -> u32 {
+        if self.is(what::SERVICE) { 0 } else { self.0 as u32 }
+    }
+
+    #[inline(always)]
+    const fn state(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+}
+
+impl Tracked {
+    /// Nothing is known.
+    pub const NONE: Self = Self { key: [0; 5], facts: 0 };
+
+    #[inline(always)]
+    fn note(&mut self, bits: u8) {
+        self.facts |= (bits as u64) << 40;
+    }
+
+    /// What is known beside the key.
+    #[inline(always)]
+    pub const fn facts(&self) -> Facts {
+        Facts(self.facts)
+    }
+
+    /// The key that the packet leaves with.
+    #[inline(always)]
+    pub fn new_key(&self, packet: &Packet) -> Key {
+        match packet.ports() {
+            0 => key(packet, (self.key[4] >> 32) as u32),
+            ports => key(packet, ports),
+        }
+    }
+}
+
+/// Finds the flow or the service of a packet, and gives the packet the addresses that it leaves with.
+///
+/// Breaks with the verdict of packets that end here: a service refuses them, or they belong to no flow.
+#[inline(always)]
+pub fn track<F: Frame, C: Flows>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+) -> ControlFlow<Verdict> {
+    *tracked = Tracked::NONE;
+    if packet.depth() > 0 || packet.family() == 0 || packet.has(flag::LINK_GROUP) {
+        return ControlFlow::Continue(());
+    }
+    if packet.has(flag::FRAGMENT) || is_error(frame, packet) {
+        return unkeyed(cells, packet);
+    }
+    tracked.key = key_of(frame, packet);
+    tracked.note(what::KEYED);
+    let flags = tcp_flags(frame, packet);
+    let seed = cells.settings().map_or(0, |row| row.seed);
+    let hash = flow::hash(tracked.key, seed);
+    let found = table::find(cells, &tracked.key, hash);
+    if found != 0 {
+        from_where(cells, packet, found)?;
+    }
+    if found != 0 && known(cells, packet, tracked, found, flags) {
+        return ControlFlow::Continue(());
+    }
+    let amid = packet.protocol() == protocol::TCP && flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
+    if amid && !takes_amid(cells) {
+        tracked.note(what::AMID);
+    }
+    tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
+    begin(cells, packet, tracked)
+}
+
+/// What has no key of its own is not translated yet: at a service's address it goes nowhere.
+#[inline(always)]
+fn unkeyed<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
+    let vip = may_be_vip(cells, packet.destination);
+    if vip && packet.has(flag::FRAGMENT) && frontend_of(cells, packet.destination, 0, 0) != 0 {
+        return ControlFlow::Break(Verdict::drop(Reason::NoFirstFragment));
+    }
+    ControlFlow::Continue(())
+}
+
+#[inline(always)]
+fn tcp_flags<F: Frame>(frame: &F, packet: &Packet) -> u8 {
+    if packet.protocol() != protocol::TCP {
+        return 0;
+    }
+    frame.header::<U16>(Offset::new(packet.l4() + 12)).map_or(0, |word| word.get() as u8)
+}
+
+/// A known tuple from another link than before is looked at again: workloads may not speak for others.
+#[inline(always)]
+fn from_where<C: Flows>(cells: &C, packet: &Packet, found: u32) -> ControlFlow<Verdict> {
+    let way = cells.flow(found - 1).map_or(0, |row| row.get(word::WAY));
+    if (way >> 32) as u32 == packet.link() || crate::decide::is_believable(packet, cells) {
+        return ControlFlow::Continue(());
+    }
+    ControlFlow::Break(Verdict::drop(Reason::ReversePath))
+}
+
+/// Goes on with a flow. False if the packet begins another one in its place.
+#[inline(always)]
+fn known<C: Flows>(
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+    found: u32,
+    flags: u8,
+) -> bool {
+    let Some(row) = cells.flow(found - 1) else { return false };
+    let now = cells.now();
+    let kind = row.get(word::REWRITE) as u32;
+    let before = row.get(word::STATE);
+    let after = next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags);
+    let gone =
+        row.get(word::STAMP) != cells.stamp() && is_gone(cells, packet, row.get(word::BACKEND));
+    let Some(settings) = cells.settings() else { return false };
+    let new = leaving(&row, &tracked.key);
+    let back = reversed(new);
+    if table::is_expired(&row, now) || after == ANEW || gone {
+        // Both directions go; what comes next begins anew.
+        table::forget(cells, found, flow::hash(tracked.key, settings.seed));
+        let hash = flow::hash(back, settings.seed);
+        table::forget(cells, table::find(cells, &back, hash), hash);
+        return false;
+    }
+    let timeout = settings.timeouts[timeout_of(packet.protocol(), after) % settings.timeouts.len()];
+    touch(&row, after, now, timeout);
+    if after != before as u8 {
+        let other = table::find(cells, &back, flow::hash(back, settings.seed));
+        if let Some(row) = cells.flow(other.wrapping_sub(1)) {
+            touch(&row, after, now, timeout);
+        }
+    }
+    tracked.facts |= u64::from(found);
+    adopt(packet, tracked, &new, kind & kind::REWRITES != 0);
+    true
+}
+
+/// A backend that is gone loses its datagrams to others at once; connections it keeps to the end.
+#[inline(always)]
+fn is_gone<C: Flows>(cells: &C, packet: &Packet, backend: u64) -> bool {
+    backend != 0 && packet.protocol() != protocol::TCP && !is_backend(cells, backend)
+}
+
+/// The key that packets of a row leave with.
+#[inline(always)]
+pub fn leaving<W: Words>(row: &W, key: &Key) -> Key {
+    let ports = row.get(word::REWRITE) >> 32;
+    [
+        row.get(word::NEW_SOURCE),
+        row.get(word::NEW_SOURCE + 1),
+        row.get(word::NEW_DESTINATION),
+        row.get(word::NEW_DESTINATION + 1),
+        ports << 32 | key[4] & 0xffff_ffff,
+    ]
+}
+
+#[inline(always)]
+fn touch<W: Words>(row: &W, state: u8, now: u32, timeout: u32) {
+    row.set(word::STATE, row.get(word::STATE) >> 8 << 8 | u64::from(state));
+    row.set(word::SEEN, u64::from(timeout) << 32 | u64::from(now));
+}
+
+/// Gives the packet its new key, so that what follows decides what will really be sent.
+#[inline(always)]
+fn adopt(packet: &mut Packet, tracked: &mut Tracked, new: &Key, rewrites: bool) {
+    if rewrites {
+        tracked.note(what::REWRITES);
+        let [a, b, c, d, tail] = *new;
+        packet.source = [a, b];
+        packet.destination = [c, d];
+        if packet.ports() != 0 {
+            packet.ports = tail >> 32;
+        }
+    }
+    packet.flags |= u64::from(flag::BELIEVED);
+}
+
+/// A packet of no flow: a service's, or one whose way says whether it is to be remembered.
+#[inline(always)]
+fn begin<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> ControlFlow<Verdict> {
+    if packet.link_has(link::flag::WORKLOAD) {
+        tracked.note(what::BEGINS);
+    }
+    if !may_be_vip(cells, packet.destination) {
+        return ControlFlow::Continue(());
+    }
+    let port = packet.ports() as u16;
+    let found = match packet.ports() {
+        0 => 0,
+        _ => frontend_of(cells, packet.destination, port, packet.protocol()),
+    };
+    if found == 0 {
+        return no_frontend(cells, packet);
+    }
+    let Some(row) = cells.frontend(found - 1) else { return ControlFlow::Continue(()) };
+    let inside = packet.link_has(link::flag::WORKLOAD);
+    let choice = if inside { row.internal } else { row.external };
+    if choice.size == 0 {
+        let drops =
+            if inside { service::flag::DROPS_INTERNAL } else { service::flag::DROPS_EXTERNAL };
+        return ControlFlow::Break(match row.flags & drops {
+            0 => Verdict::answer(Reason::NoBackend),
+            _ => Verdict::drop(Reason::NoBackend),
+        });
+    }
+    let at = backend_of(cells, &choice, &tracked.key);
+    let Some(backend) = cells.backend(at) else {
+        return ControlFlow::Break(Verdict::drop(Reason::Broken));
+    };
+    tracked.facts |= u64::from(at);
+    tracked.note(what::BEGINS | what::REWRITES | what::SERVICE);
+    packet.destination = backend.address;
+    packet.ports = u64::from(packet.ports() >> 16 << 16 | u32::from(backend.port));
+    // Who reaches itself through a service must hear the answer from the service.
+    if packet.source == backend.address {
+        packet.source = row.address;
+        packet.flags |= u64::from(flag::BELIEVED);
+    }
+    ControlFlow::Continue(())
+}
+
+/// An address of services without this port refuses; one that is this host's as well is the host's.
+#[inline(always)]
+fn no_frontend<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
+    let icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
+    if icmp || frontend_of(cells, packet.destination, 0, 0) == 0 {
+        return ControlFlow::Continue(());
+    }
+    ControlFlow::Break(Verdict::answer(Reason::NoService))
+}
+
+/// Writes the row of one direction of a flow that begins with this packet, whose way is known now: of the
+/// packet's own, or with `back` of answers. The number of the row, from 1; 0 if there is no room.
+#[inline(always)]
+pub fn remember<C: Flows>(
+    cells: &C,
+    packet: &Packet,
+    tracked: &Tracked,
+    nexthop: u32,
+    back: bool,
+) -> u32 {
+    let Some(settings) = cells.settings() else { return 0 };
+    let (facts, now) = (tracked.facts(), cells.now());
+    let state = facts.state();
+    let timeout = settings.timeouts[timeout_of(packet.protocol(), state) % settings.timeouts.len()];
+    let new = tracked.new_key(packet);
+    let (key, new) = if back { (reversed(new), reversed(tracked.key)) } else { (tracked.key, new) };
+    let kind = if facts.is(what::REWRITES) { kind::REWRITES } else { 0 }
+        | if facts.is(what::SERVICE) { kind::SERVICE } else { 0 }
+        | if back { kind::ANSWERS } else { 0 };
+    let backend = match facts.is(what::SERVICE) {
+        true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
+        false => 0,
+    };
+    // The way of answers is looked up when the first comes.
+    let known = nexthop != 0 && !back;
+    let stamp = if known { cells.stamp() } else { 0 };
+    table::insert(cells, &key, flow::hash(key, settings.seed), now, stamp, |row| {
+        row.set(word::NEW_SOURCE, new[0]);
+        row.set(word::NEW_SOURCE + 1, new[1]);
+        row.set(word::NEW_DESTINATION, new[2]);
+        row.set(word::NEW_DESTINATION + 1, new[3]);
+        row.set(word::REWRITE, new[4] >> 32 << 32 | u64::from(kind));
+        row.set(word::STATE, u64::from(state));
+        row.set(word::SEEN, u64::from(timeout) << 32 | u64::from(now));
+        let way = u64::from(nexthop) | u64::from(packet.link()) << 32;
+        row.set(word::WAY, if back { 0 } else { way });
+        row.set(word::BACKEND, backend);
+        row.set(word::OCTETS, 0);
+    })
+}
+
+/// Takes the row of the packet's own direction out again.
+#[inline(always)]
+pub fn forget<C: Flows>(cells: &C, tracked: &Tracked, found: u32) {
+    let seed = cells.settings().map_or(0, |row| row.seed);
+    table::forget(cells, found, flow::hash(tracked.key, seed));
+}
+
+/// Whether TCP amid a connection that is not known begins a flow.
+#[inline(always)]
+pub fn takes_amid<C: Flows>(cells: &C) -> bool {
+    cells.settings().is_some_and(|row| row.flags & settings::flag::MID_FLOW != 0)
+}

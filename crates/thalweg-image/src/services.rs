@@ -1,0 +1,284 @@
+//! Frontends, the sets of backends behind them, and the index that leads to both.
+
+use crate::change::{BackendSet, Frontend, FrontendKey, SetId};
+use crate::tables::{Full, Tables};
+use std::collections::HashMap;
+use thalweg_abi::service::{self, Choice, IndexWord, PROBES, VIP_WORDS};
+use thalweg_abi::{BackendRow, FrontendRow, TableId, control};
+
+/// A cell that holds nothing but may stand before one that does: no key's, and not empty.
+const GRAVE: IndexWord = IndexWord(1 << 32);
+
+/// What is in the tables.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    frontends: HashMap<FrontendKey, Kept>,
+    sets: HashMap<SetId, Place>,
+    /// Rows of each backend, by its number; the index leads to the last.
+    backends: HashMap<u64, Vec<u32>>,
+    /// How many frontends have each bit of table `vips`.
+    vips: Vec<u32>,
+}
+
+/// A frontend in force.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    row: u32,
+    sets: [SetId; 2],
+}
+
+/// Where a set lies.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    choice: Choice,
+    ids: Vec<u64>,
+    users: u32,
+}
+
+impl Services {
+    /// Writes a set of backends under a number not in use. Nothing leads to it before a frontend does,
+    /// but its backends count as serving.
+    pub fn set_backends(
+        &mut self,
+        tables: &mut Tables,
+        id: SetId,
+        set: &BackendSet,
+    ) -> Result<(), Full> {
+        let placed = self.place(tables, set);
+        match placed {
+            Ok(place) => {
+                tables.publish();
+                self.sets.insert(id, place);
+                Ok(())
+            }
+            Err(full) => {
+                tables.abandon();
+                Err(full)
+            }
+        }
+    }
+
+    fn place(&mut self, tables: &mut Tables, set: &BackendSet) -> Result<Place, Full> {
+        let mut place = Place::default();
+        if set.backends.is_empty() {
+            return Ok(place);
+        }
+        let first = take(tables, TableId::Backends, set.backends.len() as u32)?;
+        place.choice = Choice { ring: 0, size: 1, backends: first };
+        if set.backends.len() > 1 {
+            let ring = take(tables, TableId::Rings, set.ring.len() as u32)?;
+            place.choice = Choice { ring, size: set.ring.len() as u32, backends: first };
+            for (cell, member) in (ring..).zip(&set.ring) {
+                tables.write_u16(TableId::Rings, cell, *member);
+            }
+        }
+        for (row, backend) in (first..).zip(&set.backends) {
+            tables.write_row(TableId::Backends, row, backend);
+        }
+        for (done, (row, backend)) in (first..).zip(&set.backends).enumerate() {
+            if let Err(full) = self.enter(tables, row, backend) {
+                for (row, backend) in (first..).zip(&set.backends[..done]) {
+                    self.leave(tables, row, backend.id);
+                }
+                return Err(full);
+            }
+        }
+        place.ids = set.backends.iter().map(|backend| backend.id).collect();
+        Ok(place)
+    }
+
+    /// Makes a backend's number lead to its row.
+    fn enter(&mut self, tables: &mut Tables, row: u32, backend: &BackendRow) -> Result<(), Full> {
+        let before = self.backends.get(&backend.id).and_then(|rows| rows.last().copied());
+        put(tables, service::backend_key(backend.id), before, row)?;
+        self.backends.entry(backend.id).or_default().push(row);
+        Ok(())
+    }
+
+    /// Makes a backend's number lead to another of its rows, or nowhere if this was the last.
+    fn leave(&mut self, tables: &mut Tables, row: u32, id: u64) {
+        let Some(rows) = self.backends.get_mut(&id) else { return };
+        let last = rows.last().copied();
+        rows.retain(|other| *other != row);
+        let (key, left) = (service::backend_key(id), rows.last().copied());
+        match (last, left) {
+            (Some(last), None) => remove(tables, key, last),
+            (Some(last), Some(left)) if last != left => {
+                // The cell is there, so there is room for it.
+                let _ = put(tables, key, Some(last), left);
+            }
+            _ => {}
+        }
+        if left.is_none() {
+            self.backends.remove(&id);
+        }
+    }
+
+    /// Takes a set out that no frontend has; false, and nothing changes, if one has.
+    pub fn free_backends(&mut self, tables: &mut Tables, id: SetId) -> bool {
+        match self.sets.get(&id) {
+            None => return true,
+            Some(place) if place.users > 0 => return false,
+            Some(_) => {}
+        }
+        let Some(place) = self.sets.remove(&id) else { return true };
+        for (row, id) in (place.choice.backends..).zip(&place.ids) {
+            self.leave(tables, row, *id);
+        }
+        if place.choice.size > 1 {
+            tables.replace(TableId::Rings, place.choice.ring, place.choice.size);
+        }
+        tables.replace(TableId::Backends, place.choice.backends, place.ids.len() as u32);
+        tables.publish();
+        true
+    }
+
+    /// Sets a frontend, or replaces it at once.
+    pub fn set_frontend(
+        &mut self,
+        tables: &mut Tables,
+        key: FrontendKey,
+        frontend: &Frontend,
+    ) -> Result<(), Full> {
+        let choice = |id: SetId| match self.sets.get(&id) {
+            Some(place) => Ok(place.choice),
+            None => Err(Full::beyond(TableId::Backends)),
+        };
+        let row = FrontendRow {
+            address: key.address,
+            port: key.port,
+            protocol: key.protocol,
+            flags: frontend.flags,
+            affinity: frontend.affinity,
+            internal: choice(frontend.internal)?,
+            external: choice(frontend.external)?,
+            service: frontend.service,
+            ..FrontendRow::default()
+        };
+        let at = take(tables, TableId::Frontends, 1)?;
+        let before = self.frontends.get(&key).copied();
+        tables.write_row(TableId::Frontends, at, &row);
+        if let Err(full) = put(tables, key.hash(), before.map(|kept| kept.row), at) {
+            tables.abandon();
+            return Err(full);
+        }
+        if let Some(before) = before {
+            tables.replace(TableId::Frontends, before.row, 1);
+            self.use_sets(before.sets, false);
+        } else {
+            self.count_vip(tables, key, true);
+        }
+        tables.publish();
+        let sets = [frontend.internal, frontend.external];
+        self.use_sets(sets, true);
+        self.frontends.insert(key, Kept { row: at, sets });
+        Ok(())
+    }
+
+    /// Takes a frontend out.
+    pub fn remove_frontend(&mut self, tables: &mut Tables, key: FrontendKey) {
+        let Some(kept) = self.frontends.remove(&key) else { return };
+        remove(tables, key.hash(), kept.row);
+        tables.replace(TableId::Frontends, kept.row, 1);
+        self.count_vip(tables, key, false);
+        self.use_sets(kept.sets, false);
+        tables.publish();
+    }
+
+    fn use_sets(&mut self, sets: [SetId; 2], more: bool) {
+        for id in sets {
+            if let Some(place) = self.sets.get_mut(&id) {
+                place.users = if more { place.users + 1 } else { place.users.saturating_sub(1) };
+            }
+        }
+    }
+
+    fn count_vip(&mut self, tables: &mut Tables, key: FrontendKey, more: bool) {
+        self.vips.resize(VIP_WORDS as usize * 64, 0);
+        let bit = service::vip_bit(key.address);
+        let count = &mut self.vips[bit as usize];
+        let before = *count;
+        *count = if more { before + 1 } else { before.saturating_sub(1) };
+        if (before == 0) == (*count == 0) {
+            return;
+        }
+        let (word, mask) = (bit / 64, 1 << (bit % 64));
+        let old = tables.draft().u64(TableId::Vips, word).unwrap_or(0);
+        let new = if more { old | mask } else { old & !mask };
+        tables.write_u64(TableId::Vips, word, new);
+    }
+}
+
+/// Takes room, waiting for readers where that helps.
+fn take(tables: &mut Tables, table: TableId, len: u32) -> Result<u32, Full> {
+    match tables.take(table, len) {
+        Err(full) if tables.reclaim(full) => tables.take(table, len),
+        taken => taken,
+    }
+}
+
+/// Places that a key can be at.
+fn places(tables: &Tables, key: u64) -> impl Iterator<Item = u32> + use<> {
+    let mask = tables.masks().1;
+    let first = service::first_place(key, mask);
+    (0..PROBES).map(move |probe| first.wrapping_add(probe) & mask)
+}
+
+/// Makes a key lead to a row, where it led to `before`.
+fn put(tables: &mut Tables, key: u64, before: Option<u32>, row: u32) -> Result<(), Full> {
+    let old = before.map(|row| IndexWord::new(key, row));
+    let cell = |place: &u32| IndexWord(tables.draft().u64(TableId::Index, *place).unwrap_or(0));
+    let place = match old {
+        Some(old) => places(tables, key).find(|place| cell(place) == old),
+        None => places(tables, key).find(|place| cell(place).is_empty() || cell(place) == GRAVE),
+    };
+    let place = place.ok_or(Full::beyond(TableId::Index))?;
+    tables.write_u64(TableId::Index, place, IndexWord::new(key, row).0);
+    if old.is_none() {
+        tables.count(TableId::Index, false, true);
+    }
+    Ok(())
+}
+
+/// Makes a key lead nowhere.
+fn remove(tables: &mut Tables, key: u64, row: u32) {
+    let old = IndexWord::new(key, row);
+    let cell = |tables: &Tables, place: u32| {
+        IndexWord(tables.draft().u64(TableId::Index, place).unwrap_or(0))
+    };
+    let Some(place) = places(tables, key).find(|place| cell(tables, *place) == old) else { return };
+    let mask = tables.masks().1;
+    let next = cell(tables, place.wrapping_add(1) & mask);
+    if !next.is_empty() {
+        tables.write_u64(TableId::Index, place, GRAVE.0);
+    } else {
+        tables.write_u64(TableId::Index, place, 0);
+        // Nothing stands behind the graves before it any more.
+        let mut place = place.wrapping_sub(1) & mask;
+        while cell(tables, place) == GRAVE {
+            tables.write_u64(TableId::Index, place, 0);
+            place = place.wrapping_sub(1) & mask;
+        }
+    }
+    tables.count(TableId::Index, true, false);
+}
+
+impl FrontendKey {
+    fn hash(self) -> u64 {
+        service::key(self.address, self.port, self.protocol)
+    }
+}
+
+/// Sizes of the flow table and the index, as programs want them: powers of two, minus one.
+pub(crate) fn masks(buckets: u32, index: u32) -> (u32, u32) {
+    let mask = |cells: u32| match cells {
+        0 => 0,
+        cells => (1 << cells.ilog2()) - 1,
+    };
+    (mask(buckets), mask(index))
+}
+
+/// The word of table `control` that tells both.
+pub(crate) const fn masks_word((buckets, index): (u32, u32)) -> (u32, u64) {
+    (control::MASKS, (index as u64) << 32 | buckets as u64)
+}

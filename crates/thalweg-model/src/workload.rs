@@ -1,0 +1,56 @@
+//! Workloads: what pods on this host mean for links and routes.
+
+use crate::intent::{Link, NextHop, Route, RouteAction, Rpf};
+use crate::{Intent, Key, ObjectName, Prefix};
+
+/// Name of the link and of the routes that a pod makes.
+fn name_of(pod: &ObjectName) -> String {
+    format!("pod/{pod}")
+}
+
+impl Intent {
+    /// The intent with a link for the interface of each pod on this host, and a route to each of its
+    /// addresses. What a `Link` object says of an interface by name goes first.
+    pub fn with_workloads(mut self) -> Self {
+        let pods = std::mem::take(&mut self.cluster.pods);
+        for (name, pod) in &pods {
+            let Some(interface) = pod.interface.as_ref().filter(|_| !pod.host_network) else {
+                continue;
+            };
+            if self.router.node.is_some() && pod.node.is_some() && self.router.node != pod.node {
+                continue;
+            }
+            let origin = self.origin("Pod", &name.to_string());
+            let own = name_of(name);
+            let link = Link {
+                interfaces: vec![interface.clone()],
+                // A workload speaks for its own addresses alone.
+                rpf: Rpf::Strict,
+                workload: true,
+                ..Link::default()
+            };
+            self.origins.insert(Key { kind: "Link".into(), name: own.clone() }, origin.clone());
+            self.links.insert(own.clone(), link);
+            for address in &pod.addresses {
+                let route = Route {
+                    vrf: "default".into(),
+                    prefix: Prefix::host(*address),
+                    metric: 0,
+                    // Its own gateway: the neighbor is the workload itself.
+                    action: RouteAction::Forward(vec![NextHop {
+                        via: Some(*address),
+                        onlink: true,
+                        dev: Some(interface.clone()),
+                        ..NextHop::default()
+                    }]),
+                };
+                let route_name = format!("{own}[{address}]");
+                let key = Key { kind: "Route".into(), name: route_name.clone() };
+                self.origins.insert(key, origin.clone());
+                self.routes.insert(route_name, route);
+            }
+        }
+        self.cluster.pods = pods;
+        self
+    }
+}

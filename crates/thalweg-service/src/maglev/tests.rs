@@ -1,0 +1,167 @@
+//! Rings against what is promised of them.
+
+use super::*;
+use crate::{Goal, size_for};
+use proptest::prelude::*;
+
+fn counts(members: &[(u64, u16)], ring: &[u16]) -> Vec<u32> {
+    let mut counts = vec![0; members.len()];
+    ring.iter().for_each(|member| counts[usize::from(*member)] += 1);
+    counts
+}
+
+/// Members of some set, one for each weight.
+fn members(set: u64, weights: &[u16]) -> Vec<(u64, u16)> {
+    (0..).zip(weights).map(|(index, weight)| (mix(set << 20 | index), *weight)).collect()
+}
+
+/// Slots that have somebody else without the member at `leaving`.
+fn moved(members: &[(u64, u16)], leaving: usize, size: u32) -> usize {
+    let mut after = members.to_vec();
+    after.remove(leaving);
+    let (a, b) = (fill(members, size), fill(&after, size));
+    let differs = |(a, b): &(&u16, &u16)| members[usize::from(**a)].0 != after[usize::from(**b)].0;
+    a.iter().zip(&b).filter(differs).count()
+}
+
+/// Members that shares are to be tested with: few are as likely as many.
+fn count() -> impl Strategy<Value = usize> {
+    prop_oneof![2usize..16, 16usize..160, 160usize..2_000]
+}
+
+#[test]
+fn a_ring_says_the_same_in_every_version() {
+    let ring = fill(&[(1, 1), (2, 1), (3, 2)], 13);
+    assert_eq!(ring, [2, 2, 1, 0, 2, 0, 1, 0, 1, 2, 2, 2, 2]);
+}
+
+#[test]
+fn nobody_with_a_weight_makes_an_empty_ring() {
+    assert_eq!(fill(&[], 251), []);
+    assert_eq!(fill(&[(1, 0), (2, 0)], 251), []);
+    assert_eq!(size_for(&[0, 0], 16_381, Goal::Balance), 1);
+}
+
+#[test]
+fn one_member_has_every_slot() {
+    assert_eq!(size_for(&[0, 7], 16_381, Goal::Steady), 1);
+    assert_eq!(fill(&[(1, 0), (2, 7)], 1), [1]);
+    assert_eq!(fill(&[(1, 0), (2, 7)], 5), [1; 5]);
+}
+
+#[test]
+fn members_with_similar_ids_are_members_like_others() {
+    let members: Vec<(u64, u16)> = (1..=10).map(|id| (id, 1)).collect();
+    assert!(
+        counts(&members, &fill(&members, 1_021)).iter().all(|count| [102, 103].contains(count))
+    );
+    assert!((0..10).all(|leaving| moved(&members, leaving, 16_381) <= 1_638 + 164));
+}
+
+#[test]
+fn five_thousand_members_share_one_ring() {
+    let members = members(1, &[1; 5_000]);
+    let counts = counts(&members, &fill(&members, 131_071));
+    assert!(counts.iter().all(|count| [26, 27].contains(count)));
+}
+
+#[test]
+fn small_services_have_small_rings() {
+    let size = |count, goal| size_for(&vec![1; count], 131_071, goal);
+    let balance: Vec<u32> =
+        [2, 5, 10, 20, 100, 1_000].map(|count| size(count, Goal::Balance)).to_vec();
+    assert_eq!(balance, [251, 509, 1_021, 2_039, 16_381, 65_537]);
+    let steady: Vec<u32> = [2, 3, 5, 10, 100, 300].map(|n| size(n, Goal::Steady)).to_vec();
+    assert_eq!(steady, [251, 4_093, 8_191, 16_381, 65_537, 131_071]);
+    assert_eq!(
+        size_for(&[1; 100], 4_093, Goal::Balance),
+        4_093,
+        "the configured ring is the limit"
+    );
+    assert_eq!(size_for(&[1; 3], 13, Goal::Steady), 13);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn equal_members_have_shares_within_one_percent(set in any::<u64>(), count in 2usize..1_300) {
+        let weights = vec![1; count];
+        let size = size_for(&weights, 131_071, Goal::Balance);
+        let members = members(set, &weights);
+        let mean = f64::from(size) / count as f64;
+        for count in counts(&members, &fill(&members, size)) {
+            prop_assert!((f64::from(count) - mean).abs() <= mean / 100.0, "{count} of {mean}");
+        }
+    }
+
+    #[test]
+    fn weights_have_shares_within_one_percent(
+        set in any::<u64>(),
+        weights in prop::collection::vec(0u16..5, 2..80),
+    ) {
+        prop_assume!(weights.iter().any(|weight| *weight > 0));
+        let size = size_for(&weights, 131_071, Goal::Balance);
+        let members = members(set, &weights);
+        let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
+        for (count, weight) in counts(&members, &fill(&members, size)).into_iter().zip(&weights) {
+            let share = f64::from(size) * f64::from(*weight) / f64::from(total);
+            prop_assert!((f64::from(count) - share).abs() <= share / 100.0, "{count} of {share}");
+        }
+    }
+
+    #[test]
+    fn any_weights_have_their_share_to_a_slot(
+        set in any::<u64>(),
+        weights in prop::collection::vec(any::<u16>(), 1..300),
+    ) {
+        let members = members(set, &weights);
+        let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        for (count, weight) in counts(&members, &fill(&members, 1_021)).into_iter().zip(&weights) {
+            let share = 1_021.0 * f64::from(*weight) / total;
+            prop_assert!((f64::from(count) - share).abs() < 1.0, "{count} of {share}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_members_does_not_matter(
+        set in any::<u64>(),
+        weights in prop::collection::vec(0u16..4, 1..40),
+        seed in any::<u64>(),
+    ) {
+        let members = members(set, &weights);
+        let mut shuffled = members.clone();
+        shuffled.sort_by_key(|(id, _)| mix(id ^ seed));
+        let ids = |members: &[(u64, u16)]| -> Vec<u64> {
+            fill(members, 509).into_iter().map(|member| members[usize::from(member)].0).collect()
+        };
+        prop_assert_eq!(ids(&members), ids(&shuffled));
+    }
+
+    #[test]
+    fn one_that_leaves_moves_its_share_and_one_percent(
+        set in any::<u64>(),
+        count in count(),
+        leaving in any::<prop::sample::Index>(),
+    ) {
+        let weights = vec![1; count];
+        let size = size_for(&weights, 131_071, Goal::Steady);
+        let moved = moved(&members(set, &weights), leaving.index(count), size) as f64;
+        let share = moved / f64::from(size);
+        prop_assert!(share <= 1.0 / count as f64 + 0.01, "{share} of {size} for {count}");
+    }
+
+    #[test]
+    fn one_with_a_weight_that_leaves_moves_its_share_and_one_percent(
+        set in any::<u64>(),
+        weights in prop::collection::vec(1u16..5, 2..200),
+        leaving in any::<prop::sample::Index>(),
+    ) {
+        let size = size_for(&weights, 131_071, Goal::Steady);
+        let leaving = leaving.index(weights.len());
+        let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
+        let own = f64::from(weights[leaving]) / f64::from(total);
+        let share = moved(&members(set, &weights), leaving, size) as f64 / f64::from(size);
+        prop_assert!(share <= own + 0.01, "{share} of {size} for {own}");
+    }
+}

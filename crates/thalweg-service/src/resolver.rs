@@ -1,0 +1,277 @@
+//! All services of a cluster, resolved, and kept so as objects change.
+//!
+//! Each service is resolved as if it were alone; claims then say which of several has a key. So a
+//! change costs what its own services cost, however many others there are.
+
+use crate::claims::Claims;
+use crate::difference::{Changes, Difference};
+use crate::frontend::{Frontend, FrontendKey, Problem, Vip};
+use crate::here::Here;
+use crate::resolve::{Context, Wanted, resolve};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use thalweg_model::{Cluster, ObjectName};
+
+/// Services, resolved for this node.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    here: Here,
+    zone: Option<String>,
+    /// The service that each slice named when it was seen last.
+    service_of: BTreeMap<ObjectName, ObjectName>,
+    /// The other way round.
+    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// What each service holds.
+    held: BTreeMap<ObjectName, Held>,
+    claims: Claims,
+    vips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Keys that services want, and who has them instead.
+    taken: BTreeMap<ObjectName, BTreeMap<FrontendKey, ObjectName>>,
+}
+
+/// What is known of a service by itself.
+#[derive(Debug, Default)]
+struct Held {
+    keys: Vec<FrontendKey>,
+    vips: Vec<IpAddr>,
+    problems: Vec<Problem>,
+}
+
+/// What was in force at the places that an update touches.
+#[derive(Default)]
+struct Before {
+    frontends: BTreeMap<FrontendKey, Option<Arc<Frontend>>>,
+    vips: BTreeMap<IpAddr, Option<Vip>>,
+    problems: BTreeMap<ObjectName, Vec<Problem>>,
+    /// Services that claimed a key before or do now, and whether they do now.
+    claimed: BTreeMap<(FrontendKey, ObjectName), bool>,
+}
+
+impl Resolver {
+    /// Everything, resolved from nothing.
+    pub fn new(cluster: &Cluster, here: &Here) -> Self {
+        let zone = here.zone(cluster).map(str::to_owned);
+        let mut new = Self { here: here.clone(), zone, ..Self::default() };
+        for (name, slice) in &cluster.slices {
+            new.index(name, Some(&slice.service));
+        }
+        new.replace(cluster, cluster.services.keys().cloned().collect(), &mut Before::default());
+        new
+    }
+
+    /// Takes changes over, and says what became of it.
+    pub fn update(&mut self, cluster: &Cluster, here: &Here, changes: &Changes) -> Difference {
+        let moved = self.here != *here || self.zone.as_deref() != here.zone(cluster);
+        if changes.here && moved {
+            let before = std::mem::replace(self, Self::new(cluster, here));
+            return self.since(&before);
+        }
+        let mut services = changes.services.clone();
+        for slice in &changes.slices {
+            services.extend(self.service_of.get(slice).cloned());
+            self.index(slice, cluster.slices.get(slice).map(|slice| slice.service.as_str()));
+            services.extend(self.service_of.get(slice).cloned());
+        }
+        let mut before = Before::default();
+        self.replace(cluster, services, &mut before);
+        self.difference(before)
+    }
+
+    /// The frontend in force at a key.
+    pub fn frontend(&self, key: FrontendKey) -> Option<&Arc<Frontend>> {
+        self.claims.get(key)
+    }
+
+    /// All frontends in force, by key.
+    pub fn frontends(&self) -> impl Iterator<Item = &Arc<Frontend>> {
+        self.claims.iter()
+    }
+
+    /// An address, if it is a VIP.
+    pub fn vip(&self, address: IpAddr) -> Option<Vip> {
+        let services = self.vips.get(&address)?;
+        Some(Vip { address, services: services.iter().cloned().collect() })
+    }
+
+    /// All VIPs, by address.
+    pub fn vips(&self) -> impl Iterator<Item = Vip> {
+        self.vips.keys().filter_map(|address| self.vip(*address))
+    }
+
+    /// What is wrong with a service.
+    pub fn problems_of(&self, service: &ObjectName) -> Vec<Problem> {
+        let own = self.held.get(service).map(|held| held.problems.as_slice()).unwrap_or_default();
+        let taken = self.taken.get(service).into_iter().flatten();
+        let taken = taken.map(|(key, by)| Problem::Taken { key: *key, by: by.clone() });
+        let mut all: Vec<Problem> = taken.chain(own.iter().cloned()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// All services with problems.
+    pub fn problems(&self) -> BTreeMap<ObjectName, Vec<Problem>> {
+        let own = self.held.iter().filter(|(_, held)| !held.problems.is_empty());
+        let names = own.map(|(name, _)| name).chain(self.taken.keys());
+        names.map(|name| (name.clone(), self.problems_of(name))).collect()
+    }
+
+    /// This node as it was told last.
+    pub fn here(&self) -> &Here {
+        &self.here
+    }
+
+    /// Notes which service a slice is of.
+    fn index(&mut self, slice: &ObjectName, service: Option<&str>) {
+        let service = service.map(|name| ObjectName::new(slice.namespace.as_str(), name));
+        if self.service_of.get(slice) == service.as_ref() {
+            return;
+        }
+        if let Some(old) = self.service_of.remove(slice)
+            && let Some(slices) = self.slices_of.get_mut(&old)
+        {
+            slices.remove(slice);
+            if slices.is_empty() {
+                self.slices_of.remove(&old);
+            }
+        }
+        if let Some(service) = service {
+            self.slices_of.entry(service.clone()).or_default().insert(slice.clone());
+            self.service_of.insert(slice.clone(), service);
+        }
+    }
+
+    /// Resolves services anew and puts the results in the place of the old ones.
+    fn replace(&mut self, cluster: &Cluster, names: BTreeSet<ObjectName>, before: &mut Before) {
+        let (here, zone) = (self.here.clone(), self.zone.clone());
+        let context = Context::new(&here, zone.as_deref());
+        for name in names {
+            let slices: Vec<&ObjectName> =
+                self.slices_of.get(&name).into_iter().flatten().collect();
+            let wanted = resolve(&context, cluster, &name, &slices);
+            let created = cluster.services.get(&name).and_then(|service| service.created);
+            self.put(name, created, wanted, before);
+        }
+        self.settle(before);
+    }
+
+    /// Puts what a service wants in the place of what it holds.
+    fn put(&mut self, name: ObjectName, created: Option<u64>, wanted: Wanted, before: &mut Before) {
+        before.problems.entry(name.clone()).or_insert_with(|| self.problems_of(&name));
+        let old = self.held.remove(&name).unwrap_or_default();
+        for key in old.keys.iter().chain(wanted.frontends.keys()) {
+            before.frontends.entry(*key).or_insert_with(|| self.claims.get(*key).cloned());
+            before.claimed.insert((*key, name.clone()), wanted.frontends.contains_key(key));
+        }
+        old.keys.iter().for_each(|key| self.claims.remove(*key, &name));
+        let held = Held {
+            keys: wanted.frontends.keys().copied().collect(),
+            vips: wanted.vips,
+            problems: wanted.problems,
+        };
+        wanted.frontends.into_values().for_each(|frontend| self.claims.add(created, frontend));
+        self.put_vips(&name, &old.vips, &held.vips, before);
+        if !held.keys.is_empty() || !held.vips.is_empty() || !held.problems.is_empty() {
+            self.held.insert(name, held);
+        }
+    }
+
+    fn put_vips(&mut self, name: &ObjectName, old: &[IpAddr], new: &[IpAddr], before: &mut Before) {
+        for address in old.iter().chain(new) {
+            before.vips.entry(*address).or_insert_with(|| self.vip(*address));
+        }
+        for address in old {
+            let Some(services) = self.vips.get_mut(address) else { continue };
+            services.remove(name);
+            if services.is_empty() {
+                self.vips.remove(address);
+            }
+        }
+        for address in new {
+            self.vips.entry(*address).or_default().insert(name.clone());
+        }
+    }
+
+    /// Notes who wants a key and does not have it. Those that made no claim now are asked only where
+    /// another has the key than before: thousands may want the same one.
+    fn settle(&mut self, before: &mut Before) {
+        for ((key, service), claims) in std::mem::take(&mut before.claimed) {
+            let first = self.claims.get(key).map(|frontend| &frontend.service);
+            let by = first.filter(|first| claims && **first != service).cloned();
+            self.take(key, service, by, before);
+        }
+        let service = |frontend: &Arc<Frontend>| frontend.service.clone();
+        let earlier: Vec<(FrontendKey, Option<ObjectName>)> =
+            before.frontends.iter().map(|(key, old)| (*key, old.as_ref().map(service))).collect();
+        for (key, old) in earlier {
+            let now = self.claims.get(key).map(service);
+            if old == now {
+                continue;
+            }
+            if let Some(now) = &now {
+                self.take(key, now.clone(), None, before);
+            }
+            let losers: Vec<ObjectName> = self.claims.losers(key).cloned().collect();
+            losers.into_iter().for_each(|loser| self.take(key, loser, now.clone(), before));
+        }
+    }
+
+    /// Notes by whom a service is kept from a key, if by anybody.
+    fn take(
+        &mut self,
+        key: FrontendKey,
+        service: ObjectName,
+        by: Option<ObjectName>,
+        before: &mut Before,
+    ) {
+        let known = self.taken.get(&service).and_then(|taken| taken.get(&key));
+        if known == by.as_ref() {
+            return;
+        }
+        if !before.problems.contains_key(&service) {
+            before.problems.insert(service.clone(), self.problems_of(&service));
+        }
+        let taken = self.taken.entry(service.clone()).or_default();
+        match by {
+            Some(by) => drop(taken.insert(key, by)),
+            None => drop(taken.remove(&key)),
+        }
+        if taken.is_empty() {
+            self.taken.remove(&service);
+        }
+    }
+
+    /// What differs now from what was at the touched places.
+    fn difference(&self, before: Before) -> Difference {
+        let mut difference = Difference::default();
+        for (key, before) in before.frontends {
+            difference.frontend(key, before.as_ref(), self.claims.get(key));
+        }
+        for (address, before) in before.vips {
+            difference.vip(address, before.as_ref(), self.vip(address));
+        }
+        for (service, before) in before.problems {
+            let after = self.problems_of(&service);
+            if before != after {
+                difference.problems.insert(service, after);
+            }
+        }
+        difference
+    }
+
+    /// What differs from an earlier state as a whole.
+    fn since(&self, earlier: &Self) -> Difference {
+        let frontends = |of: &Self| -> Vec<_> {
+            of.frontends().map(|frontend| (frontend.key, Some(frontend.clone()))).collect()
+        };
+        let here = self.frontends().map(|frontend| (frontend.key, None));
+        let vips = self.vips.keys().map(|address| (*address, None));
+        let problems = self.problems().into_keys().map(|name| (name, Vec::new()));
+        self.difference(Before {
+            frontends: here.chain(frontends(earlier)).collect(),
+            vips: vips.chain(earlier.vips().map(|vip| (vip.address, Some(vip)))).collect(),
+            problems: problems.chain(earlier.problems()).collect(),
+            claimed: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Pods, services and their endpoints.
+
+use super::World;
+use super::words::Words;
+use std::net::{IpAddr, SocketAddr};
+use thalweg_model::ObjectName;
+use thalweg_model::cluster::{
+    Endpoint, EndpointPort, EndpointSlice, Family, Pod, Protocol, Service, ServicePort,
+    ServiceType, TrafficPolicy,
+};
+
+fn name(words: &mut Words) -> Result<ObjectName, String> {
+    Ok(ObjectName::new("default", words.word("a name")?))
+}
+
+/// `pod NAME ADDRESS[,ADDRESS] dev LINK`.
+pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
+    let name = name(words)?;
+    if gone {
+        world.intent.cluster.pods.remove(&name).ok_or("there is no such pod")?;
+        return Ok(());
+    }
+    let addresses = words.word("addresses")?.split(',');
+    let addresses: Result<Vec<IpAddr>, _> = addresses.map(str::parse).collect();
+    let addresses = addresses.map_err(|_| "a pod needs `ADDRESS[,ADDRESS]`")?;
+    words.expect("dev")?;
+    let interface = Some(words.word("a link")?.to_owned());
+    // The pod makes the link a workload's.
+    let own = interface.clone().unwrap_or_default();
+    world.intent.links.retain(|_, link| !link.interfaces.contains(&own));
+    world.intent.cluster.pods.insert(name, Pod { addresses, interface, ..Pod::default() });
+    Ok(())
+}
+
+/// `service NAME ADDRESS:PORT/PROTOCOL [nodeport N] [external ADDRESS] [affinity] [local]`.
+pub fn service(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
+    let name = name(words)?;
+    if gone {
+        world.intent.cluster.services.remove(&name).ok_or("there is no such service")?;
+        return Ok(());
+    }
+    let (at, protocol) = frontend(words.word("ADDRESS:PORT/PROTOCOL")?)?;
+    let mut service = Service { cluster_ips: vec![at.ip()], ..Service::default() };
+    let mut port = ServicePort { protocol, port: at.port(), ..ServicePort::default() };
+    while let Some(word) = words.take() {
+        match word {
+            "nodeport" => {
+                port.node_port = Some(words.value("a port")?);
+                service.kind = ServiceType::NodePort;
+            }
+            "external" => service.external_ips.push(words.value("an address")?),
+            "local" => {
+                (service.internal, service.external) = (TrafficPolicy::Local, TrafficPolicy::Local);
+            }
+            other => return Err(format!("`{other}` says nothing of a service")),
+        }
+    }
+    service.ports.push(port);
+    world.intent.cluster.services.insert(name, service);
+    Ok(())
+}
+
+fn frontend(word: &str) -> Result<(SocketAddr, Protocol), String> {
+    let wrong = || format!("`{word}` is no ADDRESS:PORT/PROTOCOL");
+    let (at, protocol) = word.split_once('/').ok_or_else(wrong)?;
+    let known = Protocol::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(protocol));
+    Ok((at.parse().map_err(|_| wrong())?, known.ok_or_else(wrong)?.1))
+}
+
+/// `endpoints SERVICE [ADDRESS:PORT …]`: all of them; `-` in front of one makes it end.
+pub fn endpoints(world: &mut World, words: &mut Words) -> Result<(), String> {
+    let name = name(words)?;
+    let service = world.intent.cluster.services.get(&name).ok_or("there is no such service")?;
+    let protocol = service.ports.first().map_or(Protocol::Tcp, |port| port.protocol);
+    let mut slice = EndpointSlice {
+        service: name.name.clone(),
+        family: Family::V4,
+        ports: Vec::new(),
+        endpoints: Vec::new(),
+    };
+    while let Some(word) = words.take() {
+        let ends = word.starts_with('-');
+        let at: SocketAddr = word.trim_start_matches('-').parse().map_err(|_| "ADDRESS:PORT")?;
+        slice.family = Family::of(at.ip());
+        slice.ports = vec![EndpointPort { protocol, port: at.port(), ..EndpointPort::default() }];
+        slice.endpoints.push(Endpoint {
+            addresses: vec![at.ip()],
+            ready: !ends,
+            serving: true,
+            terminating: ends,
+            node: None,
+            zone: None,
+            for_zones: Default::default(),
+            for_nodes: Default::default(),
+            weight: 1,
+        });
+    }
+    world.intent.cluster.slices.insert(name, slice);
+    Ok(())
+}
