@@ -54,9 +54,10 @@ pub mod flag {
     pub const ENTROPY: u8 = 2;
     /// [`super::NextHopRow::class`] overrides the class of pushed labels.
     pub const CLASS: u8 = 4;
-    /// The link leads to a workload: flows to it are tracked, and at tc frames go straight to the far end of
-    /// its veth.
+    /// The link leads to a workload: flows to it are tracked.
     pub const WORKLOAD: u8 = 8;
+    /// At tc, frames may go straight to the far end of the link, which is a veth.
+    pub const STRAIGHT: u8 = 16;
 }
 
 /// The most labels that a next hop pushes, the entropy pair not counted.

@@ -454,6 +454,10 @@ impl Resolver<'_> {
         }
         if self.links.is_workload(link) {
             row.flags |= flag::WORKLOAD;
+            // Only a veth has a far end that frames can be given to.
+            if facts.kind == "veth" {
+                row.flags |= flag::STRAIGHT;
+            }
         }
         dress_row(row, dress)
     }

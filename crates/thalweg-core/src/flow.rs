@@ -75,10 +75,10 @@ pub trait Flows: Cells {
 /// Bit of [`crate::Outcome::device`]: the frame goes straight to the far end of the veth.
 pub const STRAIGHT: u32 = 1 << 31;
 
-/// [`STRAIGHT`] if a next hop leads to a workload.
+/// [`STRAIGHT`] if frames to a next hop may go straight to the far end of its link.
 #[inline(always)]
 pub(crate) const fn straight(hop: &thalweg_abi::NextHopRow) -> u32 {
-    if hop.flags & thalweg_abi::nexthop::flag::WORKLOAD != 0 { STRAIGHT } else { 0 }
+    if hop.flags & thalweg_abi::nexthop::flag::STRAIGHT != 0 { STRAIGHT } else { 0 }
 }
 
 /// Notes the way that the tables in force say for a known flow, and one more packet of it.
@@ -97,5 +97,6 @@ pub fn renew<C: Flows>(cells: &C, packet: &crate::Packet, found: u32, nexthop: u
 /// Whether a next hop leads to a workload.
 #[inline(always)]
 pub fn is_to_workload<C: Flows>(cells: &C, nexthop: u32) -> bool {
-    cells.nexthop(nexthop).is_some_and(|hop| straight(&hop) != 0)
+    let flag = thalweg_abi::nexthop::flag::WORKLOAD;
+    cells.nexthop(nexthop).is_some_and(|hop| hop.flags & flag != 0)
 }

@@ -26,10 +26,26 @@ fn section(elf: &[u8], wanted: &str) -> Option<usize> {
     Some(number(header(found) + 0x18, 8))
 }
 
+/// Where a symbol lies within its section.
+fn symbol(elf: &[u8], name: &str) -> Option<usize> {
+    let (table, names) = (section(elf, ".symtab")?, section(elf, ".strtab")?);
+    let word = |at: usize| Some(u32::from_le_bytes(elf.get(at..at + 4)?.try_into().ok()?));
+    // Entries of 24 octets: the name's place first, the value in octets 8 to 15.
+    let mut at = table;
+    loop {
+        let text = elf.get(names + word(at)? as usize..)?;
+        if text.starts_with(name.as_bytes()) && text.get(name.len()) == Some(&0) {
+            return Some(word(at + 8)? as usize);
+        }
+        at += 24;
+    }
+}
+
 /// An object whose first program ends before it has a result: the verifier takes no such thing.
 fn refused_by_the_verifier(lab: &Lab) -> PathBuf {
     let mut elf = std::fs::read(object("thalweg-bpf.o")).unwrap();
     let at = section(&elf, "xdp").expect("the object has a section xdp");
+    let at = at + symbol(&elf, "thalweg_xdp").expect("the object has the program");
     elf[at..at + 8].copy_from_slice(&[0x95, 0, 0, 0, 0, 0, 0, 0]);
     let path = lab.path("broken.o");
     std::fs::write(&path, elf).unwrap();

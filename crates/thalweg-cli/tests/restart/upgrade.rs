@@ -2,12 +2,14 @@
 
 use crate::kill::{End, ONE, alone, dies, kills, leaves, recovers, under_load};
 use crate::lab::Lab;
+use thalweg_abi::LAYOUT;
 use thalweg_agent::fault;
 use thalweg_testkit::inventory;
 
 /// The names of an instance whose programs are of a layout.
 fn of_layout(names: &[String], layout: u32) -> Vec<String> {
-    let renamed = |name: &String| name.replace("/v1", &format!("/v{layout}"));
+    let own = format!("/v{LAYOUT}");
+    let renamed = |name: &String| name.replace(&own, &format!("/v{layout}"));
     names.iter().map(renamed).collect()
 }
 
@@ -22,7 +24,7 @@ fn versions_take_over_from_each_other_and_lose_nothing() {
         return;
     }
     let this = lab.names();
-    let next = of_layout(&this, 2);
+    let next = of_layout(&this, LAYOUT + 1);
     assert!(this != next, "{this:?}");
     let before = lab.forwarded();
     let tally = under_load(&mut lab, "upgrades and ways back", |lab| {
@@ -57,8 +59,8 @@ fn kills_in_an_upgrade_lose_nothing() {
         return;
     }
     let this = lab.names();
-    let next = of_layout(&this, 2);
-    let stale = lab.path("bpf").join("thalweg").join(&lab.name).join("v2");
+    let next = of_layout(&this, LAYOUT + 1);
+    let stale = lab.path("bpf").join("thalweg").join(&lab.name).join(format!("v{}", LAYOUT + 1));
     under_load(&mut lab, "kills in an upgrade", |lab| {
         for point in fault::LAYOUT {
             lab.kill();

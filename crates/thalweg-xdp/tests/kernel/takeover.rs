@@ -113,7 +113,7 @@ fn a_directory_that_cannot_hold_pins_is_named_with_the_remedy() {
 #[test]
 fn counters_of_another_layout_begin_anew() {
     let Some(lab) = Lab::new(POLLING) else { return };
-    let dir = lab.pins("one").join("v1");
+    let dir = lab.pins("one").join(format!("v{}", thalweg_abi::LAYOUT));
     std::fs::create_dir_all(&dir).unwrap();
     let other: Array<_, u32> = Array::create(4, 0).unwrap();
     other.pin(dir.join("counters")).unwrap();
