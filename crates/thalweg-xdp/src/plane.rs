@@ -315,10 +315,14 @@ fn knows_flows(capacity: &Capacity) -> bool {
 /// Sees to it that flows go on: those of this layout, or else those of another version, if their table is
 /// as large and laid out as this version's. Says so if they begin anew.
 fn take_flows(pins: &Pins, capacity: &Capacity) -> Option<String> {
+    let own = pins.flows();
     if !knows_flows(capacity) {
+        // Programs that still use it keep it until they are replaced.
+        for (_, path) in &own {
+            let _ = std::fs::remove_file(path);
+        }
         return None;
     }
-    let own = pins.flows();
     let shapes = |paths: &[(&str, PathBuf); 2]| {
         let all = paths.iter().zip([TableId::Flows, TableId::FlowSlots]);
         let shapes: Option<Vec<bool>> =

@@ -218,6 +218,10 @@ fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -
         stages.renew(packet, facts.found(), nexthop);
         return None;
     }
+    // What this host's own stack says comes by no hook: half a conversation tells no state.
+    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
+        return None;
+    }
     if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
