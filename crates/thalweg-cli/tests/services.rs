@@ -199,7 +199,7 @@ fn listen(
 
 #[test]
 fn clients_reach_backends_which_see_their_real_addresses() {
-    let Some(node) = Node::new("sa") else { return };
+    let Some(mut node) = Node::new("sa") else { return };
     for (host, at, seen) in
         [("p0", "10.96.0.10:80", "10.9.0.2"), ("a", "10.0.0.1:30080", "10.0.0.9")]
     {
@@ -208,6 +208,15 @@ fn clients_reach_backends_which_see_their_real_addresses() {
         assert_eq!(heard.len(), 2, "{at}: {heard:?}");
         assert!(heard.contains_key(&wished(1)) && heard.contains_key(&wished(2)), "{heard:?}");
     }
+    // The host's own processes and its workloads talk as on any host.
+    let told = node.hears("r", "10.9.0.3:8080");
+    assert_eq!(told.as_deref(), Ok("p1 saw 10.0.0.1"), "from the host to a pod");
+    let stop = node.stop.clone();
+    let greet = |mut stream: TcpStream, _| drop(stream.write_all(b"the host"));
+    let server = listen(&format!("{}r", node.lab.name), 8022, stop, greet);
+    let told = node.hears("p0", "10.0.0.1:8022");
+    assert_eq!(told.as_deref(), Ok("the host"), "from a pod to the host");
+    node.servers.push(server);
     // Who serves reaches itself, too, and then hears the service.
     let heard = node.many("p1", "10.96.0.10:80", 20);
     let wished = ["p1 saw 10.96.0.10", "p2 saw 10.9.0.3"];
