@@ -27,8 +27,7 @@ impl Compiler {
         changes.extend(draft.unbound);
         changes.extend(routes);
         changes.extend(draft.labels);
-        let here = self.here();
-        let (serving, served) = self.services.plan(&self.intent.cluster, here);
+        let (serving, served) = self.service_changes();
         changes.extend(serving);
         self.own_change(&mut changes);
         changes.extend(served);

@@ -263,8 +263,33 @@ impl Compiler {
         }
     }
 
+    /// Changes to the tables of services: those that add, then those that take out. None where the tables
+    /// were made without room for them.
+    pub(crate) fn service_changes(&mut self) -> (Vec<Change>, Vec<Change>) {
+        if self.limits.flows == 0 {
+            return (Vec::new(), Vec::new());
+        }
+        let here = self.here();
+        self.services.plan(&self.intent.cluster, here)
+    }
+
+    /// That the tables were made without room for services and workloads, if there are any now.
+    fn service_room(&self) -> Option<Problem> {
+        let cluster = &self.intent.cluster;
+        let service = cluster.services.keys().next().map(|name| ("Service", name));
+        let (kind, name) = service.or(cluster.pods.keys().next().map(|name| ("Pod", name)))?;
+        (self.limits.flows == 0).then(|| {
+            let what = "the agent started without services and workloads, so its tables have no room for \
+                        flows: none of them is carried out";
+            let remedy = "restart the agent; packets go on meanwhile";
+            let name = name.to_string();
+            self.of_object(kind, &name, Severity::Error, None, what.into(), remedy.into())
+        })
+    }
+
     /// What this version does not carry out yet, said aloud.
     pub(crate) fn service_gaps(&self, all: &mut BTreeSet<Problem>) {
+        all.extend(self.service_room());
         let mut gap = |kind: &str, name: &str, severity, field: &str, what: &str, remedy: &str| {
             let (what, remedy) = (what.into(), remedy.into());
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
