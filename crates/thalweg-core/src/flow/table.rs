@@ -158,8 +158,9 @@ pub fn is_expired<W: Words>(row: &W, now: u32) -> bool {
 /// Writes a row for a key that has none. The number of the row, from 1; 0 if there is no room, or if
 /// another processor writes the same key.
 ///
-/// `fill` stores all words but the key's and the stamp, which comes last. Both of two processors that write one key at once give up: at
-/// least one of them sees the other's claim, since each claims before it looks.
+/// `fill` stores all words but the key's and the stamp, which comes last. Both of two processors that
+/// write one key at once give up: at least one of them sees the other's claim, since each claims before
+/// it looks.
 #[inline(always)]
 pub fn insert<C: Flows>(
     cells: &C,
