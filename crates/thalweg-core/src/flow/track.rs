@@ -21,23 +21,22 @@ pub struct Tracked {
     /// The key that the packet came with.
     pub key: Key,
     /// The row of its flow, counted from 1, or 0 if it has none yet; or with [`what::SERVICE`] that of the
-    /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (an octet
-    /// each).
+    /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (16 of them).
     facts: u64,
 }
 
 /// What is known of a packet beside its key.
 pub mod what {
     /// The packet has a key: a flow can be remembered for it.
-    pub const KEYED: u8 = 1;
+    pub const KEYED: u16 = 1;
     /// A flow begins, whatever its way.
-    pub const BEGINS: u8 = 2;
+    pub const BEGINS: u16 = 2;
     /// The key changes.
-    pub const REWRITES: u8 = 4;
+    pub const REWRITES: u16 = 4;
     /// The flow is a service's.
-    pub const SERVICE: u8 = 8;
+    pub const SERVICE: u16 = 8;
     /// The packet cannot begin a flow: TCP that is no SYN.
-    pub const AMID: u8 = 16;
+    pub const AMID: u16 = 16;
 }
 
 /// The facts of a [`Tracked`] beside its key.
@@ -51,8 +50,8 @@ impl Facts {
 
     /// Whether a bit of [`what`] is set.
     #[inline(always)]
-    pub const fn is(self, bit: u8) -> bool {
-        (self.0 >> 40) as u8 & bit != 0
+    pub const fn is(self, bit: u16) -> bool {
+        (self.0 >> 40) as u16 & bit != 0
     }
 
     /// The row of the packet's flow, counted from 1, or 0.
@@ -72,7 +71,7 @@ impl Tracked {
     pub const NONE: Self = Self { key: [0; 5], facts: 0 };
 
     #[inline(always)]
-    fn note(&mut self, bits: u8) {
+    fn note(&mut self, bits: u16) {
         self.facts |= (bits as u64) << 40;
     }
 
