@@ -137,6 +137,10 @@ pub const fn tail(ports: u32, vrf: u16, protocol: u8, family: u8) -> u64 {
     (ports as u64) << 32 | (vrf as u64) << 16 | (protocol as u64) << 8 | family as u64
 }
 
+/// Bit of a tail's family octet: the key is no packet's, but a client's and a frontend's
+/// ([`kind::AFFINITY`]).
+pub const NO_PACKET: u64 = 0x80;
+
 /// What a row's [`word::STAMP`] is: valid as long as the same tables are in force. Images of different
 /// agents have different numbers, so that no row of one is taken for one of another.
 #[inline(always)]
@@ -151,7 +155,7 @@ pub const fn hash(key: [u64; 5], seed: u64) -> u64 {
     let mut sum = seed ^ key[4].wrapping_mul(MIX);
     sum = (sum ^ sum >> 32 ^ key[1]).wrapping_mul(MIX);
     sum = (sum ^ sum >> 29 ^ key[3]).wrapping_mul(MIX);
-    if key[4] as u8 == 6 {
+    if key[4] as u8 & 0xf == 6 {
         sum = (sum ^ sum >> 32 ^ key[0]).wrapping_mul(MIX);
         sum = (sum ^ sum >> 29 ^ key[2]).wrapping_mul(MIX);
     }

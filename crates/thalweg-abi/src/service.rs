@@ -104,14 +104,14 @@ pub struct FrontendRow {
     pub internal: Choice,
     /// For traffic from outside.
     pub external: Choice,
-    /// First row in table `ranges` of prefixes that may use it from outside.
+    /// First row in table `ranges` of the sources that may use it: [`RangeRow`].
     pub ranges: u32,
-    /// How many there are; 0 admits everybody.
+    /// How many rows there are; 0 admits everybody.
     pub ranges_len: u32,
     /// Number of the service, for counters.
     pub service: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// How many backends stand behind `internal` and `external`; only where clients keep theirs.
+    pub counts: [u16; 2],
 }
 
 const _: () = assert!(size_of::<FrontendRow>() == 64);
@@ -138,13 +138,20 @@ pub struct BackendRow {
     pub id: u64,
     /// Port.
     pub port: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Its share beside others; with 0 it serves the flows it has and gets no new ones.
+    pub weight: u16,
     /// Zero.
     pub node: u32,
 }
 
 const _: () = assert!(size_of::<BackendRow>() == 32);
+
+/// Row of table `ranges`: where a range of addresses begins or ends, halves as in a packet. Rows of a
+/// frontend ascend; of an address that an odd number of them do not exceed, it is within.
+pub type RangeRow = [u64; 2];
+
+/// The most rows of one frontend: a search takes as many steps as this has bits.
+pub const MAX_RANGE_ROWS: u32 = (1 << 16) - 1;
 
 /// Words of table `vips`, a bit set over hashed addresses of frontends: a cheap first look.
 pub const VIP_WORDS: u32 = 1024;

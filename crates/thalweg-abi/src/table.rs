@@ -56,6 +56,8 @@ pub enum TableId {
     Rings,
     /// [`crate::BackendRow`] rows.
     Backends,
+    /// [`crate::service::RangeRow`] rows.
+    Ranges,
     /// [`crate::flow::Slots`] by bucket.
     FlowSlots,
     /// [`crate::flow::FlowRow`] by bucket × [`crate::flow::WAYS`] + way.
@@ -67,7 +69,7 @@ pub const OWN_WORDS: u32 = if cfg!(feature = "layout-next") { 128 } else { 64 };
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Control,
         Self::States,
         Self::Behind,
@@ -94,6 +96,7 @@ impl TableId {
         Self::Frontends,
         Self::Rings,
         Self::Backends,
+        Self::Ranges,
         Self::FlowSlots,
         Self::Flows,
     ];
@@ -127,6 +130,7 @@ impl TableId {
             Self::Frontends => "frontends",
             Self::Rings => "rings",
             Self::Backends => "backends",
+            Self::Ranges => "ranges",
             Self::FlowSlots => "flow_slots",
             Self::Flows => "flows",
         }
@@ -144,7 +148,8 @@ impl TableId {
             | Self::NextHops
             | Self::Frontends
             | Self::Rings
-            | Self::Backends => Change::Aside,
+            | Self::Backends
+            | Self::Ranges => Change::Aside,
             Self::Settings
             | Self::Links
             | Self::Vlans
@@ -193,6 +198,7 @@ impl TableId {
             Self::NextHops => size_of::<crate::NextHopRow>(),
             Self::Frontends => size_of::<crate::FrontendRow>(),
             Self::Backends => size_of::<crate::BackendRow>(),
+            Self::Ranges => size_of::<crate::service::RangeRow>(),
             Self::FlowSlots => size_of::<crate::flow::Slots>(),
             Self::Flows => size_of::<crate::flow::FlowRow>(),
             Self::States

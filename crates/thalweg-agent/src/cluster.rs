@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
-use thalweg_abi::flow::{WAYS, WORDS, kind, slot, state, word};
+use thalweg_abi::flow::{NO_PACKET, WAYS, WORDS, kind, slot, state, word};
 use thalweg_api::Fault;
 use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use thalweg_compile::Compiler;
@@ -118,6 +118,9 @@ fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
         let words = flows.get(index * WORDS..(index + 1) * WORDS)?;
         let mut row = [0; WORDS];
         row.iter_mut().zip(words).for_each(|(to, from)| *to = from.load(Ordering::Acquire));
+        if row[word::TAIL] & NO_PACKET != 0 {
+            return None;
+        }
         let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
         (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
     })
@@ -288,7 +291,10 @@ pub fn steps(
             row[word::NEW_DESTINATION..word::NEW_DESTINATION + 2].copy_from_slice(&new[2..4]);
             let backend = address(&row, word::NEW_DESTINATION);
             let backend = SocketAddr::new(backend, (new[4] >> 32) as u16);
-            push("service", format!("{named}: backend {backend}"));
+            let kept = frontend.affinity.filter(|_| facts.is(what::KEEPS));
+            let kept =
+                kept.map(|time| format!(", which this client keeps for {} s", time.as_secs()));
+            push("service", format!("{named}: backend {backend}{}", kept.unwrap_or_default()));
         }
         false => push("service", format!("{named}: no backend for this client")),
     }

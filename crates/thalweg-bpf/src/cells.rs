@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
+use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
@@ -310,5 +311,10 @@ impl Flows for MapCells {
     #[inline(always)]
     fn backend(&self, row: u32) -> Option<&'static BackendRow> {
         maps::BACKENDS.get(row)
+    }
+
+    #[inline(always)]
+    fn range(&self, row: u32) -> Option<&'static RangeRow> {
+        maps::RANGES.get(row)
     }
 }

@@ -8,6 +8,7 @@ use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
+use thalweg_abi::service::RangeRow;
 use thalweg_abi::table::{Row16, Row32};
 use thalweg_abi::{
     BackendRow, ControlRow, Counter, FrontendRow, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow,
@@ -51,6 +52,7 @@ tables! {
     FRONTENDS = "frontends": FrontendRow;
     RINGS = "rings": Row16;
     BACKENDS = "backends": BackendRow;
+    RANGES = "ranges": RangeRow;
     FLOW_SLOTS = "flow_slots": Slots;
     FLOWS = "flows": FlowRow;
 }

@@ -52,6 +52,17 @@ extern "C" fn flow_remember(packet: *const Packet, nexthop: u32, back: u32) -> u
     flow::remember(&MapCells::at(packet.epoch()), packet, tracked, nexthop, back != 0)
 }
 
+/// [`flow::keep`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_keep(packet: *mut Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::keep(&MapCells::at(packet.epoch()), packet, tracked);
+    0
+}
+
 /// [`flow::forget`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -205,6 +216,11 @@ macro_rules! stages {
             #[inline(always)]
             fn track(&mut self, packet: &mut Packet) -> Option<Verdict> {
                 Verdict::from_number($track(self.0, packet))
+            }
+
+            #[inline(always)]
+            fn keep(&mut self, packet: &mut Packet) {
+                flow_keep(packet);
             }
 
             #[inline(always)]

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::BackendRow;
-use thalweg_abi::service::flag;
+use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
 use thalweg_model::{Problem, Severity};
@@ -140,16 +140,11 @@ impl Services {
         let drops = |choice: &Choice, bit| if choice.empty == Empty::Drop { bit } else { 0 };
         let mut flags = drops(&frontend.internal, flag::DROPS_INTERNAL)
             | drops(&frontend.external, flag::DROPS_EXTERNAL);
-        // What cannot be guarded yet is closed: nobody gets in whom the ranges were to keep out.
-        if !frontend.ranges.is_empty() || !is_carried(frontend) {
-            self.release(sets[1]);
-            sets[1] = NOBODY;
-            flags |= flag::DROPS_EXTERNAL;
-        }
         if !is_carried(frontend) {
-            self.release(sets[0]);
-            sets[0] = NOBODY;
-            flags |= flag::DROPS_INTERNAL;
+            for id in std::mem::replace(&mut sets, [NOBODY; 2]) {
+                self.release(id);
+            }
+            flags |= flag::DROPS_INTERNAL | flag::DROPS_EXTERNAL;
         }
         let row = Frontend {
             flags,
@@ -157,6 +152,7 @@ impl Services {
             service: 0,
             internal: sets[0],
             external: sets[1],
+            ranges: bounds(frontend),
         };
         more.push(Change::Frontend(key, row));
         if let Some(before) = self.frontends.insert(key, sets) {
@@ -215,6 +211,16 @@ fn is_carried(frontend: &thalweg_service::Frontend) -> bool {
     frontend.key.protocol != Protocol::Sctp
 }
 
+/// The bounds of the sources that a frontend admits, as the tables have them.
+fn bounds(frontend: &thalweg_service::Frontend) -> Vec<RangeRow> {
+    frontend.bounds().into_iter().map(split).collect()
+}
+
+/// The halves of an address.
+const fn split(address: u128) -> RangeRow {
+    [(address >> 64) as u64, address as u64]
+}
+
 fn key_of(key: &thalweg_service::FrontendKey) -> FrontendKey {
     FrontendKey::new(key.address, key.port, key.protocol.number())
 }
@@ -224,6 +230,7 @@ fn row_of(backend: &Backend) -> BackendRow {
         address: halves(backend.address),
         id: backend.id,
         port: backend.port,
+        weight: backend.weight,
         ..BackendRow::default()
     }
 }
@@ -303,14 +310,6 @@ impl Compiler {
             if frontend.key.protocol == Protocol::Sctp {
                 let what = "SCTP is not translated yet: packets to this port are dropped";
                 gap(error, "spec.ports", what, "use TCP or UDP");
-            }
-            if !frontend.ranges.is_empty() {
-                let what = "source ranges are not checked yet: nobody from outside gets in";
-                gap(error, "spec.loadBalancerSourceRanges", what, "filter in front of the node");
-            }
-            if frontend.affinity.is_some() {
-                let what = "clients are not kept at their backends yet: each connection chooses";
-                gap(warning, "spec.sessionAffinity", what, "keep state in the application");
             }
             let here = |choice: &Choice| {
                 choice.backends.iter().any(|b| self.services.here.holds(b.address))

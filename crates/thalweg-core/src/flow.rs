@@ -5,6 +5,7 @@
 //! or the service that a packet belongs to, and gives the packet the addresses it will leave with, so
 //! that the stages behind decide what will really be sent. The frame is rewritten when all is decided.
 
+mod affinity;
 pub mod fast;
 mod key;
 mod pipeline;
@@ -14,9 +15,10 @@ mod table;
 mod track;
 mod translate;
 
+pub use affinity::keep;
 pub use key::{Key, key_of, reversed};
 pub use pipeline::{FlowDirect, FlowStages, process};
-pub use service::{backend_of, frontend_of, slot_of};
+pub use service::{backend_of, frontend_of, is_admitted, slot_of};
 pub use state::{ANEW, next, timeout_of};
 pub use table::{find, find_stamped, forget as take_out, insert, is_expired, is_stamped, stamp};
 pub use track::what;
@@ -24,6 +26,7 @@ pub use track::{Facts, Tracked, forget, remember, track};
 pub use translate::translate;
 
 use crate::cells::Cells;
+use thalweg_abi::service::RangeRow;
 use thalweg_abi::{BackendRow, FrontendRow, IndexWord};
 
 /// Words in shared memory: a flow row, or the slots of a bucket.
@@ -64,6 +67,8 @@ pub trait Flows: Cells {
     fn ring(&self, cell: u32) -> u16;
     /// A backend.
     fn backend(&self, row: u32) -> Option<Self::Ref<BackendRow>>;
+    /// A bound of ranges of sources.
+    fn range(&self, row: u32) -> Option<Self::Ref<RangeRow>>;
 
     /// What rows that are valid now are stamped with.
     #[inline(always)]

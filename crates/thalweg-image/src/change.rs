@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
     BackendRow, GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, SettingsRow, VrfId,
 };
@@ -86,7 +87,7 @@ pub struct FrontendKey {
 }
 
 /// What becomes of packets to a frontend.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Frontend {
     /// Bits of [`thalweg_abi::service::flag`].
     pub flags: u8,
@@ -98,6 +99,8 @@ pub struct Frontend {
     pub internal: SetId,
     /// Who serves traffic from outside.
     pub external: SetId,
+    /// Who may use it, as table `ranges` says it; empty admits everybody.
+    pub ranges: Vec<RangeRow>,
 }
 
 /// Members of a group as the data plane wants them.

@@ -81,6 +81,9 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
         }
         TableId::Frontends => limits.frontends.into(),
         TableId::Backends => limits.backends.into(),
+        // Few frontends have ranges, and each range takes two rows.
+        TableId::Ranges if limits.frontends == 0 => 0,
+        TableId::Ranges => u64::from(limits.frontends).max(1 << 12),
         TableId::Rings => limits.ring_slots.into(),
         TableId::FlowSlots => buckets(limits),
         TableId::Flows => buckets(limits) * u64::from(thalweg_abi::flow::WAYS),

@@ -3,7 +3,7 @@
 use crate::change::{BackendSet, Frontend, FrontendKey, SetId};
 use crate::tables::{Full, Tables};
 use std::collections::HashMap;
-use thalweg_abi::service::{self, Choice, IndexWord, PROBES, VIP_WORDS};
+use thalweg_abi::service::{self, Choice, IndexWord, MAX_RANGE_ROWS, PROBES, RangeRow, VIP_WORDS};
 use thalweg_abi::{BackendRow, FrontendRow, TableId, control};
 
 /// A cell that holds nothing but may stand before one that does: no key's, and not empty.
@@ -25,6 +25,8 @@ pub(crate) struct Services {
 struct Kept {
     row: u32,
     sets: [SetId; 2],
+    /// First of its ranges, and how many.
+    ranges: (u32, u32),
 }
 
 /// Where a set lies.
@@ -144,6 +146,11 @@ impl Services {
             Some(place) => Ok(place.choice),
             None => Err(Full::beyond(TableId::Backends)),
         };
+        let count = |id: SetId| match self.sets.get(&id) {
+            Some(place) if frontend.affinity != 0 => place.ids.len() as u16,
+            _ => 0,
+        };
+        let ranges = write_ranges(tables, &frontend.ranges)?;
         let row = FrontendRow {
             address: key.address,
             port: key.port,
@@ -153,9 +160,17 @@ impl Services {
             internal: choice(frontend.internal)?,
             external: choice(frontend.external)?,
             service: frontend.service,
-            ..FrontendRow::default()
+            ranges: ranges.0,
+            ranges_len: ranges.1,
+            counts: [count(frontend.internal), count(frontend.external)],
         };
-        let at = take(tables, TableId::Frontends, 1)?;
+        let at = match take(tables, TableId::Frontends, 1) {
+            Ok(at) => at,
+            Err(full) => {
+                tables.abandon();
+                return Err(full);
+            }
+        };
         let before = self.frontends.get(&key).copied();
         tables.write_row(TableId::Frontends, at, &row);
         if let Err(full) = put(tables, key.hash(), before.map(|kept| kept.row), at) {
@@ -163,7 +178,7 @@ impl Services {
             return Err(full);
         }
         if let Some(before) = before {
-            tables.replace(TableId::Frontends, before.row, 1);
+            before.retire(tables);
             self.use_sets(before.sets, false);
         } else {
             self.count_vip(tables, key, true);
@@ -171,7 +186,7 @@ impl Services {
         tables.publish();
         let sets = [frontend.internal, frontend.external];
         self.use_sets(sets, true);
-        self.frontends.insert(key, Kept { row: at, sets });
+        self.frontends.insert(key, Kept { row: at, sets, ranges });
         Ok(())
     }
 
@@ -179,7 +194,7 @@ impl Services {
     pub fn remove_frontend(&mut self, tables: &mut Tables, key: FrontendKey) {
         let Some(kept) = self.frontends.remove(&key) else { return };
         remove(tables, key.hash(), kept.row);
-        tables.replace(TableId::Frontends, kept.row, 1);
+        kept.retire(tables);
         self.count_vip(tables, key, false);
         self.use_sets(kept.sets, false);
         tables.publish();
@@ -207,6 +222,31 @@ impl Services {
         let new = if more { old | mask } else { old & !mask };
         tables.write_u64(TableId::Vips, word, new);
     }
+}
+
+impl Kept {
+    /// Nothing leads to its rows any more.
+    fn retire(&self, tables: &mut Tables) {
+        tables.replace(TableId::Frontends, self.row, 1);
+        if self.ranges.1 > 0 {
+            tables.replace(TableId::Ranges, self.ranges.0, self.ranges.1);
+        }
+    }
+}
+
+/// Writes ranges of sources: the first row, and how many there are.
+fn write_ranges(tables: &mut Tables, ranges: &[RangeRow]) -> Result<(u32, u32), Full> {
+    if ranges.is_empty() {
+        return Ok((0, 0));
+    }
+    if ranges.len() > MAX_RANGE_ROWS as usize {
+        return Err(Full::beyond(TableId::Ranges));
+    }
+    let first = take(tables, TableId::Ranges, ranges.len() as u32)?;
+    for (at, row) in (first..).zip(ranges) {
+        tables.write_row(TableId::Ranges, at, row);
+    }
+    Ok((first, ranges.len() as u32))
 }
 
 /// Takes room, waiting for readers where that helps.

@@ -464,6 +464,7 @@ fn extents(table: TableId, cells: u32) -> Option<Extents> {
         TableId::Buckets => (units, 0),
         TableId::Fib4Leaves | TableId::Fib6Nodes | TableId::Fib6Leaves => (units, 1024),
         TableId::Frontends | TableId::Rings | TableId::Backends => (units, 1024),
+        TableId::Ranges => (units, 64),
         _ => return None,
     };
     Some(Extents::new(0, end, (end / 16).min(most)))

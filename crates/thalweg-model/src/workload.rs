@@ -3,6 +3,9 @@
 use crate::intent::{Link, NextHop, Route, RouteAction, Rpf};
 use crate::{Intent, Key, ObjectName, Prefix};
 
+/// Any other route to the same prefix wins.
+const LAST: u32 = u32::MAX;
+
 /// Name of the link and of the routes that a pod makes.
 fn name_of(pod: &ObjectName) -> String {
     format!("pod/{pod}")
@@ -51,6 +54,26 @@ impl Intent {
             }
         }
         self.cluster.pods = pods;
+        self.with_service_cidrs()
+    }
+
+    /// With a route that discards what goes to addresses allotted to services but not taken by any: those
+    /// of a service are translated before routes are asked.
+    fn with_service_cidrs(mut self) -> Self {
+        let router = self.origins.iter().find(|(key, _)| key.kind == "Router");
+        let origin = router.map(|(_, origin)| origin.clone()).unwrap_or_default();
+        for prefix in self.router.services.service_cidrs.clone() {
+            let route = Route {
+                vrf: "default".into(),
+                prefix,
+                metric: LAST,
+                action: RouteAction::Blackhole,
+            };
+            let name = format!("service-cidr/{prefix}");
+            let key = Key { kind: "Route".into(), name: name.clone() };
+            self.origins.insert(key, origin.clone());
+            self.routes.insert(name, route);
+        }
         self
     }
 }

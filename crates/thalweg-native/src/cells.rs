@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class, MeterRow};
+use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     TableId, VrfRow,
@@ -272,5 +273,9 @@ impl<'a> Flows for CellsAt<'a> {
 
     fn backend(&self, row: u32) -> Option<Copied<BackendRow>> {
         self.view.row(TableId::Backends, row).map(Copied)
+    }
+
+    fn range(&self, row: u32) -> Option<Copied<RangeRow>> {
+        self.view.row(TableId::Ranges, row).map(Copied)
     }
 }

@@ -58,6 +58,9 @@ pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey 
     if thalweg_core::parse(&work, &cells, &mut packet).is_continue() {
         let mut found = Tracked::NONE;
         if flow::track(&work, &cells, &mut packet, &mut found).is_continue() {
+            if found.facts().is(flow::what::KEEPS) {
+                flow::keep(&cells, &mut packet, &mut found);
+            }
             decision = Some(thalweg_core::decide(&packet, &cells));
         }
         tracked = Some(found);

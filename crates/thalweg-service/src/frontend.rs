@@ -65,6 +65,38 @@ impl Frontend {
     }
 }
 
+impl Frontend {
+    /// Where the sources that it admits begin and end, as numbers, ascending and disjoint: a source that an
+    /// odd number of them do not exceed is admitted. None where everybody is.
+    pub fn bounds(&self) -> Vec<u128> {
+        let v4 = self.key.address.is_ipv4();
+        let own = self.ranges.iter().filter(|range| range.is_v4() == v4);
+        let mut ranges: Vec<(u128, u128)> = own.map(|range| first_and_last(*range)).collect();
+        if ranges.is_empty() && !self.ranges.is_empty() {
+            // All are of the other family: nobody is within a range that ends where it begins.
+            return vec![u128::MAX; 2];
+        }
+        ranges.sort_unstable();
+        let mut merged: Vec<(u128, u128)> = Vec::new();
+        for (first, last) in ranges {
+            match merged.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => merged.push((first, last)),
+            }
+        }
+        let ends = merged.into_iter().flat_map(|(first, last)| [Some(first), last.checked_add(1)]);
+        ends.flatten().collect()
+    }
+}
+
+/// The first and the last address of a prefix.
+fn first_and_last(prefix: Prefix) -> (u128, u128) {
+    match prefix {
+        Prefix::V4(prefix) => (prefix.bits().into(), prefix.last().into()),
+        Prefix::V6(prefix) => (prefix.bits(), prefix.last()),
+    }
+}
+
 /// What becomes of new flows that nobody serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Empty {

@@ -14,6 +14,8 @@ pub trait FlowStages: Stages {
     fn known(&mut self, arrival: Arrival) -> Outcome;
     /// Finds flow or service; [`super::track`].
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
+    /// Lets a client keep its backend; [`super::keep`].
+    fn keep(&mut self, packet: &mut Packet);
     /// What that has found out.
     fn facts(&self) -> Facts;
     /// Writes a row for one direction of a new flow; [`super::remember`].
@@ -104,6 +106,10 @@ where
         super::track(self.stages.frame, &cells, packet, &mut self.tracked).break_value()
     }
 
+    fn keep(&mut self, packet: &mut Packet) {
+        super::keep(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
+    }
+
     fn facts(&self) -> Facts {
         self.tracked.facts()
     }
@@ -172,6 +178,9 @@ fn attempt<S: FlowStages>(
 #[inline(always)]
 fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> Option<Outcome> {
     let ended = stages.track(packet);
+    if stages.facts().is(what::KEEPS) {
+        stages.keep(packet);
+    }
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,

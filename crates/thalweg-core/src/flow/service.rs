@@ -2,6 +2,9 @@
 
 use super::Flows;
 use super::key::Key;
+use crate::packet::Packet;
+use thalweg_abi::FrontendRow;
+use thalweg_abi::link;
 use thalweg_abi::service::{self, Choice, PROBES};
 
 /// The row of a frontend, counted from 1, or 0. Port and protocol 0 ask for the address as such.
@@ -49,6 +52,47 @@ pub fn is_backend<C: Flows>(cells: &C, id: u64) -> bool {
 pub fn may_be_vip<C: Flows>(cells: &C, address: [u64; 2]) -> bool {
     let bit = service::vip_bit(address);
     cells.vip(bit / 64) >> (bit % 64) & 1 != 0
+}
+
+/// Who serves a packet of a frontend, and how many they are: by where it comes from.
+#[inline(always)]
+pub fn choice_of(row: &FrontendRow, packet: &Packet) -> (Choice, u32) {
+    if packet.link_has(link::flag::WORKLOAD) {
+        (row.internal, row.counts[0].into())
+    } else {
+        (row.external, row.counts[1].into())
+    }
+}
+
+/// Whether a frontend admits a source: everybody where it has no ranges. A function of its own: few
+/// frontends have any.
+#[inline(never)]
+pub fn is_admitted<C: Flows>(cells: &C, ranges: u32, len: u32, source: [u64; 2]) -> bool {
+    // How many bounds the source has reached; an even number of them is outside.
+    let (mut low, mut high) = (0, len & service::MAX_RANGE_ROWS);
+    for _ in 0..MAX_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = (low + high) >> 1;
+        let Some(bound) = cells.range(ranges.wrapping_add(middle)) else { return false };
+        if at_least(source, *bound) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+        (low, high) = (cells.blur(low.into()) as u32, cells.blur(high.into()) as u32);
+    }
+    len == 0 || low & 1 != 0
+}
+
+/// Steps of a search among as many rows as one frontend or one choice can have.
+pub(super) const MAX_STEPS: u32 = 17;
+
+/// Whether an address is not below another.
+#[inline(always)]
+pub(super) const fn at_least([high, low]: [u64; 2], other: [u64; 2]) -> bool {
+    high > other[0] || high == other[0] && low >= other[1]
 }
 
 /// Slot of a flow in a ring of `size`: by the key alone, so that every node chooses alike.

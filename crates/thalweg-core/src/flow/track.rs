@@ -1,7 +1,7 @@
 //! The stage in front of a router's: which flow or service a packet belongs to.
 
 use super::key::{Key, is_error, key, key_of, reversed};
-use super::service::{backend_of, frontend_of, is_backend, may_be_vip};
+use super::service::{backend_of, choice_of, frontend_of, is_admitted, is_backend, may_be_vip};
 use super::state::{ANEW, next, tcp, timeout_of};
 use super::{Flows, Words, table};
 use crate::frame::{Frame, Offset};
@@ -9,7 +9,7 @@ use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, state, word};
-use thalweg_abi::{link, service, settings};
+use thalweg_abi::{BackendRow, link, service, settings};
 use thalweg_wire::U16;
 use thalweg_wire::l4::protocol;
 
@@ -37,6 +37,8 @@ pub mod what {
     pub const SERVICE: u16 = 8;
     /// The packet cannot begin a flow: TCP that is no SYN.
     pub const AMID: u16 = 16;
+    /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
+    pub const KEEPS: u16 = 2048;
 }
 
 /// The facts of a [`Tracked`] beside its key.
@@ -253,9 +255,12 @@ fn begin<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> Con
         return no_frontend(cells, packet);
     }
     let Some(row) = cells.frontend(found - 1) else { return ControlFlow::Continue(()) };
-    let inside = packet.link_has(link::flag::WORKLOAD);
-    let choice = if inside { row.internal } else { row.external };
+    if row.ranges_len != 0 && !is_admitted(cells, row.ranges, row.ranges_len, packet.source) {
+        return ControlFlow::Break(Verdict::drop(Reason::SourceRange));
+    }
+    let (choice, _) = choice_of(&row, packet);
     if choice.size == 0 {
+        let inside = packet.link_has(link::flag::WORKLOAD);
         let drops =
             if inside { service::flag::DROPS_INTERNAL } else { service::flag::DROPS_EXTERNAL };
         return ControlFlow::Break(match row.flags & drops {
@@ -267,16 +272,31 @@ fn begin<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> Con
     let Some(backend) = cells.backend(at) else {
         return ControlFlow::Break(Verdict::drop(Reason::Broken));
     };
-    tracked.facts |= u64::from(at);
     tracked.note(what::BEGINS | what::REWRITES | what::SERVICE);
+    if row.affinity != 0 {
+        tracked.note(what::KEEPS);
+    }
+    served(packet, tracked, row.address, at, &backend);
+    ControlFlow::Continue(())
+}
+
+/// Gives a packet for a service to one of its backends.
+#[inline(always)]
+pub(super) fn served(
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+    address: [u64; 2],
+    at: u32,
+    backend: &BackendRow,
+) {
+    tracked.facts = tracked.facts >> 32 << 32 | u64::from(at);
     packet.destination = backend.address;
     packet.ports = u64::from(packet.ports() >> 16 << 16 | u32::from(backend.port));
     // Who reaches itself through a service must hear the answer from the service.
     if packet.source == backend.address {
-        packet.source = row.address;
+        packet.source = address;
         packet.flags |= u64::from(flag::BELIEVED);
     }
-    ControlFlow::Continue(())
 }
 
 /// An address of services without this port refuses; one that is this host's as well is the host's.

@@ -37,10 +37,24 @@ pub fn compare(case: u64, world: &World, resolver: &Resolver, counts: &mut [usiz
     };
     for (address, port, protocol) in Dice::questions() {
         let source = dice.source(address);
+        let key = FrontendKey { address, port, protocol };
+        if let Some(frontend) = resolver
+            .frontend(key)
+            .filter(|_| source != address && source.is_ipv4() == address.is_ipv4())
+        {
+            let number = match source {
+                IpAddr::V4(source) => source.to_bits().into(),
+                IpAddr::V6(source) => source.to_bits(),
+            };
+            let bounds = frontend.bounds();
+            assert!(bounds.is_sorted(), "case {case}: {bounds:x?}");
+            let below = bounds.iter().filter(|bound| **bound <= number).count();
+            let admits = bounds.is_empty() || below % 2 == 1;
+            assert_eq!(admits, frontend.admits(source, []), "case {case}: {source} in {bounds:x?}");
+        }
         for from in [From::Workload, From::Host, From::Outside] {
             let outside = from == From::Outside;
             let packet = Packet { outside, source, destination: address, port, protocol };
-            let key = FrontendKey { address, port, protocol };
             let found = in_words_of_the_oracle(resolver.ask(from, source, key));
             let expected = oracle.ask(&packet);
             assert_eq!(found, expected, "case {case}: {from:?} {packet:?}\n{:#?}", world.cluster);

@@ -32,7 +32,7 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     Ok(())
 }
 
-/// `service NAME ADDRESS:PORT/PROTOCOL [nodeport N] [external ADDRESS] [affinity] [local]`.
+/// `service NAME ADDRESS:PORT/PROTOCOL [nodeport N] [external ADDRESS] [affinity SECONDS] [for PREFIX] [local]`.
 pub fn service(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
     let name = name(words)?;
     if gone {
@@ -48,6 +48,11 @@ pub fn service(world: &mut World, words: &mut Words, gone: bool) -> Result<(), S
                 port.node_port = Some(words.value("a port")?);
                 service.kind = ServiceType::NodePort;
             }
+            "affinity" => {
+                let seconds = words.value("seconds")?;
+                service.affinity = Some(std::time::Duration::from_secs(seconds));
+            }
+            "for" => service.source_ranges.push(words.value("a prefix")?),
             "external" => service.external_ips.push(words.value("an address")?),
             "local" => {
                 (service.internal, service.external) = (TrafficPolicy::Local, TrafficPolicy::Local);
