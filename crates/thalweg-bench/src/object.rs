@@ -192,6 +192,7 @@ impl Object {
         for table in tables {
             match table.row_bytes() {
                 8 => self.copy_rows::<1>(memory, *table, whole)?,
+                16 => self.copy_rows::<2>(memory, *table, whole)?,
                 32 => self.copy_rows::<4>(memory, *table, whole)?,
                 64 => self.copy_rows::<8>(memory, *table, whole)?,
                 other => return Err(format!("rows of {other} octets are not known here").into()),
