@@ -79,6 +79,8 @@ pub mod kind {
     pub const SERVICE: u32 = 1 << 2;
     /// Not a flow of packets: the backend that a client keeps.
     pub const AFFINITY: u32 = 1 << 3;
+    /// Not a flow of packets: what became of the first fragment of one.
+    pub const FRAGMENT: u32 = 1 << 5;
 }
 
 /// States of a conversation; both directions hold the same.
@@ -137,8 +139,8 @@ pub const fn tail(ports: u32, vrf: u16, protocol: u8, family: u8) -> u64 {
     (ports as u64) << 32 | (vrf as u64) << 16 | (protocol as u64) << 8 | family as u64
 }
 
-/// Bit of a tail's family octet: the key is no packet's, but a client's and a frontend's
-/// ([`kind::AFFINITY`]).
+/// Bit of a tail's family octet: the key is no flow's, but a client's and a frontend's
+/// ([`kind::AFFINITY`]), or that of a packet's fragments ([`kind::FRAGMENT`]).
 pub const NO_PACKET: u64 = 0x80;
 
 /// What a row's [`word::STAMP`] is: valid as long as the same tables are in force. Images of different

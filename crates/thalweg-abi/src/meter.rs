@@ -14,10 +14,12 @@ pub enum Class {
     TooBig = 2,
     /// Frames punted to the kernel.
     Punt = 3,
+    /// Answers to pings.
+    Echo = 4,
 }
 
 /// Buckets per link.
-pub const CLASSES: u32 = 4;
+pub const CLASSES: u32 = 5;
 
 /// Row of table `meters`, by interface index × [`CLASSES`] + class.
 #[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]

@@ -174,6 +174,10 @@ reasons! {
     SourceRange = 49 "source-range";
     /// A fragment of a flow whose first fragment is not known.
     NoFirstFragment = 50 "no-first-fragment";
+    /// An ICMP error about a packet of no known flow.
+    Unrelated = 53 "unrelated";
+    /// A ping to an address of services.
+    Echo = 54 "echo";
 }
 
 /// How many numbers a reason may take in a counter index.

@@ -63,6 +63,17 @@ extern "C" fn flow_keep(packet: *mut Packet) -> u32 {
     0
 }
 
+/// [`flow::remember_fragments`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_fragments(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::remember_fragments(&MapCells::at(packet.epoch()), packet, tracked);
+    0
+}
+
 /// [`flow::forget`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -234,6 +245,18 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn remember_fragments(&mut self, packet: &Packet) {
+                flow_fragments(packet);
+            }
+
+            #[inline(always)]
+            fn restore(&mut self, packet: &mut Packet) {
+                if let Some(tracked) = maps::tracked() {
+                    tracked.restore(packet);
+                }
+            }
+
+            #[inline(always)]
             fn forget(&mut self, packet: &Packet, found: u32) {
                 flow_forget(packet, found);
             }
@@ -280,8 +303,7 @@ macro_rules! stages {
             // SAFETY: the verifier checked that it points to a packet, or is null.
             let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
             let Some(tracked) = maps::tracked() else { return 0 };
-            let (old, new) = (tracked.key, tracked.new_key(packet));
-            u32::from(flow::translate(&mut $frame(context), packet, &old, &new))
+            u32::from(flow::rewrite(&mut $frame(context), packet, tracked))
         }
     };
 }

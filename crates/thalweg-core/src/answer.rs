@@ -5,13 +5,16 @@
 //! path may not know a way back to the sender (RFC 3032 §2.3).
 
 mod build;
+mod echo;
 mod error;
 
 use crate::cells::Cells;
 use crate::frame::Frame;
 use crate::packet::Packet;
+pub use echo::is_ping;
 use error::Error;
 pub use error::is_unresolved;
+use thalweg_abi::meter::Class;
 use thalweg_abi::{Kind, Reason, Verdict, link};
 
 /// Turns a frame that is discarded for `verdict` into its answer, and `packet` into the answer's
@@ -31,6 +34,9 @@ pub fn answer<F: Frame, C: Cells>(
     if !error::is_owed(frame, packet) {
         return verdict.with_kind(Kind::Drop);
     }
+    if verdict == Verdict::answer(Reason::Echo) {
+        return reply(frame, cells, packet, verdict);
+    }
     if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) {
         return verdict.with_kind(Kind::Punt);
     }
@@ -43,6 +49,23 @@ pub fn answer<F: Frame, C: Cells>(
     }
     if !build::build(frame, cells, packet, sender, &error) {
         return Verdict::drop(Reason::NoRoom);
+    }
+    verdict
+}
+
+/// Turns a ping into its answer.
+#[inline(always)]
+fn reply<F: Frame, C: Cells>(
+    frame: &mut F,
+    cells: &C,
+    packet: &mut Packet,
+    verdict: Verdict,
+) -> Verdict {
+    if !cells.admit(packet.link(), Class::Echo) {
+        return Verdict::drop(Reason::RateLimited);
+    }
+    if !echo::build(frame, packet) {
+        return Verdict::drop(Reason::Truncated);
     }
     verdict
 }

@@ -6,7 +6,9 @@
 //! that the stages behind decide what will really be sent. The frame is rewritten when all is decided.
 
 mod affinity;
+mod error;
 pub mod fast;
+mod fragment;
 mod key;
 mod pipeline;
 mod service;
@@ -16,6 +18,7 @@ mod track;
 mod translate;
 
 pub use affinity::keep;
+pub use fragment::remember as remember_fragments;
 pub use key::{Key, key_of, reversed};
 pub use pipeline::{FlowDirect, FlowStages, process};
 pub use service::{backend_of, frontend_of, is_admitted, slot_of};
@@ -35,6 +38,17 @@ pub trait Words {
     fn get(&self, at: usize) -> u64;
     /// Stores a word.
     fn set(&self, at: usize, value: u64);
+}
+
+/// Puts the addresses that a packet leaves with into its frame; of an ICMP error also into the quote.
+/// False if the frame is too short: it must be dropped then.
+#[inline(always)]
+pub fn rewrite<F: crate::Frame>(frame: &mut F, packet: &crate::Packet, tracked: &Tracked) -> bool {
+    if tracked.facts().is(what::RELATED) {
+        return error::translate(frame, packet, tracked);
+    }
+    let (old, new) = (tracked.key, tracked.new_key(packet));
+    translate(frame, packet, &old, &new)
 }
 
 /// Table memory as flows and services need it, all of one version but for what packets write.

@@ -2,7 +2,7 @@
 
 use crate::engine::Fate;
 use crate::translated;
-use thalweg_abi::Kind;
+use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_core::packet::DEPTH;
 
 /// Checks a frame and its fate against rules that hold for every packet.
@@ -13,10 +13,13 @@ use thalweg_core::packet::DEPTH;
 pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
     let kept = |kind| matches!(kind, Kind::Forward | Kind::Deliver | Kind::Punt);
     match fate.verdict.kind() {
-        kind if kept(kind) && has_other_addresses(before, &fate.frame) => {
+        kind if kept(kind) && translated::has_other_addresses(before, &fate.frame) => {
             translated::check(before, &fate.frame)
         }
         Kind::Forward => forwarded(before, &fate.frame),
+        Kind::Answer if fate.verdict == Verdict::answer(Reason::Echo) => {
+            translated::echoed(before, &fate.frame)
+        }
         Kind::Answer => answered(before, &fate.frame),
         Kind::Drop => Ok(()),
         Kind::Deliver | Kind::Punt if fate.frame != before => unlabeled(before, &fate.frame),
@@ -25,17 +28,6 @@ pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
             false => Err("a frame that is handed to the kernel must stay as it was".into()),
         },
     }
-}
-
-/// Whether a frame is still IP without labels, and of other addresses.
-fn has_other_addresses(before: &[u8], after: &[u8]) -> bool {
-    let addresses = |frame: &[u8]| match frame.get(12..14) {
-        Some([0x08, 0]) => frame.get(26..34).map(<[u8]>::to_vec),
-        Some([0x86, 0xdd]) => frame.get(22..54).map(<[u8]>::to_vec),
-        _ => None,
-    };
-    let (old, new) = (addresses(before), addresses(after));
-    before.get(12..14) == after.get(12..14) && new.is_some() && old != new
 }
 
 /// The kernel, which knows no labels, may get a packet without those that led here; nothing else of

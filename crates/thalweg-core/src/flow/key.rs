@@ -3,8 +3,8 @@
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use thalweg_abi::flow::tail;
-use thalweg_wire::U16;
 use thalweg_wire::l4::protocol;
+use thalweg_wire::{U16, U32};
 
 /// Source (two words), destination (two words), and the rest ([`thalweg_abi::flow::tail`]).
 pub type Key = [u64; 5];
@@ -13,7 +13,10 @@ pub type Key = [u64; 5];
 /// without ports, all between two hosts are one flow.
 #[inline(always)]
 pub fn key_of<F: Frame>(frame: &F, packet: &Packet) -> Key {
+    // Of fragments no ports are read, so that all of a packet are hashed alike.
+    let first = packet.has(flag::FRAGMENT) && protocol::has_ports(packet.protocol());
     let ports = match packet.ports() {
+        0 if first => frame.header::<U32>(Offset::new(packet.l4())).map_or(0, |ports| ports.get()),
         0 if is_query(frame, packet) => {
             let id = frame.header::<U16>(Offset::new(packet.l4() + 4)).map_or(0, |id| id.get());
             u32::from(id) << 16 | u32::from(id)
@@ -43,7 +46,7 @@ pub const fn reversed([a, b, c, d, tail]: Key) -> Key {
 pub fn is_query<F: Frame>(frame: &F, packet: &Packet) -> bool {
     let icmp = packet.protocol() == protocol::ICMP && packet.family() == 4;
     let icmp6 = packet.protocol() == protocol::ICMPV6 && packet.family() == 6;
-    if !(icmp || icmp6) || packet.l4() == 0 || packet.has(flag::FRAGMENT) {
+    if !(icmp || icmp6) || packet.l4() == 0 || packet.has(flag::LATER_FRAGMENT) {
         return false;
     }
     let kind = frame.header::<U16>(Offset::new(packet.l4())).map_or(3, |word| word.get() >> 8);

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::packet::Packet;
 use crate::{ATTEMPTS, limited, tell};
 use crate::{Arrival, Decision, Direct, Kind, Outcome, Reason, Stages, Tables, Verdict};
+use thalweg_abi::link;
 
 /// The stages of flows, as something that carries them out; see [`Stages`]. It also keeps what
 /// [`super::track`] has found out, for which the kernel's stack is too small.
@@ -20,6 +21,10 @@ pub trait FlowStages: Stages {
     fn facts(&self) -> Facts;
     /// Writes a row for one direction of a new flow; [`super::remember`].
     fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32;
+    /// Writes the row that fragments behind the first find; [`super::remember_fragments`].
+    fn remember_fragments(&mut self, packet: &Packet);
+    /// Gives a packet that goes no further the addresses back that it came with; [`Tracked::restore`].
+    fn restore(&mut self, packet: &mut Packet);
     /// Takes the row out again; [`super::forget`].
     fn forget(&mut self, packet: &Packet, found: u32);
     /// Puts a known flow's way down again; [`super::renew`].
@@ -119,6 +124,14 @@ where
         super::remember(&cells, packet, &self.tracked, nexthop, back)
     }
 
+    fn remember_fragments(&mut self, packet: &Packet) {
+        super::remember_fragments(&self.stages.tables.at(packet.epoch()), packet, &self.tracked);
+    }
+
+    fn restore(&mut self, packet: &mut Packet) {
+        self.tracked.restore(packet);
+    }
+
     fn forget(&mut self, packet: &Packet, found: u32) {
         super::forget(&self.stages.tables.at(packet.epoch()), &self.tracked, found);
     }
@@ -132,8 +145,7 @@ where
     }
 
     fn translate(&mut self, packet: &Packet) -> bool {
-        let (old, new) = (self.tracked.key, self.tracked.new_key(packet));
-        super::translate(self.stages.frame, packet, &old, &new)
+        super::rewrite(self.stages.frame, packet, &self.tracked)
     }
 }
 
@@ -191,6 +203,10 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
     }
     let owed = verdict.is(Kind::Answer);
+    if owed && stages.facts().is(what::REWRITES) {
+        // The sender hears of what it has sent, where it is.
+        stages.restore(packet);
+    }
     let unresolved = owed && packet.depth() == 0 && stages.is_unresolved(packet);
     if !stages.holds(packet.epoch()) {
         return None;
@@ -207,7 +223,11 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     if let Some(failed) = settle(stages, packet, &decision) {
         return Some(Outcome::stop(failed));
     }
-    if stages.facts().is(what::REWRITES) && !stages.translate(packet) {
+    let facts = stages.facts();
+    if facts.is(what::REWRITES) && facts.is(what::FRAGMENT) {
+        stages.remember_fragments(packet);
+    }
+    if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
     }
     Some(crate::carry_out(stages, packet, &decision))
@@ -217,12 +237,18 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
 #[inline(always)]
 fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Option<Verdict> {
     let facts = stages.facts();
-    if !facts.is(what::KEYED) {
-        return None;
-    }
     // Only what is sent from here can go the same way again.
     let sent = decision.verdict.is(Kind::Forward);
     let nexthop = if sent { decision.nexthop() } else { 0 };
+    if facts.is(what::ERROR) && !facts.is(what::RELATED) && sent {
+        // All that workloads send and get is known: this tells of nothing that was ever sent.
+        let workload = packet.link_has(link::flag::WORKLOAD);
+        let forged = workload || stages.is_to_workload(packet, nexthop);
+        return forged.then_some(Verdict::drop(Reason::Unrelated));
+    }
+    if !facts.is(what::KEYED) {
+        return None;
+    }
     if facts.found() != 0 {
         stages.renew(packet, facts.found(), nexthop);
         return None;

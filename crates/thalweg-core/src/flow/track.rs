@@ -3,7 +3,7 @@
 use super::key::{Key, is_error, key, key_of, reversed};
 use super::service::{backend_of, choice_of, frontend_of, is_admitted, is_backend, may_be_vip};
 use super::state::{ANEW, next, tcp, timeout_of};
-use super::{Flows, Words, table};
+use super::{Flows, Words, error, fragment, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
@@ -23,6 +23,11 @@ pub struct Tracked {
     /// The row of its flow, counted from 1, or 0 if it has none yet; or with [`what::SERVICE`] that of the
     /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (16 of them).
     facts: u64,
+    /// With [`what::RELATED`] the key of the packet that an error quotes; with [`what::FRAGMENT`] that of
+    /// the fragments behind it.
+    pub quote: Key,
+    /// The key that the quote is to have.
+    pub told: Key,
 }
 
 /// What is known of a packet beside its key.
@@ -37,6 +42,12 @@ pub mod what {
     pub const SERVICE: u16 = 8;
     /// The packet cannot begin a flow: TCP that is no SYN.
     pub const AMID: u16 = 16;
+    /// An ICMP error.
+    pub const ERROR: u16 = 128;
+    /// The first of several fragments.
+    pub const FRAGMENT: u16 = 256;
+    /// An ICMP error about a packet of a known flow.
+    pub const RELATED: u16 = 8192;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
 }
@@ -70,10 +81,10 @@ impl Facts {
 
 impl Tracked {
     /// Nothing is known.
-    pub const NONE: Self = Self { key: [0; 5], facts: 0 };
+    pub const NONE: Self = Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5] };
 
     #[inline(always)]
-    fn note(&mut self, bits: u16) {
+    pub(super) fn note(&mut self, bits: u16) {
         self.facts |= (bits as u64) << 40;
     }
 
@@ -81,6 +92,17 @@ impl Tracked {
     #[inline(always)]
     pub const fn facts(&self) -> Facts {
         Facts(self.facts)
+    }
+
+    /// Gives the packet the addresses and ports back that it came with.
+    #[inline(always)]
+    pub fn restore(&self, packet: &mut Packet) {
+        let [a, b, c, d, tail] = self.key;
+        (packet.source, packet.destination) = ([a, b], [c, d]);
+        if packet.ports() != 0 {
+            packet.ports = tail >> 32;
+        }
+        packet.flags &= !u64::from(flag::BELIEVED);
     }
 
     /// The key that the packet leaves with.
@@ -103,12 +125,19 @@ pub fn track<F: Frame, C: Flows>(
     packet: &mut Packet,
     tracked: &mut Tracked,
 ) -> ControlFlow<Verdict> {
-    *tracked = Tracked::NONE;
+    // The quote is only read where it was written.
+    (tracked.key, tracked.facts) = ([0; 5], 0);
     if packet.depth() > 0 || packet.family() == 0 || packet.has(flag::LINK_GROUP) {
         return ControlFlow::Continue(());
     }
-    if packet.has(flag::FRAGMENT) || is_error(frame, packet) {
-        return unkeyed(cells, packet);
+    if packet.has(flag::LATER_FRAGMENT) {
+        return fragment::follow(frame, cells, packet, tracked);
+    }
+    if is_error(frame, packet) {
+        return error::related(frame, cells, packet, tracked);
+    }
+    if packet.has(flag::FRAGMENT) {
+        fragment::note(frame, packet, tracked);
     }
     tracked.key = key_of(frame, packet);
     tracked.note(what::KEYED);
@@ -127,17 +156,7 @@ pub fn track<F: Frame, C: Flows>(
         tracked.note(what::AMID);
     }
     tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
-    begin(cells, packet, tracked)
-}
-
-/// What has no key of its own is not translated yet: at a service's address it goes nowhere.
-#[inline(always)]
-fn unkeyed<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
-    let vip = may_be_vip(cells, packet.destination);
-    if vip && packet.has(flag::FRAGMENT) && frontend_of(cells, packet.destination, 0, 0) != 0 {
-        return ControlFlow::Break(Verdict::drop(Reason::NoFirstFragment));
-    }
-    ControlFlow::Continue(())
+    begin(frame, cells, packet, tracked)
 }
 
 #[inline(always)]
@@ -230,7 +249,7 @@ fn adopt(packet: &mut Packet, tracked: &mut Tracked, new: &Key, rewrites: bool) 
         let [a, b, c, d, tail] = *new;
         packet.source = [a, b];
         packet.destination = [c, d];
-        if packet.ports() != 0 {
+        if protocol::has_ports(packet.protocol()) {
             packet.ports = tail >> 32;
         }
     }
@@ -239,20 +258,25 @@ fn adopt(packet: &mut Packet, tracked: &mut Tracked, new: &Key, rewrites: bool) 
 
 /// A packet of no flow: a service's, or one whose way says whether it is to be remembered.
 #[inline(always)]
-fn begin<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> ControlFlow<Verdict> {
+fn begin<F: Frame, C: Flows>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+) -> ControlFlow<Verdict> {
     if packet.link_has(link::flag::WORKLOAD) {
         tracked.note(what::BEGINS);
     }
     if !may_be_vip(cells, packet.destination) {
         return ControlFlow::Continue(());
     }
-    let port = packet.ports() as u16;
-    let found = match packet.ports() {
-        0 => 0,
-        _ => frontend_of(cells, packet.destination, port, packet.protocol()),
+    let ports = (tracked.key[4] >> 32) as u32;
+    let found = match protocol::has_ports(packet.protocol()) {
+        true => frontend_of(cells, packet.destination, ports as u16, packet.protocol()),
+        false => 0,
     };
     if found == 0 {
-        return no_frontend(cells, packet);
+        return no_frontend(frame, cells, packet);
     }
     let Some(row) = cells.frontend(found - 1) else { return ControlFlow::Continue(()) };
     if row.ranges_len != 0 && !is_admitted(cells, row.ranges, row.ranges_len, packet.source) {
@@ -291,7 +315,8 @@ pub(super) fn served(
 ) {
     tracked.facts = tracked.facts >> 32 << 32 | u64::from(at);
     packet.destination = backend.address;
-    packet.ports = u64::from(packet.ports() >> 16 << 16 | u32::from(backend.port));
+    let ports = (tracked.key[4] >> 32) as u32;
+    packet.ports = u64::from(ports >> 16 << 16 | u32::from(backend.port));
     // Who reaches itself through a service must hear the answer from the service.
     if packet.source == backend.address {
         packet.source = address;
@@ -301,12 +326,18 @@ pub(super) fn served(
 
 /// An address of services without this port refuses; one that is this host's as well is the host's.
 #[inline(always)]
-fn no_frontend<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
-    let icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
-    if icmp || frontend_of(cells, packet.destination, 0, 0) == 0 {
+fn no_frontend<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
+    if frontend_of(cells, packet.destination, 0, 0) == 0 {
         return ControlFlow::Continue(());
     }
-    ControlFlow::Break(Verdict::answer(Reason::NoService))
+    if !matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
+        return ControlFlow::Break(Verdict::answer(Reason::NoService));
+    }
+    // Others than pings find no route.
+    match crate::answer::is_ping(frame, packet) && !packet.has(flag::FRAGMENT) {
+        true => ControlFlow::Break(Verdict::answer(Reason::Echo)),
+        false => ControlFlow::Continue(()),
+    }
 }
 
 /// Writes the row of one direction of a flow that begins with this packet, whose way is known now: of the

@@ -2,13 +2,13 @@
 
 use super::key::Key;
 use crate::frame::{Frame, Offset};
-use crate::packet::Packet;
+use crate::packet::{Packet, flag};
 use thalweg_wire::l4::{Ports, protocol};
 use thalweg_wire::{Ipv4, Ipv6, checksum};
 
 /// One's complement sum of the 16-bit words of a value.
 #[inline(always)]
-const fn words(value: u64) -> u64 {
+pub(super) const fn words(value: u64) -> u64 {
     (value & 0xffff) + (value >> 16 & 0xffff) + (value >> 32 & 0xffff) + (value >> 48)
 }
 
@@ -19,9 +19,15 @@ const fn change(old: [u64; 2], new: [u64; 2]) -> u64 {
     words(!old[0]) + words(!old[1]) + words(new[0]) + words(new[1])
 }
 
+/// What is to be added to a sum over addresses when a key changes.
+#[inline(always)]
+pub(super) const fn addresses(old: &Key, new: &Key) -> u16 {
+    fold(change([old[0], old[1]], [new[0], new[1]]) + change([old[2], old[3]], [new[2], new[3]]))
+}
+
 /// Folds a sum of few words to 16 bits.
 #[inline(always)]
-const fn fold(sum: u64) -> u16 {
+pub(super) const fn fold(sum: u64) -> u16 {
     checksum::fold(((sum & 0xffff) + (sum >> 16)) as u32)
 }
 
@@ -29,12 +35,14 @@ const fn fold(sum: u64) -> u16 {
 /// frame is too short: it must be dropped then.
 #[inline(always)]
 pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, old: &Key, new: &Key) -> bool {
-    let addresses = fold(
-        change([old[0], old[1]], [new[0], new[1]]) + change([old[2], old[3]], [new[2], new[3]]),
-    );
+    let addresses = addresses(old, new);
     let ports = [(old[4] >> 32) as u32, (new[4] >> 32) as u32];
     if !network(frame, packet, new, addresses) {
         return false;
+    }
+    // What comes behind the first fragment has no header: its sum stands in the first.
+    if packet.has(flag::LATER_FRAGMENT) {
+        return true;
     }
     let l4 = packet.l4();
     let change = fold(words(u64::from(!ports[0])) + words(u64::from(ports[1])));
@@ -59,7 +67,7 @@ fn write_ports<F: Frame>(frame: &mut F, l4: u32, [old, new]: [u32; 2]) -> bool {
 }
 
 #[inline(always)]
-fn network<F: Frame>(frame: &mut F, packet: &Packet, new: &Key, change: u16) -> bool {
+pub(super) fn network<F: Frame>(frame: &mut F, packet: &Packet, new: &Key, change: u16) -> bool {
     let at = Offset::new(packet.ip());
     if packet.family() == 4 {
         let Some(ip) = frame.header_mut::<Ipv4>(at) else { return false };
