@@ -81,7 +81,7 @@ fn natively(
 ) -> (Outcome, Vec<u8>) {
     let mut work = match program {
         Program::Xdp | Program::FlowXdp => VecFrame::new(frame),
-        Program::Tc | Program::FlowTc => VecFrame::at_tc(frame),
+        Program::Tc | Program::FlowTc | Program::FlowOut => VecFrame::at_tc(frame),
     };
     let arrival = Arrival { device, epoch: cells.epoch() };
     let outcome = thalweg_core::process(&mut Direct { frame: &mut work, tables: cells }, arrival);
@@ -93,7 +93,7 @@ fn natively(
 fn as_wanted(program: Program, wanted: Verdict, code: u32) -> Option<Verdict> {
     let (redirect, drop, pass) = match program {
         Program::Xdp | Program::FlowXdp => (4, 1, 2),
-        Program::Tc | Program::FlowTc => (7, 2, u32::MAX),
+        Program::Tc | Program::FlowTc | Program::FlowOut => (7, 2, u32::MAX),
     };
     match wanted.kind() {
         Kind::Forward | Kind::Answer if code == redirect => Some(wanted),

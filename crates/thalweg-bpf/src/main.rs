@@ -13,11 +13,11 @@ mod maps;
 mod stages;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_peer};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
-use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Reason, Verdict, flow, process};
+use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Packet, Reason, Verdict, flow, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
 #[xdp]
@@ -52,6 +52,29 @@ pub fn thalweg_flow_tc(context: TcContext) -> i32 {
         Some(packet) => flow::process(stages, packet, arrival),
         None => Outcome::stop(Verdict::drop(Reason::Broken)),
     })
+}
+
+/// On a host with services: translates what backends on this very host answer, as it leaves. What was
+/// forwarded is no concern of it.
+#[classifier]
+#[inline(always)]
+pub fn thalweg_flow_out(context: TcContext) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let (device, from) =
+        unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).ingress_ifindex) };
+    let Some(packet) = maps::packet().filter(|_| from == 0) else { return TC_ACT_UNSPEC };
+    frame::linearize(&context);
+    let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
+    *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
+    let number = stages::flow_leave(context.skb.skb, packet);
+    match Verdict::from_number(number) {
+        Some(verdict) if verdict == flow::UNTOUCHED => TC_ACT_UNSPEC,
+        Some(verdict) => {
+            maps::count(verdict, context.len());
+            if verdict.is(Kind::Drop) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+        }
+        None => TC_ACT_UNSPEC,
+    }
 }
 
 #[inline(always)]
@@ -104,6 +127,11 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
             unsafe { bpf_redirect_peer(outcome.device & !flow::STRAIGHT, 0) as i32 }
         }
         Kind::Forward | Kind::Answer => redirect(outcome.device) as i32,
+        Kind::Punt if outcome.device != 0 => {
+            // The way is known but for the neighbor, which the kernel finds.
+            // SAFETY: without parameters the helper looks the way up itself.
+            unsafe { bpf_redirect_neigh(outcome.device, core::ptr::null_mut(), 0, 0) as i32 }
+        }
         Kind::Drop => TC_ACT_SHOT,
         // The frame stays the kernel's, and programs behind this one see it, too.
         _ => TC_ACT_UNSPEC,

@@ -95,6 +95,17 @@ extern "C" fn flow_renew(packet: *const Packet, found: u32, nexthop: u32) -> u32
     0
 }
 
+/// [`flow::leave`]: the verdict on a frame that this host sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_leave(context: *mut __sk_buff, packet: *mut Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    let cells = MapCells::at(packet.epoch());
+    flow::leave(&mut TcFrame::new(TcContext::new(context)), &cells, packet, tracked).to_number()
+}
+
 macro_rules! stages {
     ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident) => {
         /// The stages of one hook.
@@ -269,6 +280,11 @@ macro_rules! stages {
             #[inline(always)]
             fn is_to_workload(&self, packet: &Packet, nexthop: u32) -> bool {
                 flow::is_to_workload(&MapCells::at(packet.epoch()), nexthop)
+            }
+
+            #[inline(always)]
+            fn link_of(&self, packet: &Packet, nexthop: u32) -> u32 {
+                flow::link_of(&MapCells::at(packet.epoch()), nexthop)
             }
 
             #[inline(always)]

@@ -7,7 +7,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -44,6 +44,8 @@ spec:
   ports:
   - {name: who, port: 80, nodePort: 30080, protocol: TCP}
   - {name: echo, port: 7, nodePort: 30007, protocol: TCP}
+  - {name: udp, port: 9, nodePort: 30009, protocol: UDP}
+  - {name: nobody, port: 10, nodePort: 30010, protocol: UDP}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -52,12 +54,16 @@ addressType: IPv4
 ports:
 - {name: who, port: 8080, protocol: TCP}
 - {name: echo, port: 8007, protocol: TCP}
+- {name: udp, port: 8009, protocol: UDP}
+- {name: nobody, port: 8010, protocol: UDP}
 endpoints:
 " + endpoints
 }
 
 const BOTH: &str = "- {addresses: [10.9.0.3]}\n- {addresses: [10.9.0.4]}\n";
 const ONE: &str = "- {addresses: [10.9.0.3]}\n";
+/// The node itself.
+const HOST: &str = "- {addresses: [10.0.0.1]}\n";
 const NONE: &str = "  []\n";
 
 /// The node with its pods.
@@ -97,16 +103,17 @@ impl Node {
         }
         let mut node = Self { lab, stop: Arc::default(), servers: Vec::new() };
         for number in [1, 2] {
-            node.serve(number);
+            node.serve(&format!("p{number}"));
         }
         Some(node)
     }
 
-    /// Servers in a pod: one says who it is and whom it sees, one says everything again.
-    fn serve(&mut self, number: usize) {
+    /// Servers of a host: one says who it is and whom it sees, two say everything again.
+    fn serve(&mut self, host: &str) {
         let stop = self.stop.clone();
+        let name = host.to_owned();
         let who = move |mut stream: TcpStream, peer: SocketAddr| {
-            let _ = write!(stream, "p{number} saw {}", peer.ip());
+            let _ = write!(stream, "{name} saw {}", peer.ip());
         };
         let echo = move |mut stream: TcpStream, _| {
             std::thread::spawn(move || {
@@ -118,7 +125,8 @@ impl Node {
                 }
             });
         };
-        let namespace = format!("{}p{number}", self.lab.name);
+        let namespace = format!("{}{host}", self.lab.name);
+        self.servers.push(echo_datagrams(&namespace, stop.clone()));
         self.servers.push(listen(&namespace, 8080, stop.clone(), who));
         self.servers.push(listen(&namespace, 8007, stop, echo));
     }
@@ -194,6 +202,32 @@ fn listen(
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),
             }
         }
+    })
+}
+
+/// Sends every datagram back to whom it came from.
+fn echo_datagrams(namespace: &str, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    let socket = inside(namespace, || UdpSocket::bind(("0.0.0.0", 8009)).unwrap());
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    std::thread::spawn(move || {
+        let mut octets = [0; 9000];
+        while !stop.load(SeqCst) {
+            if let Ok((len, peer)) = socket.recv_from(&mut octets) {
+                let _ = socket.send_to(&octets[..len], peer);
+            }
+        }
+    })
+}
+
+/// Sends a datagram of so many octets and waits for the answer: how long that is.
+fn asks(namespace: &str, at: &str, len: usize) -> std::io::Result<usize> {
+    let (at, namespace) = (at.to_owned(), namespace.to_owned());
+    inside(&namespace, move || {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.set_read_timeout(Some(LONG))?;
+        socket.connect(at)?;
+        socket.send(&vec![7; len])?;
+        socket.recv(&mut [0; 9000])
     })
 }
 
@@ -282,4 +316,64 @@ fn a_connection_outlives_the_agent_and_a_service_that_changes() {
     say(b"no backend any more");
     let flows = node.lab.text(&["get", "flows", "--state", "established"]);
     assert!(flows.contains("10.0.0.1:30007"), "{flows}");
+}
+
+#[test]
+fn what_goes_beside_connections_arrives_too() {
+    let Some(node) = Node::new("sd") else { return };
+    let name = |host: &str| format!("{}{host}", node.lab.name);
+    for (host, vip, node_port) in [("p0", "10.96.0.10:9", false), ("a", "10.0.0.1:30009", true)] {
+        // In one piece, and in several.
+        for len in [10, 4000] {
+            let heard = asks(&name(host), vip, len);
+            let heard = heard.map_err(|error| error.to_string());
+            let why = || node.lab.text(&["get", "drops"]) + &node.lab.text(&["get", "flows"]);
+            assert_eq!(heard, Ok(len), "{len} octets to {vip}\n{}", why());
+        }
+        // Nobody listens: the backend's error is heard as the service's.
+        let nobody = if node_port { "10.0.0.1:30010" } else { "10.96.0.10:10" };
+        let refused = asks(&name(host), nobody, 10).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{nobody}");
+    }
+    ip(&format!("netns exec {} ping -c 1 -W 2 10.96.0.10", name("p0"))).expect("a service answers");
+    // A link that is narrower than both ends believe: who answers hears of it.
+    ip(&format!("-n {} link set eth0 mtu 1300", name("r"))).unwrap();
+    let mut stream = inside(&name("a"), || connect("10.0.0.1:30007")).unwrap();
+    let (sent, mut heard) = (vec![5; 200_000], vec![0; 200_000]);
+    std::thread::scope(|scope| {
+        let mut writer = stream.try_clone().unwrap();
+        let sent = &sent;
+        scope.spawn(move || writer.write_all(sent).unwrap());
+        stream.read_exact(&mut heard).expect("large answers find out how large they may be");
+    });
+    assert!(heard == sent);
+}
+
+#[test]
+fn a_backend_may_be_the_host_itself() {
+    let Some(mut node) = Node::new("se") else { return };
+    node.serve("r");
+    fs::write(node.lab.config(), config(HOST)).unwrap();
+    node.lab.until(|| node.lab.text(&["get", "backends"]).contains("10.0.0.1:8080"));
+    for (host, at, seen) in
+        [("p0", "10.96.0.10:80", "10.9.0.2"), ("a", "10.0.0.1:30080", "10.0.0.9")]
+    {
+        assert_eq!(node.hears(host, at), Ok(format!("r saw {seen}")), "{at}");
+        let namespace = format!("{}{host}", node.lab.name);
+        let datagrams = if host == "a" { "10.0.0.1:30009" } else { "10.96.0.10:9" };
+        for len in [10, 4000] {
+            let heard = asks(&namespace, datagrams, len).map_err(|error| error.to_string());
+            assert_eq!(heard, Ok(len), "{len} octets to {datagrams}");
+        }
+        // The kernel's own errors about what was sent to it are the service's.
+        let nobody = if host == "a" { "10.0.0.1:30010" } else { "10.96.0.10:10" };
+        let refused = asks(&namespace, nobody, 10).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{nobody}");
+    }
+    let flows = node.lab.text(&["get", "flows", "--from", "pod/shop/p0"]);
+    assert!(flows.contains("10.0.0.1:8080"), "{flows}");
+    // Its programs go with the others.
+    node.lab.end("-TERM");
+    let detached = node.lab.text(&["detach"]);
+    assert!(detached.contains("leaving"), "{detached}");
 }

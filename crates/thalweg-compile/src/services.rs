@@ -311,14 +311,6 @@ impl Compiler {
                 let what = "SCTP is not translated yet: packets to this port are dropped";
                 gap(error, "spec.ports", what, "use TCP or UDP");
             }
-            let here = |choice: &Choice| {
-                choice.backends.iter().any(|b| self.services.here.holds(b.address))
-            };
-            if here(&frontend.internal) || here(&frontend.external) {
-                let what =
-                    "a backend has an address of this host: its answers are not translated yet";
-                gap(warning, "endpoints", what, "reach it at its own address from workloads");
-            }
         }
         for (name, pool) in self.intent.cluster.pools.iter().filter(|(_, pool)| pool.nat_outgoing) {
             let what = format!("what leaves {} is not masqueraded yet", pool.cidr);

@@ -10,6 +10,7 @@ mod error;
 pub mod fast;
 mod fragment;
 mod key;
+mod leave;
 mod pipeline;
 mod service;
 mod state;
@@ -20,6 +21,7 @@ mod translate;
 pub use affinity::keep;
 pub use fragment::remember as remember_fragments;
 pub use key::{Key, key_of, reversed};
+pub use leave::{UNTOUCHED, leave};
 pub use pipeline::{FlowDirect, FlowStages, process};
 pub use service::{backend_of, frontend_of, is_admitted, slot_of};
 pub use state::{ANEW, next, timeout_of};
@@ -118,4 +120,10 @@ pub fn renew<C: Flows>(cells: &C, packet: &crate::Packet, found: u32, nexthop: u
 pub fn is_to_workload<C: Flows>(cells: &C, nexthop: u32) -> bool {
     let flag = thalweg_abi::nexthop::flag::WORKLOAD;
     cells.nexthop(nexthop).is_some_and(|hop| hop.flags & flag != 0)
+}
+
+/// Interface index of the link that a next hop is on; 0 for none.
+#[inline(always)]
+pub fn link_of<C: Flows>(cells: &C, nexthop: u32) -> u32 {
+    cells.nexthop(nexthop).map_or(0, |hop| hop.link)
 }

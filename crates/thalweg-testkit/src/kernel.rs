@@ -121,9 +121,11 @@ impl KernelEngine {
     fn codes(&self, kind: Kind) -> [u32; 2] {
         let (redirect, drop, pass) = match self.program {
             Program::Xdp | Program::FlowXdp => ([4, 4], [1, 1], [2, 2]),
-            Program::Tc | Program::FlowTc => ([7, 7], [2, 2], [0, u32::MAX]),
+            Program::Tc | Program::FlowTc | Program::FlowOut => ([7, 7], [2, 2], [0, u32::MAX]),
         };
         match kind {
+            // A translated packet whose neighbor the kernel is to find.
+            Kind::Punt if self.program == Program::FlowTc => [7, u32::MAX],
             Kind::Forward | Kind::Answer => redirect,
             Kind::Drop => drop,
             Kind::Pass | Kind::Deliver | Kind::Punt => pass,
@@ -135,7 +137,7 @@ impl Engine for KernelEngine {
     fn name(&self) -> &'static str {
         match self.program {
             Program::Xdp | Program::FlowXdp => "xdp",
-            Program::Tc | Program::FlowTc => "tc",
+            Program::Tc | Program::FlowTc | Program::FlowOut => "tc",
         }
     }
 

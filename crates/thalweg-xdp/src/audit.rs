@@ -31,7 +31,7 @@ impl XdpPlane {
             format!("table {name}: octets {first} to {} are not as they were written", end - 1)
         };
         let hooks = self.statuses().iter().flat_map(|status| {
-            [Some(status.mode).filter(|mode| *mode != Mode::None), status.behind]
+            [Some(status.mode).filter(|mode| *mode != Mode::None), status.behind, status.leaving]
         });
         Audit {
             octets: memory.octets,
@@ -69,10 +69,10 @@ impl XdpPlane {
     ///
     /// [`StartError`]; the plane goes on with what it had.
     pub fn renew(&mut self, object: &[u8], plan: &Plan) -> Result<Applied, StartError> {
-        let (loaded, xdp, tc) = load(object, self.capacity(), &self.hooks.pins)?;
+        let (loaded, [xdp, tc], out) = load(object, self.capacity(), &self.hooks.pins)?;
         let mut writer = writer_of(&loaded);
         let applied = writer.apply(plan).map_err(|error| StartError::Renew(error.to_string()))?;
-        (self.hooks.xdp, self.hooks.tc) = (xdp, tc);
+        (self.hooks.xdp, self.hooks.tc, self.hooks.out) = (xdp, tc, out);
         self.replace(loaded, writer);
         Ok(applied)
     }

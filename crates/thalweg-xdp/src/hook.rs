@@ -38,6 +38,10 @@ pub enum Mode {
     Tcx,
     /// tc by a filter on the clsact qdisc.
     Clsact,
+    /// tc for what this host sends, by a link of the kernel.
+    TcxOut,
+    /// tc for what this host sends, by a filter on the clsact qdisc.
+    ClsactOut,
     /// None: the kernel alone forwards what arrives here.
     None,
 }
@@ -45,6 +49,15 @@ pub enum Mode {
 impl Mode {
     /// The hooks, fastest first.
     pub const LADDER: [Self; 4] = [Self::Native, Self::Generic, Self::Tcx, Self::Clsact];
+
+    /// All hooks, those for what leaves last.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Native, Self::Generic, Self::Tcx, Self::Clsact, Self::TcxOut, Self::ClsactOut];
+
+    /// Whether it sees what leaves instead of what arrives.
+    pub const fn is_leaving(self) -> bool {
+        matches!(self, Self::TcxOut | Self::ClsactOut)
+    }
 
     /// Whether it is one of the two XDP hooks, which exclude each other.
     pub const fn is_xdp(self) -> bool {
@@ -58,6 +71,8 @@ impl Mode {
             Self::Generic => "generic",
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::TcxOut => "tcx-out",
+            Self::ClsactOut => "clsact-out",
             Self::None => "none",
         }
     }
@@ -68,6 +83,8 @@ impl fmt::Display for Mode {
         f.pad(match self {
             Self::Tcx => "tc(tcx)",
             Self::Clsact => "tc(clsact)",
+            Self::TcxOut => "tc(tcx, leaving)",
+            Self::ClsactOut => "tc(clsact, leaving)",
             _ => self.tag(),
         })
     }
@@ -84,6 +101,8 @@ pub struct HookStatus {
     pub mode: Mode,
     /// The tc hook where it stands as well, behind XDP, for what needs a socket buffer.
     pub behind: Option<Mode>,
+    /// The tc hook where a program sees what this host sends; only on hosts with services or workloads.
+    pub leaving: Option<Mode>,
     /// Why there: each step of the ladder, with the kernel's words and the way out.
     pub reason: String,
 }

@@ -10,7 +10,7 @@ use crate::load::Program;
 use crate::netlink::Refusal;
 use crate::pins::{Mark, Pins};
 use crate::raw;
-use crate::tc::Tc;
+use crate::tc::{Tc, Way};
 use crate::words::{self, errno, refusal};
 use std::collections::BTreeSet;
 use std::io;
@@ -28,6 +28,8 @@ pub(crate) struct Hooks {
     pub pins: Pins,
     pub xdp: Held,
     pub tc: Held,
+    /// The program for what leaves; none on plain routers.
+    pub out: Option<Held>,
     /// Which programs these are.
     pub pair: [Program; 2],
     /// Whether tcx links may be used.
@@ -110,8 +112,8 @@ impl Hooks {
             if !matches!(round.devices.get(status.ifindex), Ok(Some(_))) {
                 continue;
             }
-            for mode in [Some(status.mode), status.behind].into_iter().flatten() {
-                let wanted = self.program(mode).id;
+            for mode in [Some(status.mode), status.behind, status.leaving].into_iter().flatten() {
+                let Some(wanted) = self.program(mode).map(|held| held.id) else { continue };
                 lost.extend(match self.program_at(&round, status.ifindex, mode) {
                     Some(id) if id == wanted => None,
                     Some(id) => Some(format!(
@@ -160,12 +162,13 @@ impl Hooks {
             match self.take(round, device, *mode, &before) {
                 Ok(()) => {
                     let behind = mode.is_xdp().then(|| self.stand_behind(round, device)).flatten();
-                    self.keep_only(round, index, [Some(*mode), behind]);
+                    let leaving = self.stand_at(round, device, LEAVING);
+                    self.keep_only(round, index, [Some(*mode), behind, leaving]);
                     steps.push(accepted(device, *mode, wish, blocker));
                     steps.extend(
                         behind.map(|behind| format!("{behind} behind it for large frames")),
                     );
-                    return HookStatus { behind, ..status(device, *mode, steps) };
+                    return HookStatus { behind, leaving, ..status(device, *mode, steps) };
                 }
                 Err(words) => steps.push(format!("{mode} refused: {words}")),
             }
@@ -179,7 +182,7 @@ impl Hooks {
 
     /// The hooks of a device where a program of ours stands, of this or an earlier agent.
     fn current(&self, round: &Round, device: u32) -> Vec<Mode> {
-        Mode::LADDER
+        Mode::ALL
             .into_iter()
             .filter(|mode| self.program_at(round, device, *mode).is_some())
             .collect()
@@ -188,7 +191,10 @@ impl Hooks {
     /// Id of the program of ours at a hook.
     fn program_at(&self, round: &Round, device: u32, mode: Mode) -> Option<u32> {
         match mode {
-            Mode::Clsact => round.tc.filter(device).ok().flatten().map(|filter| filter.program),
+            Mode::Clsact | Mode::ClsactOut => {
+                let filter = round.tc.filter(device, way(mode)).ok().flatten();
+                filter.map(|filter| filter.program)
+            }
             _ => self.pins.link(device, mode).map(|(_, info)| info.program),
         }
     }
@@ -211,25 +217,21 @@ impl Hooks {
     /// Brings the program to a tc hook behind XDP, for frames whose fate only their socket buffer
     /// tells; none where no tc hook takes it.
     fn stand_behind(&self, round: &Round, device: &Device) -> Option<Mode> {
-        [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| {
-            match self.program_at(round, device.index, *mode).is_some() {
-                true => self.update(round, device.index, *mode).is_ok(),
-                false => self.attach(round, device, *mode).is_ok(),
-            }
+        self.stand_at(round, device, [Mode::Tcx, Mode::Clsact])
+    }
+
+    /// Brings the program to the first of these hooks that takes it; none where there is no program.
+    fn stand_at(&self, round: &Round, device: &Device, modes: [Mode; 2]) -> Option<Mode> {
+        modes.into_iter().find(|mode| match self.program_at(round, device.index, *mode).is_some() {
+            true => self.update(round, device.index, *mode).is_ok(),
+            false => self.attach(round, device, *mode).is_ok(),
         })
     }
 
     /// Exchanges one XDP hook for the other, which the kernel does not have on a device at once:
     /// meanwhile tc decides, on the same tables.
     fn switch(&self, round: &Round, device: &Device, from: Mode, to: Mode) -> Result<(), String> {
-        let bridge = [Mode::Tcx, Mode::Clsact].into_iter().find(|mode| {
-            let stands = self.program_at(round, device.index, *mode).is_some();
-            match stands {
-                true => self.update(round, device.index, *mode).is_ok(),
-                false => self.attach(round, device, *mode).is_ok(),
-            }
-        });
-        if bridge.is_none() {
+        if self.stand_behind(round, device).is_none() {
             return Err(format!("no tc hook could stand in while {from} is taken off"));
         }
         self.remove(round, device.index, from);
@@ -240,13 +242,15 @@ impl Hooks {
 
     /// Puts this agent's program in the place of the one at a hook, at once.
     fn update(&self, round: &Round, device: u32, mode: Mode) -> io::Result<()> {
-        let program = self.program(mode);
+        let program = self.program(mode).ok_or(io::ErrorKind::NotFound)?;
         if self.program_at(round, device, mode) == Some(program.id) {
             return Ok(());
         }
         point("update-before");
         let updated = match mode {
-            Mode::Clsact => round.tc.set(device, program.fd.as_fd(), true).map_err(|r| r.error),
+            Mode::Clsact | Mode::ClsactOut => {
+                round.tc.set(device, way(mode), program.fd.as_fd(), true).map_err(|r| r.error)
+            }
             _ => match self.pins.link(device, mode) {
                 Some((link, _)) => raw::link_update(link.as_fd(), program.fd.as_fd()),
                 None => Err(io::ErrorKind::NotFound.into()),
@@ -257,12 +261,19 @@ impl Hooks {
     }
 
     fn attach(&self, round: &Round, device: &Device, mode: Mode) -> Result<(), String> {
-        let (index, program) = (device.index, self.program(mode));
+        let index = device.index;
+        let program = self.program(mode).ok_or("there is no program for it")?;
         point("attach-before");
         let (attach, flags) = match mode {
-            Mode::Clsact => return self.attach_clsact(round, index).map_err(|r| refusal(&r)),
-            Mode::Tcx if !self.tcx => return Err("this kernel (before 6.6) has no tcx".to_owned()),
+            Mode::Clsact | Mode::ClsactOut => {
+                let attached = self.attach_clsact(round, index, mode, program);
+                return attached.map_err(|r| refusal(&r));
+            }
+            Mode::Tcx | Mode::TcxOut if !self.tcx => {
+                return Err("this kernel (before 6.6) has no tcx".to_owned());
+            }
             Mode::Tcx => (raw::ATTACH_TCX, 0),
+            Mode::TcxOut => (raw::ATTACH_TCX_OUT, 0),
             _ => (raw::ATTACH_XDP, words::xdp_flags(mode)),
         };
         let link = raw::link_create(program.fd.as_fd(), index, attach, flags)
@@ -298,21 +309,27 @@ impl Hooks {
 
     /// The qdisc is remembered as ours before it exists: should we end in between, detaching finds
     /// nothing or takes it out, and never leaves it behind.
-    fn attach_clsact(&self, round: &Round, device: u32) -> Result<(), Refusal> {
+    fn attach_clsact(
+        &self,
+        round: &Round,
+        device: u32,
+        mode: Mode,
+        program: &Held,
+    ) -> Result<(), Refusal> {
         if !round.tc.has_clsact(device)? {
             self.pins.mark(device, Mark::Qdisc)?;
             point("clsact-marked");
             round.tc.add_clsact(device)?;
             point("clsact-made");
         }
-        self.pins.mark(device, Mark::Hook(Mode::Clsact))?;
+        self.pins.mark(device, Mark::Hook(mode))?;
         point("clsact-hook-marked");
-        round.tc.set(device, self.tc.fd.as_fd(), false)
+        round.tc.set(device, way(mode), program.fd.as_fd(), false)
     }
 
     /// Takes our programs off every hook of a device but these. A qdisc that we made stays until the
     /// link is left: adding and removing one stops the device's queues and loses packets.
-    fn keep_only(&self, round: &Round, device: u32, keep: [Option<Mode>; 2]) {
+    fn keep_only(&self, round: &Round, device: u32, keep: [Option<Mode>; 3]) {
         for mode in self.current(round, device) {
             if !keep.contains(&Some(mode)) {
                 self.remove(round, device, mode);
@@ -336,8 +353,12 @@ impl Hooks {
         }
     }
 
-    fn program(&self, mode: Mode) -> &Held {
-        if mode.is_xdp() { &self.xdp } else { &self.tc }
+    fn program(&self, mode: Mode) -> Option<&Held> {
+        match mode {
+            mode if mode.is_leaving() => self.out.as_ref(),
+            mode if mode.is_xdp() => Some(&self.xdp),
+            _ => Some(&self.tc),
+        }
     }
 
     /// Names for people who look; the links keep the programs alive.
@@ -345,6 +366,9 @@ impl Hooks {
         let names = self.pair.map(Program::name);
         for (name, held) in names.into_iter().zip([&self.xdp, &self.tc]) {
             let _ = self.pins.pin_program(name, held.fd.as_fd());
+        }
+        if let Some(out) = &self.out {
+            let _ = self.pins.pin_program(Program::FlowOut.name(), out.fd.as_fd());
         }
     }
 }
@@ -358,6 +382,14 @@ impl Round {
         };
         wanted.iter().map(target).collect()
     }
+}
+
+/// The hooks for what leaves, the better one first.
+const LEAVING: [Mode; 2] = [Mode::TcxOut, Mode::ClsactOut];
+
+/// Which frames a tc hook sees.
+fn way(mode: Mode) -> Way {
+    if mode.is_leaving() { Way::Out } else { Way::In }
 }
 
 /// Takes out what a mark stands for; says what was there.
@@ -376,7 +408,10 @@ pub(crate) fn remove_mark(pins: &Pins, tc: &Tc, device: u32, mark: Mark) -> Opti
 fn remove(pins: &Pins, tc: &Tc, device: u32, mode: Mode) -> Option<String> {
     point("remove-before");
     let removed = match mode {
-        Mode::Clsact => matches!(tc.filter(device), Ok(Some(_))) && tc.remove(device).is_ok(),
+        Mode::Clsact | Mode::ClsactOut => {
+            let there = matches!(tc.filter(device, way(mode)), Ok(Some(_)));
+            there && tc.remove(device, way(mode)).is_ok()
+        }
         // Letting go of the pin would do, some time later: what follows wants the hook free.
         _ => match pins.link(device, mode) {
             Some((link, _)) => raw::link_detach(link.as_fd()).is_ok(),
@@ -401,10 +436,10 @@ fn accepted(device: &Device, mode: Mode, wish: Wish, blocker: Option<&Device>) -
 
 fn status(device: &Device, mode: Mode, steps: Vec<String>) -> HookStatus {
     let (ifindex, name) = (device.index, device.name.clone());
-    HookStatus { ifindex, name, mode, behind: None, reason: steps.join("; ") }
+    HookStatus { ifindex, name, mode, behind: None, leaving: None, reason: steps.join("; ") }
 }
 
 fn absent(wanted: &WantedHook, reason: String) -> HookStatus {
     let (ifindex, name) = (wanted.ifindex, wanted.name.clone());
-    HookStatus { ifindex, name, mode: Mode::None, behind: None, reason }
+    HookStatus { ifindex, name, mode: Mode::None, behind: None, leaving: None, reason }
 }

@@ -26,6 +26,8 @@ pub enum Program {
     FlowXdp,
     /// At the tc hook of hosts with services or workloads.
     FlowTc,
+    /// At the tc hook of such hosts, for what leaves.
+    FlowOut,
 }
 
 impl Program {
@@ -36,6 +38,7 @@ impl Program {
             Self::Tc => "thalweg_tc",
             Self::FlowXdp => "thalweg_flow_xdp",
             Self::FlowTc => "thalweg_flow_tc",
+            Self::FlowOut => "thalweg_flow_out",
         }
     }
 
@@ -45,6 +48,11 @@ impl Program {
             0 | 1 => [Self::Xdp, Self::Tc],
             _ => [Self::FlowXdp, Self::FlowTc],
         }
+    }
+
+    /// The program for what leaves, beside [`Self::pair`].
+    pub fn out(capacity: &Capacity) -> Option<Self> {
+        (Self::pair(capacity)[1] == Self::FlowTc).then_some(Self::FlowOut)
     }
 
     /// Whether it stands at the XDP hook.
@@ -135,6 +143,9 @@ impl Loaded {
         point("load-xdp");
         verify(&mut ebpf, tc)?;
         point("load-tc");
+        if let Some(out) = Program::out(capacity) {
+            verify(&mut ebpf, out)?;
+        }
         let memory = map_tables(&ebpf, capacity)?;
         point("load-mapped");
         Ok(Self { ebpf, memory })

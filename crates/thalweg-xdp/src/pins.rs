@@ -105,11 +105,13 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Hook(Mode::Native),
         Self::Hook(Mode::Generic),
         Self::Hook(Mode::Tcx),
         Self::Hook(Mode::Clsact),
+        Self::Hook(Mode::TcxOut),
+        Self::Hook(Mode::ClsactOut),
         Self::Qdisc,
     ];
 
@@ -273,7 +275,7 @@ impl Pins {
         let old = Self { dir: format!("/proc/self/fd/{fd}").into(), lock: clone(&other.lock)? };
         for (device, mark) in old.marks() {
             let taken = match mark {
-                Mark::Hook(Mode::Clsact) | Mark::Qdisc => self.mark(device, mark),
+                Mark::Hook(Mode::Clsact | Mode::ClsactOut) | Mark::Qdisc => self.mark(device, mark),
                 Mark::Hook(_) => copy_pin(&old.path(device, mark), &self.path(device, mark)),
             };
             taken.map_err(|error| at(&self.path(device, mark), error))?;

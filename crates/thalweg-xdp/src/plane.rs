@@ -104,7 +104,7 @@ impl XdpPlane {
         notes.extend(take_counters(&pins));
         notes.extend(take_flows(&pins, &options.capacity));
         notes.extend(private(pins.dir()));
-        let (loaded, xdp, tc) = match load(options.object, &options.capacity, &pins) {
+        let (loaded, [xdp, tc], out) = match load(options.object, &options.capacity, &pins) {
             Ok(loaded) => loaded,
             Err(error) => {
                 pins.forsake();
@@ -113,7 +113,7 @@ impl XdpPlane {
         };
         let tcx = options.tcx && words::has_tcx();
         let pair = Program::pair(&options.capacity);
-        let hooks = Hooks { pins, xdp, tc, pair, tcx, silent: BTreeSet::new() };
+        let hooks = Hooks { pins, xdp, tc, out, pair, tcx, silent: BTreeSet::new() };
         let writer = writer_of(&loaded);
         let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
@@ -261,14 +261,15 @@ pub(crate) fn load(
     object: &[u8],
     capacity: &Capacity,
     pins: &Pins,
-) -> Result<(Loaded, Held, Held), LoadError> {
+) -> Result<(Loaded, [Held; 2], Option<Held>), LoadError> {
     let mut pinned = vec![("counters", pins.counters())];
     if knows_flows(capacity) {
         pinned.extend(pins.flows());
     }
     let mut loaded = Loaded::load_with(object, capacity, &pinned)?;
     let [xdp, tc] = Program::pair(capacity).map(|which| loaded.program(which));
-    Ok((loaded, held(xdp?), held(tc?)))
+    let out = Program::out(capacity).map(|which| loaded.program(which)).transpose()?;
+    Ok((loaded, [held(xdp?), held(tc?)], out.map(held)))
 }
 
 fn held((fd, id): (std::os::fd::OwnedFd, u32)) -> Held {

@@ -85,6 +85,9 @@ pub const ATTACH_XDP: u32 = 37;
 /// Attach type `BPF_TCX_INGRESS`, since Linux 6.6.
 pub const ATTACH_TCX: u32 = 46;
 
+/// Attach type `BPF_TCX_EGRESS`, since Linux 6.6.
+pub const ATTACH_TCX_OUT: u32 = 47;
+
 /// Commands of bpf(2).
 mod command {
     pub const OBJ_PIN: libc::c_long = 6;

@@ -37,6 +37,24 @@ pub struct Filter {
     pub program: u32,
 }
 
+/// Which frames a filter sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// Those that arrive.
+    In,
+    /// Those that leave.
+    Out,
+}
+
+impl Way {
+    const fn parent(self) -> u32 {
+        match self {
+            Self::In => INGRESS,
+            Self::Out => EGRESS,
+        }
+    }
+}
+
 /// Talks about one network namespace's qdiscs and filters.
 pub struct Tc {
     talk: Talk,
@@ -49,9 +67,9 @@ impl Tc {
         Ok(Self { talk: Talk::route()?, name: name.to_owned() })
     }
 
-    /// Our filter for frames that arrive at a device.
-    pub fn filter(&self, device: u32) -> Result<Option<Filter>, Refusal> {
-        for body in self.filters(device, INGRESS)? {
+    /// Our filter on a device.
+    pub fn filter(&self, device: u32, way: Way) -> Result<Option<Filter>, Refusal> {
+        for body in self.filters(device, way.parent())? {
             let handle = body.get(8..12).map_or(0, number);
             let options = body.get(TCMSG..).and_then(|rows| find(rows, TCA_OPTIONS));
             let options = options.unwrap_or_default();
@@ -65,22 +83,28 @@ impl Tc {
     }
 
     /// Adds our filter, or puts `program` in the place of the one it runs, at once.
-    pub fn set(&self, device: u32, program: BorrowedFd<'_>, replace: bool) -> Result<(), Refusal> {
+    pub fn set(
+        &self,
+        device: u32,
+        way: Way,
+        program: BorrowedFd<'_>,
+        replace: bool,
+    ) -> Result<(), Refusal> {
         let options = nested(&[
             (bpf::FD, &program.as_raw_fd().to_ne_bytes()),
             (bpf::NAME, format!("{}\0", self.name).as_bytes()),
             (bpf::FLAGS, &bpf::DIRECT.to_ne_bytes()),
         ]);
         let flags = if replace { 0 } else { NLM_F_CREATE | NLM_F_EXCL };
-        let request = Request::new(RTM_NEWTFILTER, flags, &ours(device))
+        let request = Request::new(RTM_NEWTFILTER, flags, &ours(device, way))
             .attribute(TCA_KIND, b"bpf\0")
             .attribute(TCA_OPTIONS, &options);
         self.talk.ask(request).map(drop)
     }
 
     /// Takes our filter out.
-    pub fn remove(&self, device: u32) -> Result<(), Refusal> {
-        self.talk.ask(Request::new(RTM_DELTFILTER, 0, &ours(device))).map(drop)
+    pub fn remove(&self, device: u32, way: Way) -> Result<(), Refusal> {
+        self.talk.ask(Request::new(RTM_DELTFILTER, 0, &ours(device, way))).map(drop)
     }
 
     /// Whether the device has a clsact qdisc.
@@ -146,9 +170,9 @@ impl Tc {
 }
 
 /// `struct tcmsg` of our filter on a device.
-fn ours(device: u32) -> [u8; TCMSG] {
+fn ours(device: u32, way: Way) -> [u8; TCMSG] {
     let protocol = u32::from((libc::ETH_P_ALL as u16).to_be());
-    tcmsg(device, HANDLE, INGRESS, PRIORITY << 16 | protocol)
+    tcmsg(device, HANDLE, way.parent(), PRIORITY << 16 | protocol)
 }
 
 fn tcmsg(device: u32, handle: u32, parent: u32, info: u32) -> [u8; TCMSG] {

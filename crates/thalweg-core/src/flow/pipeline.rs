@@ -31,6 +31,8 @@ pub trait FlowStages: Stages {
     fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32);
     /// Whether a next hop leads to a workload; [`super::is_to_workload`].
     fn is_to_workload(&self, packet: &Packet, nexthop: u32) -> bool;
+    /// The link of a next hop; [`super::link_of`].
+    fn link_of(&self, packet: &Packet, nexthop: u32) -> u32;
     /// Rewrites addresses and ports; [`super::translate`].
     fn translate(&mut self, packet: &Packet) -> bool;
 }
@@ -144,6 +146,10 @@ where
         super::is_to_workload(&self.stages.tables.at(packet.epoch()), nexthop)
     }
 
+    fn link_of(&self, packet: &Packet, nexthop: u32) -> u32 {
+        super::link_of(&self.stages.tables.at(packet.epoch()), nexthop)
+    }
+
     fn translate(&mut self, packet: &Packet) -> bool {
         super::rewrite(self.stages.frame, packet, &self.tracked)
     }
@@ -229,6 +235,11 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     }
     if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
+    }
+    if facts.is(what::REWRITES) && verdict == Verdict::punt(Reason::Unresolved) {
+        // The kernel may refuse to route it: its source can be an address of this host by now. All that
+        // it is needed for is the neighbor.
+        return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
     }
     Some(crate::carry_out(stages, packet, &decision))
 }

@@ -22,7 +22,7 @@ pub struct Tracked {
     pub key: Key,
     /// The row of its flow, counted from 1, or 0 if it has none yet; or with [`what::SERVICE`] that of the
     /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (16 of them).
-    facts: u64,
+    pub(super) facts: u64,
     /// With [`what::RELATED`] the key of the packet that an error quotes; with [`what::FRAGMENT`] that of
     /// the fragments behind it.
     pub quote: Key,
@@ -160,7 +160,7 @@ pub fn track<F: Frame, C: Flows>(
 }
 
 #[inline(always)]
-fn tcp_flags<F: Frame>(frame: &F, packet: &Packet) -> u8 {
+pub(super) fn tcp_flags<F: Frame>(frame: &F, packet: &Packet) -> u8 {
     if packet.protocol() != protocol::TCP {
         return 0;
     }
@@ -179,7 +179,7 @@ fn from_where<C: Flows>(cells: &C, packet: &Packet, found: u32) -> ControlFlow<V
 
 /// Goes on with a flow. False if the packet begins another one in its place.
 #[inline(always)]
-fn known<C: Flows>(
+pub(super) fn known<C: Flows>(
     cells: &C,
     packet: &mut Packet,
     tracked: &mut Tracked,
