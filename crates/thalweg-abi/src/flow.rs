@@ -79,8 +79,12 @@ pub mod kind {
     pub const SERVICE: u32 = 1 << 2;
     /// Not a flow of packets: the backend that a client keeps.
     pub const AFFINITY: u32 = 1 << 3;
+    /// Who began the flow has another source where it leads to.
+    pub const NAT: u32 = 1 << 4;
     /// Not a flow of packets: what became of the first fragment of one.
     pub const FRAGMENT: u32 = 1 << 5;
+    /// Not a flow of packets: what a source is translated to, whatever the destination.
+    pub const MAPPING: u32 = 1 << 7;
 }
 
 /// States of a conversation; both directions hold the same.

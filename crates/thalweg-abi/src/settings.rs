@@ -18,7 +18,17 @@ pub struct SettingsRow {
     pub timeouts: [u32; 7],
     /// Bits of [`flag`].
     pub flags: u32,
+    /// Lengths of the ranges that are told apart inside the cluster ([`crate::service::RANGE`]), plus
+    /// one, longest first; 0 ends the list. First those of IPv4, then those of IPv6.
+    pub ranges: [[u8; RANGES]; 2],
+    /// First and last port that sources are translated to.
+    pub nat_ports: [u16; 2],
+    /// Zero.
+    pub reserved: u32,
 }
+
+/// Lengths of ranges of a family that are told apart.
+pub const RANGES: usize = 8;
 
 impl Default for SettingsRow {
     fn default() -> Self {
@@ -29,6 +39,9 @@ impl Default for SettingsRow {
             burst: 100,
             timeouts: [20, 3600, 30, 40, 60, 5, 600],
             flags: 0,
+            ranges: [[0; RANGES]; 2],
+            nat_ports: [16_384, 29_999],
+            reserved: 0,
         }
     }
 }
@@ -37,4 +50,6 @@ impl Default for SettingsRow {
 pub mod flag {
     /// A TCP packet amid a connection that is not known begins a flow.
     pub const MID_FLOW: u32 = 1;
+    /// Sources keep their translated port for all destinations (RFC 4787 §4.1).
+    pub const INDEPENDENT: u32 = 1 << 1;
 }

@@ -174,6 +174,11 @@ reasons! {
     SourceRange = 49 "source-range";
     /// A fragment of a flow whose first fragment is not known.
     NoFirstFragment = 50 "no-first-fragment";
+    /// No port is free that its source could be translated to.
+    NatPorts = 51 "nat-ports";
+    /// It must not leave with its own source, and cannot be translated: the link has no address that
+    /// answers come to, or its protocol has no ports.
+    NatUnfit = 52 "nat-unfit";
     /// An ICMP error about a packet of no known flow.
     Unrelated = 53 "unrelated";
     /// A ping to an address of services.

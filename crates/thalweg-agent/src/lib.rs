@@ -36,6 +36,7 @@ mod log;
 mod metrics;
 pub mod offline;
 pub mod plane;
+mod ports;
 pub mod replay;
 mod routes;
 mod run;

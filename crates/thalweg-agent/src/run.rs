@@ -404,6 +404,7 @@ impl Shell {
             Effect::Follow => {
                 if let Some(compiler) = &mut self.brain.compiler {
                     self.sessions.take_up(compiler);
+                    compiler.update_host(Update::Ports(crate::ports::read()));
                 }
                 return self.follow().await;
             }

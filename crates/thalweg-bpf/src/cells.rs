@@ -11,7 +11,7 @@ use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
 };
-use thalweg_core::flow::{Flows, Words};
+use thalweg_core::flow::{self, Flows, Words};
 use thalweg_core::{Cells, meter};
 
 /// Always zero, which the verifier cannot know.
@@ -289,6 +289,16 @@ impl Flows for MapCells {
     }
 
     #[inline(always)]
+    fn search(&self, [high, low]: [u64; 2], port: u16, protocol: u8) -> u32 {
+        service_search(high, low, u32::from(port) << 8 | u32::from(protocol), self.epoch)
+    }
+
+    #[inline(always)]
+    fn range_of(&self, family: u8, [high, low]: [u64; 2]) -> u64 {
+        service_range(high, low, family.into(), self.epoch)
+    }
+
+    #[inline(always)]
     fn vip(&self, word: u32) -> u64 {
         cell!(VIPS[self.place(word)])
     }
@@ -317,4 +327,19 @@ impl Flows for MapCells {
     fn range(&self, row: u32) -> Option<&'static RangeRow> {
         maps::RANGES.get(row)
     }
+}
+
+/// [`flow::search`]: a function that the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn service_search(high: u64, low: u64, port_and_protocol: u32, epoch: u32) -> u32 {
+    let (port, protocol) = ((port_and_protocol >> 8) as u16, port_and_protocol as u8);
+    flow::search(&MapCells::at(epoch), [high, low], port, protocol)
+}
+
+/// [`flow::nat::range_of`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn service_range(high: u64, low: u64, family: u32, epoch: u32) -> u64 {
+    flow::nat::range_of(&MapCells::at(epoch), family as u8, [high, low])
 }

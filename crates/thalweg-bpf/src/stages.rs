@@ -12,7 +12,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
-use thalweg_core::flow::{self, Facts, FlowStages};
+use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
 };
@@ -74,15 +74,60 @@ extern "C" fn flow_fragments(packet: *const Packet) -> u32 {
     0
 }
 
-/// [`flow::forget`]: the same for both hooks.
+/// [`nat::is_taken`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_forget(packet: *const Packet, found: u32) -> u32 {
+extern "C" fn flow_is_taken(packet: *const Packet) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let Some(tracked) = maps::tracked() else { return 0 };
-    flow::forget(&MapCells::at(packet.epoch()), tracked, found);
-    0
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 1 };
+    let Some(tracked) = maps::tracked() else { return 1 };
+    u32::from(nat::is_taken(&MapCells::at(packet.epoch()), packet, tracked))
+}
+
+/// Rows that are written by the functions above.
+struct MapRows;
+
+impl nat::Rows for MapRows {
+    #[inline(always)]
+    fn is_taken(&self, packet: &Packet, _: &mut Tracked) -> bool {
+        flow_is_taken(packet) != 0
+    }
+
+    #[inline(always)]
+    fn remember(&self, packet: &Packet, _: &mut Tracked, nexthop: u32, back: bool) -> u32 {
+        flow_remember(packet, nexthop, back.into())
+    }
+}
+
+/// [`nat::source`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_source(packet: *mut Packet, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    let cells = MapCells::at(packet.epoch());
+    number(nat::source(&cells, packet, tracked, nexthop))
+}
+
+/// [`nat::open`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_open(packet: *mut Packet, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    let cells = MapCells::at(packet.epoch());
+    number(nat::open(&cells, &MapRows, packet, tracked, nexthop))
+}
+
+/// A verdict as a number, 0 for none.
+#[inline(always)]
+fn number(flow: ControlFlow<Verdict>) -> u32 {
+    match flow {
+        ControlFlow::Break(verdict) => verdict.to_number(),
+        ControlFlow::Continue(()) => 0,
+    }
 }
 
 /// [`flow::renew`]: the same for both hooks.
@@ -251,8 +296,8 @@ macro_rules! stages {
             }
 
             #[inline(always)]
-            fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
-                flow_remember(packet, nexthop, back.into())
+            fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
+                Verdict::from_number(flow_source(packet, nexthop))
             }
 
             #[inline(always)]
@@ -261,15 +306,15 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
+                Verdict::from_number(flow_open(packet, nexthop))
+            }
+
+            #[inline(always)]
             fn restore(&mut self, packet: &mut Packet) {
                 if let Some(tracked) = maps::tracked() {
                     tracked.restore(packet);
                 }
-            }
-
-            #[inline(always)]
-            fn forget(&mut self, packet: &Packet, found: u32) {
-                flow_forget(packet, found);
             }
 
             #[inline(always)]

@@ -223,8 +223,18 @@ impl Compiler {
 
     /// Feeds a whole host state, for example the kernel's first dump.
     pub fn load_host(&mut self, host: HostState) {
-        let HostState { links, addresses, neighbors, routes, nexthops, labels, fpm, sessions } =
-            host;
+        let HostState {
+            links,
+            addresses,
+            neighbors,
+            routes,
+            nexthops,
+            labels,
+            fpm,
+            sessions,
+            ports,
+        } = host;
+        self.update_host(Update::Ports(ports));
         let updates = links.into_values().map(Update::Link);
         let updates = updates.chain(addresses.into_values().map(Update::Address));
         let updates = updates.chain(neighbors.into_values().map(Update::Neighbor));
@@ -245,6 +255,7 @@ impl Compiler {
         let intent = intent.with_workloads();
         let old = std::mem::replace(&mut self.intent, intent);
         self.services.note(&old.cluster, &self.intent.cluster);
+        self.note_nat(&old);
         if old.links != self.intent.links
             || old.vrfs != self.intent.vrfs
             || old.router != self.intent.router

@@ -35,6 +35,9 @@ impl Compiler {
             Update::LabelGone(label) => self.set_lsp(Teller::Kernel, label, None),
             Update::Fpm(update) => self.update_fpm(update),
             Update::Session(name, up) => self.set_session(name, up),
+            Update::Ports(_) => {
+                self.host.apply(update);
+            }
         }
     }
 

@@ -28,6 +28,7 @@ mod kernel;
 mod key;
 mod links;
 mod lsp;
+mod nat;
 mod neighbor;
 mod objects;
 mod own;

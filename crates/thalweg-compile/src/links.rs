@@ -355,26 +355,30 @@ impl Links {
         if standing.ours {
             row.flags |= flags(&standing.wish, intent);
             row.vrf = vrf.0;
-            (row.address4, row.address6) = primary_addresses(link, host);
-            if standing.wish.workload {
-                self.lend_addresses(&mut row, host);
+            let own = own_node(intent);
+            (row.address4, row.address6) = primary_addresses(link, host, own);
+            if standing.wish.workload || crate::nat::is_wanted(intent) {
+                self.lend_addresses(&mut row, host, own);
             }
         }
         row
     }
 
-    /// A workload's link often has no address: errors about its packets come from another of this host's.
-    fn lend_addresses(&self, row: &mut LinkRow, host: &HostState) {
+    /// A link without an address, as workloads' often are, has another of this host's: errors come from
+    /// there, and sources are translated to it.
+    fn lend_addresses(&self, row: &mut LinkRow, host: &HostState, own: &[IpAddr]) {
+        // A link-local address is known on its own link alone.
+        let is_local = |address: &[u8; 16]| address[..2] == [0xfe, 0x80];
         for (other, facts) in &host.links {
             if facts.medium == "loopback" || self.is_workload(*other) {
                 continue;
             }
-            let (four, six) = primary_addresses(*other, host);
+            let (four, six) = primary_addresses(*other, host, own);
             if row.address4 == [0; 4] {
                 row.address4 = four;
             }
-            // A link-local address is known on its own link alone.
-            if row.address6 == [0; 16] && six[..2] != [0xfe, 0x80] {
+            let none = row.address6 == [0; 16] || is_local(&row.address6);
+            if none && six != [0; 16] && !is_local(&six) {
                 row.address6 = six;
             }
         }
@@ -479,18 +483,36 @@ fn flags(wish: &intent::Link, intent: &Intent) -> u32 {
         | when(intent.router.icmp == IcmpSource::Kernel, flag::KERNEL_ANSWERS)
 }
 
-/// The addresses that errors come from: the first global one of each family, else IPv6 link-local.
-fn primary_addresses(link: u32, host: &HostState) -> ([u8; 4], [u8; 16]) {
+/// Addresses of this host as a node of the cluster.
+fn own_node(intent: &Intent) -> &[IpAddr] {
+    let name = intent.router.node.as_deref().unwrap_or_default();
+    intent.cluster.nodes.get(name).map_or(&[], |node| &node.addresses)
+}
+
+/// The addresses that errors come from, and that sources are translated to: of each family the node's
+/// own, else the first global one, else the first that is alone in its prefix (which may move to another
+/// host), else IPv6 link-local.
+fn primary_addresses(link: u32, host: &HostState, own: &[IpAddr]) -> ([u8; 4], [u8; 16]) {
     let lowest = IpAddr::from([0, 0, 0, 0]);
     let highest = IpAddr::from([0xff; 16]);
     let mut best4 = None;
     let mut best6 = None;
     for address in host.addresses.range((link, lowest)..=(link, highest)).map(|(_, a)| a) {
         let global = address.scope == "global" || address.scope.is_empty();
+        let node = own.contains(&address.address);
         match address.address {
-            IpAddr::V4(a) if global => best4 = best4.or(Some(a)),
+            IpAddr::V4(a) if global => {
+                let rank = if node { 0 } else { 1 + u8::from(address.len == 32) };
+                if best4.is_none_or(|(other, _)| rank < other) {
+                    best4 = Some((rank, a));
+                }
+            }
             IpAddr::V6(a) => {
-                let rank = u8::from(!global || a.is_unicast_link_local());
+                let rank = match !global || a.is_unicast_link_local() {
+                    true => 3,
+                    false if node => 0,
+                    false => 1 + u8::from(address.len == 128),
+                };
                 if best6.is_none_or(|(other, _)| rank < other) {
                     best6 = Some((rank, a));
                 }
@@ -498,7 +520,7 @@ fn primary_addresses(link: u32, host: &HostState) -> ([u8; 4], [u8; 16]) {
             IpAddr::V4(_) => {}
         }
     }
-    (best4.map_or([0; 4], |a| a.octets()), best6.map_or([0; 16], |(_, a)| a.octets()))
+    (best4.map_or([0; 4], |(_, a)| a.octets()), best6.map_or([0; 16], |(_, a)| a.octets()))
 }
 
 /// The device that frames of a link leave through, and the tags they get, outermost first, as

@@ -49,7 +49,11 @@ impl Compiler {
             punt_cost: cost(router.punt_rate),
             burst: u64::from(router.burst),
             timeouts: timeouts(&router.flows.timeouts),
-            flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 },
+            flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 }
+                | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 },
+            ranges: self.services.nat.lens(),
+            nat_ports: self.nat_ports().into(),
+            reserved: 0,
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);

@@ -1,6 +1,7 @@
 //! Services: from what resolving says to frontends and sets of backends in the tables.
 
 use crate::compiler::Compiler;
+use crate::nat::Nat;
 use crate::pool::Pool;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use thalweg_service::{
 const STEADY: usize = 4096;
 
 /// The set of no backends.
-const NOBODY: SetId = SetId(0);
+pub(crate) const NOBODY: SetId = SetId(0);
 
 /// Backends as they are told apart: number, weight and where.
 type Content = Vec<(u64, u16)>;
@@ -39,6 +40,8 @@ pub(crate) struct Services {
     todo: Changes,
     /// What rings promise.
     goal: Goal,
+    /// Rows beside those of services.
+    pub(crate) nat: Nat,
 }
 
 impl Default for Services {
@@ -53,6 +56,7 @@ impl Default for Services {
             begun: false,
             todo: Changes::default(),
             goal: Goal::Steady,
+            nat: Nat::default(),
         }
     }
 }
@@ -80,10 +84,18 @@ impl Services {
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
         self.todo.here |= here != self.here;
+        let moved = std::mem::replace(&mut self.here, here) != self.here;
+        let (mut more, mut less) = self.plan_services(cluster);
+        if self.nat.note(moved) {
+            self.plan_nat(&mut more, &mut less);
+        }
+        (more, less)
+    }
+
+    fn plan_services(&mut self, cluster: &Cluster) -> (Vec<Change>, Vec<Change>) {
         if self.todo == Changes::default() {
             return (Vec::new(), Vec::new());
         }
-        self.here = here;
         let todo = std::mem::take(&mut self.todo);
         // Every node has as many services, so that all choose alike.
         self.goal = if cluster.services.len() <= STEADY { Goal::Steady } else { Goal::Balance };
@@ -96,10 +108,7 @@ impl Services {
         if difference.is_empty() {
             return (more, less);
         }
-        if !self.begun {
-            self.begun = true;
-            more.push(Change::Backends(NOBODY, BackendSet::default()));
-        }
+        self.begin(&mut more);
         let mut left: BTreeSet<SetId> = BTreeSet::new();
         for frontend in difference.added.iter().chain(&difference.changed) {
             self.set(frontend, &mut more, &mut left);
@@ -128,6 +137,14 @@ impl Services {
         (more, less)
     }
 
+    /// Writes the set of no backends, once.
+    pub(crate) fn begin(&mut self, more: &mut Vec<Change>) {
+        if !self.begun {
+            self.begun = true;
+            more.push(Change::Backends(NOBODY, BackendSet::default()));
+        }
+    }
+
     fn set(
         &mut self,
         frontend: &Arc<thalweg_service::Frontend>,
@@ -140,6 +157,9 @@ impl Services {
         let drops = |choice: &Choice, bit| if choice.empty == Empty::Drop { bit } else { 0 };
         let mut flags = drops(&frontend.internal, flag::DROPS_INTERNAL)
             | drops(&frontend.external, flag::DROPS_EXTERNAL);
+        if frontend.external.masquerade {
+            flags |= flag::MASQUERADE;
+        }
         if !is_carried(frontend) {
             for id in std::mem::replace(&mut sets, [NOBODY; 2]) {
                 self.release(id);
@@ -312,30 +332,13 @@ impl Compiler {
                 gap(error, "spec.ports", what, "use TCP or UDP");
             }
         }
-        for (name, pool) in self.intent.cluster.pools.iter().filter(|(_, pool)| pool.nat_outgoing) {
-            let what = format!("what leaves {} is not masqueraded yet", pool.cidr);
-            let remedy = "masquerade it with nftables, or route the pool's addresses";
-            gap("IPPool", name, warning, "spec.natOutgoing", &what, remedy);
-        }
         let router = &self.intent.router;
         let own = self.intent.origins.keys().find(|key| key.kind == "Router").cloned();
-        if let Some(own) = own {
-            if router.flows.per_workload.is_some() {
-                let what = "flows are not limited for each workload yet";
-                gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
-            }
-            if router.services.masquerade_external {
-                let what = "external traffic is not masqueraded yet: it keeps the client's address";
-                gap(
-                    "Router",
-                    &own.name,
-                    warning,
-                    "spec.services.externalTraffic",
-                    what,
-                    "leave it out",
-                );
-            }
+        if let Some(own) = own.filter(|_| router.flows.per_workload.is_some()) {
+            let what = "flows are not limited for each workload yet";
+            gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
         }
+        self.nat_problems(all);
     }
 
     /// This node as services see it.

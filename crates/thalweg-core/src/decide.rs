@@ -4,7 +4,7 @@ mod admit;
 mod label;
 mod route;
 
-pub(crate) use admit::{is_believable, source_group};
+pub(crate) use admit::{is_believable, is_link_local, source_group};
 pub use route::pushed;
 
 use crate::cells::Cells;

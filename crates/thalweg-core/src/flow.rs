@@ -11,6 +11,7 @@ pub mod fast;
 mod fragment;
 mod key;
 mod leave;
+pub mod nat;
 mod pipeline;
 mod service;
 mod state;
@@ -23,11 +24,11 @@ pub use fragment::remember as remember_fragments;
 pub use key::{Key, key_of, reversed};
 pub use leave::{UNTOUCHED, leave};
 pub use pipeline::{FlowDirect, FlowStages, process};
-pub use service::{backend_of, frontend_of, is_admitted, slot_of};
+pub use service::{backend_of, frontend_of, is_admitted, search, slot_of};
 pub use state::{ANEW, next, timeout_of};
 pub use table::{find, find_stamped, forget as take_out, insert, is_expired, is_stamped, stamp};
 pub use track::what;
-pub use track::{Facts, Tracked, forget, remember, track};
+pub use track::{Facts, Tracked, remember, track};
 pub use translate::translate;
 
 use crate::cells::Cells;
@@ -85,6 +86,24 @@ pub trait Flows: Cells {
     fn backend(&self, row: u32) -> Option<Self::Ref<BackendRow>>;
     /// A bound of ranges of sources.
     fn range(&self, row: u32) -> Option<Self::Ref<RangeRow>>;
+
+    /// [`search`], in the kernel as a function that the verifier checks once: it is asked at many places.
+    #[inline(always)]
+    fn search(&self, address: [u64; 2], port: u16, protocol: u8) -> u32
+    where
+        Self: Sized,
+    {
+        search(self, address, port, protocol)
+    }
+
+    /// [`nat::range_of`], likewise.
+    #[inline(always)]
+    fn range_of(&self, family: u8, address: [u64; 2]) -> u64
+    where
+        Self: Sized,
+    {
+        nat::range_of(self, family, address)
+    }
 
     /// What rows that are valid now are stamped with.
     #[inline(always)]

@@ -209,6 +209,10 @@ impl Services {
     }
 
     fn count_vip(&mut self, tables: &mut Tables, key: FrontendKey, more: bool) {
+        // No packet is sent to what these stand for.
+        if matches!(key.protocol, service::RANGE | service::OUTSIDE) {
+            return;
+        }
         self.vips.resize(VIP_WORDS as usize * 64, 0);
         let bit = service::vip_bit(key.address);
         let count = &mut self.vips[bit as usize];

@@ -337,6 +337,10 @@ pub struct FlowSettings {
     pub mid_flow: bool,
     /// How long flows live without a packet.
     pub timeouts: FlowTimeouts,
+    /// Ports that sources are translated to; none takes those that the host leaves alone.
+    pub nat_ports: Option<(u16, u16)>,
+    /// Whether a source is translated to the same port whatever its destination.
+    pub nat_independent: bool,
 }
 
 impl Default for FlowSettings {
@@ -346,6 +350,8 @@ impl Default for FlowSettings {
             per_workload: None,
             mid_flow: false,
             timeouts: FlowTimeouts::default(),
+            nat_ports: None,
+            nat_independent: false,
         }
     }
 }

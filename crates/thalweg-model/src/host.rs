@@ -27,6 +27,50 @@ pub struct HostState {
     /// BFD sessions by object name, and whether the way to their neighbor works. One that never
     /// told is not up.
     pub sessions: BTreeMap<String, bool>,
+    /// Ports that the kernel gives its own sockets.
+    pub ports: HostPorts,
+}
+
+/// Ports that the kernel chooses among for sockets that ask for none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPorts {
+    /// `net.ipv4.ip_local_port_range`.
+    pub local: (u16, u16),
+    /// `net.ipv4.ip_local_reserved_ports`: ranges of these that it leaves out.
+    pub reserved: Vec<(u16, u16)>,
+}
+
+impl Default for HostPorts {
+    fn default() -> Self {
+        Self { local: (32_768, 60_999), reserved: Vec::new() }
+    }
+}
+
+impl HostPorts {
+    /// Ranges that the kernel gives away by itself, in order.
+    pub fn given(&self) -> Vec<(u16, u16)> {
+        let mut reserved = self.reserved.clone();
+        reserved.sort_unstable();
+        let (mut given, mut next) = (Vec::new(), u32::from(self.local.0));
+        let last = u32::from(self.local.1);
+        for (from, to) in reserved {
+            let end = u32::from(from).min(last + 1);
+            if end > next {
+                given.push((next as u16, (end - 1) as u16));
+            }
+            next = next.max(u32::from(to) + 1);
+        }
+        if next <= last {
+            given.push((next as u16, last as u16));
+        }
+        given
+    }
+
+    /// Whether the kernel gives a port away by itself.
+    pub fn gives(&self, port: u16) -> bool {
+        (self.local.0..=self.local.1).contains(&port)
+            && !self.reserved.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    }
 }
 
 impl HostState {
@@ -53,6 +97,11 @@ impl HostState {
             Update::LabelGone(label) => self.labels.remove(&label).is_some(),
             Update::Fpm(update) => self.fpm.apply(update),
             Update::Session(name, up) => set(&mut self.sessions, name, up),
+            Update::Ports(ports) => {
+                let differs = self.ports != ports;
+                self.ports = ports;
+                differs
+            }
         }
     }
 
@@ -105,6 +154,8 @@ pub enum Update {
     Fpm(FpmUpdate),
     /// The way to the neighbor of a BFD session works or does not, by object name.
     Session(String, bool),
+    /// The kernel gives its own sockets these ports.
+    Ports(HostPorts),
 }
 
 /// A network device.

@@ -13,7 +13,7 @@ use thalweg_core::packet::DEPTH;
 pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
     let kept = |kind| matches!(kind, Kind::Forward | Kind::Deliver | Kind::Punt);
     match fate.verdict.kind() {
-        kind if kept(kind) && translated::has_other_addresses(before, &fate.frame) => {
+        kind if kept(kind) && translated::has_other_ends(before, &fate.frame) => {
             translated::check(before, &fate.frame)
         }
         Kind::Forward => forwarded(before, &fate.frame),

@@ -65,15 +65,25 @@ impl<'a> Packet<'a> {
         (octets.len() >= l4).then_some(Self { octets, six: self.six, l4 })
     }
 
+    /// Whether it is an ICMP echo, whose identifier stands for ports.
+    fn is_query(&self) -> bool {
+        let kind = self.octets.get(self.l4).copied();
+        match self.protocol() {
+            1 => matches!(kind, Some(0 | 8 | 13 | 14)),
+            58 => matches!(kind, Some(128 | 129)),
+            _ => false,
+        }
+    }
+
     /// Place of the checksum of the L4 header, if it has one.
     fn sum_at(&self) -> Option<usize> {
         if self.is_later() {
             return None;
         }
         match self.protocol() {
-            1 if !self.six => Some(self.l4 + 2),
             6 => Some(self.l4 + 16),
             17 => Some(self.l4 + 6),
+            1 if !self.six => Some(self.l4 + 2),
             58 => Some(self.l4 + 2),
             _ => None,
         }
@@ -109,7 +119,7 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// What must not change: all but addresses, TTL, header checksum, ports and L4 checksum.
+    /// What must not change: all but addresses, TTL, header checksum, ports or identifier, and L4 checksum.
     fn kept(&self) -> Vec<u8> {
         let mut kept = self.octets.to_vec();
         let mut blank = |from: usize, to: usize| {
@@ -125,6 +135,9 @@ impl<'a> Packet<'a> {
         }
         if matches!(self.protocol(), 6 | 17) && !self.is_later() {
             blank(self.l4, self.l4 + 4);
+        }
+        if self.is_query() && !self.is_later() {
+            blank(self.l4 + 4, self.l4 + 6);
         }
         if let Some(at) = self.sum_at() {
             blank(at, at + 2);
@@ -181,7 +194,8 @@ pub fn echoed(before: &[u8], after: &[u8]) -> Result<(), String> {
     };
     let [from, to] = addresses(&old);
     let kept = |packet: &Packet<'_>| packet.kept()[packet.l4 + 1..].to_vec();
-    if addresses(&new) != [to, from] || kept(&old) != kept(&new) {
+    let id = |packet: &Packet<'_>| packet.octets[packet.l4 + 4..packet.l4 + 6].to_vec();
+    if addresses(&new) != [to, from] || kept(&old) != kept(&new) || id(&old) != id(&new) {
         return Err("the answer to a ping is not the ping turned around".into());
     }
     match new.is_right() || !old.is_right() {
@@ -191,7 +205,7 @@ pub fn echoed(before: &[u8], after: &[u8]) -> Result<(), String> {
 }
 
 /// Whether a frame is still IP without labels, and of other addresses, by itself or in what it quotes.
-pub fn has_other_addresses(before: &[u8], after: &[u8]) -> bool {
+pub fn has_other_ends(before: &[u8], after: &[u8]) -> bool {
     let is_ip = matches!(before.get(12..14), Some([0x08, 0] | [0x86, 0xdd]));
     if !is_ip || before.get(12..14) != after.get(12..14) {
         return false;
@@ -202,5 +216,9 @@ pub fn has_other_addresses(before: &[u8], after: &[u8]) -> bool {
         packet.octets.get(range).map(<[u8]>::to_vec)
     };
     let quoted = |packet: &Packet<'_>| packet.quote().and_then(|quote| addresses(&quote));
-    addresses(&old) != addresses(&new) || quoted(&old) != quoted(&new)
+    let ports = |packet: &Packet<'_>| match packet.protocol() {
+        6 | 17 => packet.octets.get(packet.l4..packet.l4 + 4).map(<[u8]>::to_vec),
+        _ => None,
+    };
+    addresses(&old) != addresses(&new) || ports(&old) != ports(&new) || quoted(&old) != quoted(&new)
 }

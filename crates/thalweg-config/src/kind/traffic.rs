@@ -22,7 +22,7 @@ const SERVICES: &[&str] = &[
     "sourceRangesFor",
 ];
 /// Fields of `flows`.
-const FLOWS: &[&str] = &["limit", "perWorkload", "midFlow", "timeouts"];
+const FLOWS: &[&str] = &["limit", "perWorkload", "midFlow", "timeouts", "natPorts", "natMapping"];
 
 /// `ring`: primes.
 const RINGS: &[u32] = &[251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 65_537, 131_071];
@@ -34,6 +34,9 @@ pub(crate) const EXTERNAL: &[(&str, bool)] = &[("PreserveClient", false), ("Masq
 pub(crate) const RANGES: &[(&str, bool)] = &[("All", true), ("LoadBalancer", false)];
 /// `midFlow`: whether it begins a flow.
 pub(crate) const MID_FLOW: &[(&str, bool)] = &[("Drop", false), ("Accept", true)];
+/// `natMapping`: whether it is independent of the destination.
+pub(crate) const MAPPING: &[(&str, bool)] =
+    &[("PerDestination", false), ("EndpointIndependent", true)];
 
 /// Flows that a table may have room for.
 const LIMIT: RangeInclusive<u32> = 1_024..=64_000_000;
@@ -130,6 +133,12 @@ pub(crate) fn flows(spec: &Fields, report: &mut Report) -> FlowSettings {
     }
     if let Some(middle) = fields.get("midFlow", report) {
         settings.mid_flow = middle.choice(MID_FLOW, report).unwrap_or_default();
+    }
+    if let Some(range) = fields.get("natPorts", report) {
+        settings.nat_ports = ports(&range, report);
+    }
+    if let Some(mapping) = fields.get("natMapping", report) {
+        settings.nat_independent = mapping.choice(MAPPING, report).unwrap_or_default();
     }
     let Some(field) = fields.get("timeouts", report) else { return settings };
     let Some(times) = Fields::open(field.node, &field.path, TIMEOUTS, report) else {

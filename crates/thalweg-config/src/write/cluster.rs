@@ -3,7 +3,7 @@
 use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
-use crate::kind::traffic::{EXTERNAL, MID_FLOW, RANGES, TIMEOUTS, WITHOUT, timeout};
+use crate::kind::traffic::{EXTERNAL, MAPPING, MID_FLOW, RANGES, TIMEOUTS, WITHOUT, timeout};
 use crate::kind::{node, pod, slice};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -54,6 +54,10 @@ pub(super) fn flows(settings: &FlowSettings, out: &mut Yaml) {
         out.field(2, "perWorkload", quota);
     }
     out.differing(2, "midFlow", word(MID_FLOW, &settings.mid_flow), word(MID_FLOW, &false));
+    if let Some((first, last)) = settings.nat_ports {
+        out.field(2, "natPorts", format_args!("{first}-{last}"));
+    }
+    out.differing(2, "natMapping", word(MAPPING, &settings.nat_independent), word(MAPPING, &false));
     let (mut times, mut usual) = (settings.timeouts.clone(), FlowTimeouts::default());
     if times == usual {
         return;

@@ -1,9 +1,9 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast};
+use super::{Flows, fast, nat};
 use crate::frame::Frame;
-use crate::packet::Packet;
+use crate::packet::{Packet, flag};
 use crate::{ATTEMPTS, limited, tell};
 use crate::{Arrival, Decision, Direct, Kind, Outcome, Reason, Stages, Tables, Verdict};
 use thalweg_abi::link;
@@ -19,14 +19,14 @@ pub trait FlowStages: Stages {
     fn keep(&mut self, packet: &mut Packet);
     /// What that has found out.
     fn facts(&self) -> Facts;
-    /// Writes a row for one direction of a new flow; [`super::remember`].
-    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32;
+    /// Chooses the source that a new flow leaves with; [`nat::source`].
+    fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
+    /// Writes the rows of a new flow; [`nat::open`].
+    fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
     /// Writes the row that fragments behind the first find; [`super::remember_fragments`].
     fn remember_fragments(&mut self, packet: &Packet);
     /// Gives a packet that goes no further the addresses back that it came with; [`Tracked::restore`].
     fn restore(&mut self, packet: &mut Packet);
-    /// Takes the row out again; [`super::forget`].
-    fn forget(&mut self, packet: &Packet, found: u32);
     /// Puts a known flow's way down again; [`super::renew`].
     fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32);
     /// Whether a next hop leads to a workload; [`super::is_to_workload`].
@@ -121,9 +121,14 @@ where
         self.tracked.facts()
     }
 
-    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
+    fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
         let cells = self.stages.tables.at(packet.epoch());
-        super::remember(&cells, packet, &self.tracked, nexthop, back)
+        nat::source(&cells, packet, &mut self.tracked, nexthop).break_value()
+    }
+
+    fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        nat::open(&cells, &nat::Here(&cells), packet, &mut self.tracked, nexthop).break_value()
     }
 
     fn remember_fragments(&mut self, packet: &Packet) {
@@ -132,10 +137,6 @@ where
 
     fn restore(&mut self, packet: &mut Packet) {
         self.tracked.restore(packet);
-    }
-
-    fn forget(&mut self, packet: &Packet, found: u32) {
-        super::forget(&self.stages.tables.at(packet.epoch()), &self.tracked, found);
     }
 
     fn renew(&mut self, packet: &Packet, found: u32, nexthop: u32) {
@@ -226,8 +227,8 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     if verdict.is(Kind::Drop) || verdict.is(Kind::Pass) {
         return Some(Outcome::stop(verdict));
     }
-    if let Some(failed) = settle(stages, packet, &decision) {
-        return Some(Outcome::stop(failed));
+    if let Some(ended) = settle(stages, packet, &decision) {
+        return Some(Outcome::stop(ended));
     }
     let facts = stages.facts();
     if facts.is(what::REWRITES) && facts.is(what::FRAGMENT) {
@@ -244,9 +245,13 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     Some(crate::carry_out(stages, packet, &decision))
 }
 
-/// Brings the flow table up to date with a packet that goes on. The verdict of one that must not.
+/// Brings the flow table up to date with a packet that goes on. The verdict of one that ends here.
 #[inline(always)]
-fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Option<Verdict> {
+fn settle<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    decision: &Decision,
+) -> Option<Verdict> {
     let facts = stages.facts();
     // Only what is sent from here can go the same way again.
     let sent = decision.verdict.is(Kind::Forward);
@@ -258,11 +263,13 @@ fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -
         return forged.then_some(Verdict::drop(Reason::Unrelated));
     }
     if !facts.is(what::KEYED) {
-        return None;
+        // A fragment whose first is not known must not leave with its own source, where that had another.
+        let alone = sent && packet.has(flag::LATER_FRAGMENT) && !facts.is(what::REWRITES);
+        return if alone { stages.source(packet, nexthop) } else { None };
     }
     if facts.found() != 0 {
         stages.renew(packet, facts.found(), nexthop);
-        return None;
+        return left_to_kernel(stages, decision);
     }
     // What this host's own stack says comes by no hook: half a conversation tells no state.
     if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
@@ -274,10 +281,21 @@ fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -
     if facts.is(what::AMID) {
         return Some(Verdict::drop(Reason::NoFlow));
     }
-    let there = stages.remember(packet, nexthop, false);
-    if there != 0 && stages.remember(packet, nexthop, true) == 0 {
-        stages.forget(packet, there);
-        return Some(Verdict::drop(Reason::FlowsFull));
+    if !decision.verdict.is(Kind::Deliver) {
+        let failed = stages.source(packet, decision.nexthop());
+        if failed.is_some() {
+            return failed;
+        }
     }
-    if there == 0 { Some(Verdict::drop(Reason::FlowsFull)) } else { None }
+    // The next packet is this flow's first.
+    let ended = left_to_kernel(stages, decision);
+    if ended.is_some() { ended } else { stages.open(packet, nexthop) }
+}
+
+/// Whoever has another source has an address of this host, and the kernel believes no such packet from a
+/// link: what it is to finish, it gets as it came. It does what only it can, as finding out a link address.
+#[inline(always)]
+fn left_to_kernel<S: FlowStages>(stages: &S, decision: &Decision) -> Option<Verdict> {
+    let punted = decision.verdict.is(Kind::Punt) && stages.facts().is(what::NAT);
+    if punted { Some(decision.verdict) } else { None }
 }

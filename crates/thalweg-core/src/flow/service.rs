@@ -10,6 +10,12 @@ use thalweg_abi::service::{self, Choice, PROBES};
 /// The row of a frontend, counted from 1, or 0. Port and protocol 0 ask for the address as such.
 #[inline(always)]
 pub fn frontend_of<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -> u32 {
+    cells.search(address, port, protocol)
+}
+
+/// [`frontend_of`], probe by probe.
+#[inline(always)]
+pub fn search<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -> u32 {
     let key = service::key(address, port, protocol);
     let mask = (cells.masks() >> 32) as u32;
     let first = service::first_place(key, mask);

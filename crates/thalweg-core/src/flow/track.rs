@@ -28,6 +28,10 @@ pub struct Tracked {
     pub quote: Key,
     /// The key that the quote is to have.
     pub told: Key,
+    /// What an ICMP query leaves with in the place of both ports.
+    query: u64,
+    /// Two keys at work: the kernel's stack is too small for them.
+    pub(crate) work: [Key; 2],
 }
 
 /// What is known of a packet beside its key.
@@ -42,6 +46,10 @@ pub mod what {
     pub const SERVICE: u16 = 8;
     /// The packet cannot begin a flow: TCP that is no SYN.
     pub const AMID: u16 = 16;
+    /// The source is translated.
+    pub const NAT: u16 = 32;
+    /// The source is to be translated where the packet leaves this host.
+    pub const MASQUERADE: u16 = 64;
     /// An ICMP error.
     pub const ERROR: u16 = 128;
     /// The first of several fragments.
@@ -81,7 +89,8 @@ impl Facts {
 
 impl Tracked {
     /// Nothing is known.
-    pub const NONE: Self = Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5] };
+    pub const NONE: Self =
+        Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5], query: 0, work: [[0; 5]; 2] };
 
     #[inline(always)]
     pub(super) fn note(&mut self, bits: u16) {
@@ -109,8 +118,20 @@ impl Tracked {
     #[inline(always)]
     pub fn new_key(&self, packet: &Packet) -> Key {
         match packet.ports() {
-            0 => key(packet, (self.key[4] >> 32) as u32),
+            0 => key(packet, self.query as u32),
             ports => key(packet, ports),
+        }
+    }
+
+    /// Gives the packet the ports that it leaves with, or a query its identifier.
+    #[inline(always)]
+    pub(crate) fn set_ports(&mut self, packet: &mut Packet, ports: u32) {
+        match protocol::has_ports(packet.protocol()) {
+            true => packet.ports = u64::from(ports),
+            false => self.query = u64::from(ports),
+        }
+        if ports != (self.key[4] >> 32) as u32 {
+            self.note(what::REWRITES);
         }
     }
 }
@@ -126,7 +147,7 @@ pub fn track<F: Frame, C: Flows>(
     tracked: &mut Tracked,
 ) -> ControlFlow<Verdict> {
     // The quote is only read where it was written.
-    (tracked.key, tracked.facts) = ([0; 5], 0);
+    (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
     if packet.depth() > 0 || packet.family() == 0 || packet.has(flag::LINK_GROUP) {
         return ControlFlow::Continue(());
     }
@@ -140,6 +161,7 @@ pub fn track<F: Frame, C: Flows>(
         fragment::note(frame, packet, tracked);
     }
     tracked.key = key_of(frame, packet);
+    tracked.query = tracked.key[4] >> 32;
     tracked.note(what::KEYED);
     let flags = tcp_flags(frame, packet);
     let seed = cells.settings().map_or(0, |row| row.seed);
@@ -196,22 +218,29 @@ pub(super) fn known<C: Flows>(
     let Some(settings) = cells.settings() else { return false };
     let new = leaving(&row, &tracked.key);
     let back = reversed(new);
-    if table::is_expired(&row, now) || after == ANEW || gone {
-        // Both directions go; what comes next begins anew.
-        table::forget(cells, found, flow::hash(tracked.key, settings.seed));
-        let hash = flow::hash(back, settings.seed);
-        table::forget(cells, table::find(cells, &back, hash), hash);
-        return false;
-    }
     let timeout = settings.timeouts[timeout_of(packet.protocol(), after) % settings.timeouts.len()];
-    touch(&row, after, now, timeout);
-    if after != before as u8 {
-        let other = table::find(cells, &back, flow::hash(back, settings.seed));
-        if let Some(row) = cells.flow(other.wrapping_sub(1)) {
+    let expired = table::is_expired(&row, now);
+    if expired || gone || after != before as u8 {
+        let hash = flow::hash(back, settings.seed);
+        let other = table::find(cells, &back, hash);
+        let other_row = cells.flow(other.wrapping_sub(1));
+        // A flow lives as long as packets come from either side.
+        let over = expired && other_row.as_ref().is_none_or(|row| table::is_expired(row, now));
+        if over || after == ANEW || gone {
+            // Both directions go; what comes next begins anew.
+            table::forget(cells, found, flow::hash(tracked.key, settings.seed));
+            table::forget(cells, other, hash);
+            return false;
+        }
+        if let Some(row) = other_row.filter(|_| after != before as u8) {
             touch(&row, after, now, timeout);
         }
     }
+    touch(&row, after, now, timeout);
     tracked.facts |= u64::from(found);
+    if kind & (kind::NAT | kind::ANSWERS) == kind::NAT {
+        tracked.note(what::NAT);
+    }
     adopt(packet, tracked, &new, kind & kind::REWRITES != 0);
     true
 }
@@ -249,9 +278,7 @@ fn adopt(packet: &mut Packet, tracked: &mut Tracked, new: &Key, rewrites: bool) 
         let [a, b, c, d, tail] = *new;
         packet.source = [a, b];
         packet.destination = [c, d];
-        if protocol::has_ports(packet.protocol()) {
-            packet.ports = tail >> 32;
-        }
+        tracked.set_ports(packet, (tail >> 32) as u32);
     }
     packet.flags |= u64::from(flag::BELIEVED);
 }
@@ -300,6 +327,9 @@ fn begin<F: Frame, C: Flows>(
     if row.affinity != 0 {
         tracked.note(what::KEEPS);
     }
+    if row.flags & service::flag::MASQUERADE != 0 && !packet.link_has(link::flag::WORKLOAD) {
+        tracked.note(what::MASQUERADE);
+    }
     served(packet, tracked, row.address, at, &backend);
     ControlFlow::Continue(())
 }
@@ -346,7 +376,7 @@ fn no_frontend<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> Con
 pub fn remember<C: Flows>(
     cells: &C,
     packet: &Packet,
-    tracked: &Tracked,
+    tracked: &mut Tracked,
     nexthop: u32,
     back: bool,
 ) -> u32 {
@@ -355,9 +385,11 @@ pub fn remember<C: Flows>(
     let state = facts.state();
     let timeout = settings.timeouts[timeout_of(packet.protocol(), state) % settings.timeouts.len()];
     let new = tracked.new_key(packet);
-    let (key, new) = if back { (reversed(new), reversed(tracked.key)) } else { (tracked.key, new) };
+    tracked.work = if back { [reversed(new), reversed(tracked.key)] } else { [tracked.key, new] };
+    let [key, new] = &tracked.work;
     let kind = if facts.is(what::REWRITES) { kind::REWRITES } else { 0 }
         | if facts.is(what::SERVICE) { kind::SERVICE } else { 0 }
+        | if facts.is(what::NAT) { kind::NAT } else { 0 }
         | if back { kind::ANSWERS } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
@@ -366,7 +398,7 @@ pub fn remember<C: Flows>(
     // The way of answers is looked up when the first comes.
     let known = nexthop != 0 && !back;
     let stamp = if known { cells.stamp() } else { 0 };
-    table::insert(cells, &key, flow::hash(key, settings.seed), now, stamp, |row| {
+    table::insert(cells, key, flow::hash(*key, settings.seed), now, stamp, |row| {
         row.set(word::NEW_SOURCE, new[0]);
         row.set(word::NEW_SOURCE + 1, new[1]);
         row.set(word::NEW_DESTINATION, new[2]);
@@ -379,13 +411,6 @@ pub fn remember<C: Flows>(
         row.set(word::BACKEND, backend);
         row.set(word::OCTETS, 0);
     })
-}
-
-/// Takes the row of the packet's own direction out again.
-#[inline(always)]
-pub fn forget<C: Flows>(cells: &C, tracked: &Tracked, found: u32) {
-    let seed = cells.settings().map_or(0, |row| row.seed);
-    table::forget(cells, found, flow::hash(tracked.key, seed));
 }
 
 /// Whether TCP amid a connection that is not known begins a flow.

@@ -4,7 +4,7 @@ use super::key::Key;
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use thalweg_wire::l4::{Ports, protocol};
-use thalweg_wire::{Ipv4, Ipv6, checksum};
+use thalweg_wire::{Ipv4, Ipv6, U16, checksum};
 
 /// One's complement sum of the 16-bit words of a value.
 #[inline(always)]
@@ -50,7 +50,8 @@ pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, old: &Key, new: &Key)
         protocol::TCP | protocol::UDP if !write_ports(frame, l4, ports) => false,
         protocol::TCP => frame.repair(Offset::new(l4 + 16), addresses, change, false),
         protocol::UDP => frame.repair(Offset::new(l4 + 6), addresses, change, true),
-        protocol::ICMPV6 => frame.repair(Offset::new(l4 + 2), addresses, 0, false),
+        protocol::ICMP if packet.family() == 4 => write_query(frame, l4, 0, ports),
+        protocol::ICMPV6 => write_query(frame, l4, addresses, ports),
         _ => true,
     }
 }
@@ -64,6 +65,18 @@ fn write_ports<F: Frame>(frame: &mut F, l4: u32, [old, new]: [u32; 2]) -> bool {
     ports.source = ((new >> 16) as u16).into();
     ports.destination = (new as u16).into();
     true
+}
+
+/// The identifier of an ICMP query, which stands in the place of both ports, and the checksum.
+#[inline(always)]
+fn write_query<F: Frame>(frame: &mut F, l4: u32, addresses: u16, [old, new]: [u32; 2]) -> bool {
+    let mut change = 0;
+    if old != new {
+        let Some(id) = frame.header_mut::<U16>(Offset::new(l4 + 4)) else { return false };
+        *id = (new as u16).into();
+        change = fold(u64::from(!old & 0xffff) + u64::from(new & 0xffff));
+    }
+    (addresses | change) == 0 || frame.repair(Offset::new(l4 + 2), addresses, change, false)
 }
 
 #[inline(always)]

@@ -5,8 +5,8 @@ use super::words::Words;
 use std::net::{IpAddr, SocketAddr};
 use thalweg_model::ObjectName;
 use thalweg_model::cluster::{
-    Endpoint, EndpointPort, EndpointSlice, Family, Pod, Protocol, Service, ServicePort,
-    ServiceType, TrafficPolicy,
+    Endpoint, EndpointPort, EndpointSlice, Family, IpPool, Node, Pod, Protocol, Service,
+    ServicePort, ServiceType, TrafficPolicy,
 };
 
 fn name(words: &mut Words) -> Result<ObjectName, String> {
@@ -29,6 +29,28 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     let own = interface.clone().unwrap_or_default();
     world.intent.links.retain(|_, link| !link.interfaces.contains(&own));
     world.intent.cluster.pods.insert(name, Pod { addresses, interface, ..Pod::default() });
+    Ok(())
+}
+
+/// `pool NAME PREFIX [nat]`.
+pub fn pool(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
+    let name = words.word("a name")?.to_owned();
+    if gone {
+        world.intent.cluster.pools.remove(&name).ok_or("there is no such pool")?;
+        return Ok(());
+    }
+    let cidr = words.value("a prefix")?;
+    let pool = IpPool { cidr, nat_outgoing: words.accept("nat"), disabled: false };
+    world.intent.cluster.pools.insert(name, pool);
+    Ok(())
+}
+
+/// `node NAME ADDRESS[,ADDRESS]`.
+pub fn node(world: &mut World, words: &mut Words) -> Result<(), String> {
+    let name = words.word("a name")?.to_owned();
+    let addresses = words.word("addresses")?.split(',').map(str::parse).collect::<Result<_, _>>();
+    let addresses = addresses.map_err(|_| "a node needs `ADDRESS[,ADDRESS]`")?;
+    world.intent.cluster.nodes.insert(name, Node { addresses, ..Node::default() });
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
         ("vrf", false) => vrf(world, &mut words)?,
         ("router", false) => router(world, &mut words)?,
         ("pod", _) => cluster::pod(world, &mut words, gone).map(|()| Vec::new())?,
+        ("pool", _) => cluster::pool(world, &mut words, gone).map(|()| Vec::new())?,
+        ("node", false) => cluster::node(world, &mut words).map(|()| Vec::new())?,
         ("service", _) => cluster::service(world, &mut words, gone).map(|()| Vec::new())?,
         ("endpoints", false) => cluster::endpoints(world, &mut words).map(|()| Vec::new())?,
         (word, _) => return Err(format!("`{word}` begins no line of a world")),
@@ -122,7 +124,8 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     })])
 }
 
-/// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp]`
+/// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [nat-ports FIRST LAST]
+/// [masquerade] [independent]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -132,6 +135,12 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
             "burst" => router.burst = words.value("packets")?,
             "seed" => router.hash_seed = Some(words.value("a number")?),
             "kernel-icmp" => router.icmp = IcmpSource::Kernel,
+            "nat-ports" => {
+                let range = (words.value("the first port")?, words.value("the last port")?);
+                router.flows.nat_ports = Some(range);
+            }
+            "masquerade" => router.services.masquerade_external = true,
+            "independent" => router.flows.nat_independent = true,
             word => return Err(format!("`{word}` is no setting of the router")),
         }
     }

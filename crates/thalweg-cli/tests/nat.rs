@@ -1,0 +1,132 @@
+//! Source translation with real sockets: pods reach a server outside that has no way back to them.
+
+mod lab;
+#[path = "lab/pods.rs"]
+mod pods;
+
+use lab::ip;
+use pods::{LONG, Pods, connect, inside, pod};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+
+const PODS: [&str; 2] = ["10.9.0.2", "10.9.0.3"];
+/// The server outside, and the node's address on the link to it.
+const SERVER: &str = "10.0.1.254:8080";
+const NODE: &str = "10.0.1.1";
+
+fn config(flows: &str) -> String {
+    let mut text = format!(
+        "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {{name: uplinks}}\n\
+         spec: {{interfaces: [eth0, eth1]}}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
+         metadata: {{name: router}}\nspec: {{limits: {{flows: 16384, ringSlots: 65536}}{flows}}}\n\
+         ---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: pods}}\n\
+         spec: {{cidr: 10.9.0.0/24, natOutgoing: true}}\n"
+    );
+    for (number, address) in PODS.iter().enumerate() {
+        text += &pod(number, address, "");
+    }
+    text
+}
+
+/// The node with its pods, and a server outside that says whom it sees, and then everything again.
+fn start(tag: &str, flows: &str) -> Option<Pods> {
+    let mut pods = Pods::new(tag, &PODS)?;
+    fs::write(pods.lab.config(), config(flows)).unwrap();
+    ip(&format!("-n {}b route del default", pods.lab.name)).unwrap();
+    if !pods.lab.start() {
+        return None;
+    }
+    pods.serve("b", 8080, |mut stream: TcpStream, peer: SocketAddr| {
+        std::thread::spawn(move || {
+            let _ = writeln!(stream, "{peer}");
+            let mut octets = [0; 1024];
+            while let Ok(len @ 1..) = stream.read(&mut octets) {
+                if stream.write_all(&octets[..len]).is_err() {
+                    break;
+                }
+            }
+        });
+    });
+    // Link addresses are known.
+    ip(&format!("netns exec {} ping -c 1 -W 2 10.0.1.254", pods.namespace("r"))).unwrap();
+    Some(pods)
+}
+
+/// Whom the server sees.
+fn seen(stream: &mut TcpStream) -> SocketAddr {
+    let mut line = Vec::new();
+    let mut octet = [0];
+    while stream.read(&mut octet).unwrap() == 1 && octet != *b"\n" {
+        line.push(octet[0]);
+    }
+    String::from_utf8(line).unwrap().parse().unwrap()
+}
+
+fn say(stream: &mut TcpStream, what: &[u8]) {
+    let mut heard = vec![0; what.len()];
+    stream.write_all(what).unwrap();
+    stream.read_exact(&mut heard).unwrap();
+    assert_eq!(heard, what);
+}
+
+#[test]
+fn a_server_outside_sees_the_node_and_every_connection_has_a_port_of_its_own() {
+    let Some(pods) = start("na", "") else { return };
+    let mut open = Vec::new();
+    let mut ports = BTreeSet::new();
+    for round in 0..200 {
+        let namespace = pods.namespace(&format!("p{}", round % 2));
+        let mut stream = inside(&namespace, || connect(SERVER)).unwrap();
+        let peer = seen(&mut stream);
+        assert_eq!(peer.ip().to_string(), NODE);
+        assert!((16_384..30_000).contains(&peer.port()), "{peer}: a port that the host may give");
+        assert!(ports.insert(peer.port()), "{peer} has two connections");
+        open.push(stream);
+    }
+    for stream in &mut open {
+        say(stream, b"mine");
+    }
+    // The host's own connections to the same server are the host's.
+    let mut own = inside(&pods.namespace("r"), || connect(SERVER)).unwrap();
+    assert!(!ports.contains(&seen(&mut own).port()));
+    say(&mut own, b"the host");
+    // Datagrams and pings.
+    let echo = inside(&pods.namespace("b"), || UdpSocket::bind("10.0.1.254:7000").unwrap());
+    let client = inside(&pods.namespace("p0"), || UdpSocket::bind("10.9.0.2:0").unwrap());
+    for socket in [&echo, &client] {
+        socket.set_read_timeout(Some(LONG)).unwrap();
+    }
+    client.send_to(b"hello", "10.0.1.254:7000").unwrap();
+    let mut octets = [0; 16];
+    let (len, peer) = echo.recv_from(&mut octets).unwrap();
+    assert_eq!((&octets[..len], peer.ip().to_string().as_str()), (&b"hello"[..], NODE));
+    echo.send_to(b"you", peer).unwrap();
+    assert_eq!(client.recv_from(&mut octets).unwrap(), (3, "10.0.1.254:7000".parse().unwrap()));
+    for pod in ["p0", "p1"] {
+        ip(&format!("netns exec {} ping -c 2 -W 2 10.0.1.254", pods.namespace(pod))).unwrap();
+    }
+}
+
+#[test]
+fn a_connection_outlives_the_agent_and_ports_may_run_out() {
+    let Some(mut pods) = start("nb", ", flows: {natPorts: 20000-20003}") else { return };
+    let namespace = pods.namespace("p0");
+    let mut open: Vec<TcpStream> =
+        (0..4).map(|_| inside(&namespace, || connect(SERVER)).unwrap()).collect();
+    let ports: BTreeSet<u16> = open.iter_mut().map(|stream| seen(stream).port()).collect();
+    assert_eq!(ports, (20_000..=20_003).collect());
+    // The fifth gets none, and no other one suffers.
+    let refused = inside(&namespace, || connect(SERVER)).unwrap_err();
+    assert!(refused.contains("timed out"), "{refused}");
+    let drops = pods.lab.text(&["get", "drops"]);
+    assert!(drops.contains("nat-ports"), "{drops}");
+    open.iter_mut().for_each(|stream| say(stream, b"before"));
+    pods.lab.end("-KILL");
+    open.iter_mut().for_each(|stream| say(stream, b"nobody there"));
+    assert!(pods.lab.start());
+    open.iter_mut().for_each(|stream| say(stream, b"another agent"));
+    // Its port is free again some time after a connection has ended.
+    drop(open);
+}

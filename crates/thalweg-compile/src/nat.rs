@@ -1,0 +1,210 @@
+//! Rows of source translation: the ranges of the cluster, and the ports that sources are translated to.
+
+use crate::compiler::Compiler;
+use crate::services::{NOBODY, Services};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use thalweg_abi::service::{RANGE, flag};
+use thalweg_abi::settings::RANGES;
+use thalweg_image::{Change, Frontend, FrontendKey};
+use thalweg_model::cluster::{Cluster, Family};
+use thalweg_model::{Intent, Prefix, Problem, Severity};
+
+/// The lowest port that sources are translated to by default: below it are servers.
+const FIRST_PORT: u16 = 16_384;
+
+/// Rows beside those of services.
+#[derive(Debug, Default)]
+pub(crate) struct Nat {
+    ranges: Ranges,
+    in_force: BTreeMap<FrontendKey, u8>,
+    changed: bool,
+}
+
+/// Ranges of the cluster, and whether what leaves it from there is masqueraded.
+#[derive(Debug, Default, PartialEq)]
+struct Ranges {
+    all: BTreeMap<Prefix, bool>,
+    lens: [[u8; RANGES]; 2],
+    /// Lengths that there was no room for.
+    beyond: BTreeSet<(Family, u8)>,
+}
+
+impl Ranges {
+    /// Ranges of a cluster of which a pool is masqueraded; none of any other, for nobody asks.
+    fn of(intent: &Intent) -> Self {
+        let mut new = Self::default();
+        if !masquerades(&intent.cluster) {
+            return new;
+        }
+        let cluster = &intent.cluster;
+        let nodes = || cluster.nodes.values();
+        let node_addresses = nodes().flat_map(|node| node.addresses.iter().copied());
+        let own = intent.router.services.cluster_cidrs.iter().copied();
+        let inside = nodes().flat_map(|node| node.pod_cidrs.iter().copied()).chain(own);
+        new.all.extend(inside.chain(node_addresses.map(Prefix::host)).map(|range| (range, false)));
+        new.all.extend(cluster.pools.values().map(|pool| (pool.cidr, pool.nat_outgoing)));
+        let pods = cluster.pods.values().flat_map(|pod| pod.addresses.iter().copied());
+        let strays: Vec<IpAddr> =
+            pods.filter(|address| !new.all.keys().any(|range| range.contains(*address))).collect();
+        new.all.extend(strays.into_iter().map(|address| (Prefix::host(address), false)));
+        new.measure();
+        new
+    }
+
+    /// Finds the lengths, longest first; ranges of lengths that have no room go.
+    fn measure(&mut self) {
+        for (family, places) in [Family::V4, Family::V6].into_iter().zip(&mut self.lens) {
+            let of_family = self.all.keys().filter(|range| family_of(range) == family);
+            let lens: BTreeSet<u8> = of_family.map(|range| range.len()).collect();
+            for (at, len) in lens.into_iter().rev().enumerate() {
+                match places.get_mut(at) {
+                    Some(place) => *place = len + 1,
+                    None => drop(self.beyond.insert((family, len))),
+                }
+            }
+        }
+        let beyond = &self.beyond;
+        self.all.retain(|range, _| !beyond.contains(&(family_of(range), range.len())));
+    }
+
+    fn rows(&self) -> BTreeMap<FrontendKey, u8> {
+        let row = |(range, nat): (&Prefix, &bool)| {
+            let version = if family_of(range) == Family::V6 { 256 } else { 0 };
+            let key = FrontendKey::new(range.address(), version | u16::from(range.len()), RANGE);
+            (key, if *nat { flag::MASQUERADE } else { 0 })
+        };
+        self.all.iter().map(row).collect()
+    }
+}
+
+fn family_of(range: &Prefix) -> Family {
+    Family::of(range.address())
+}
+
+/// Whether a pool of the cluster is masqueraded.
+fn masquerades(cluster: &Cluster) -> bool {
+    cluster.pools.values().any(|pool| pool.nat_outgoing)
+}
+
+/// Whether sources may be translated, so that each link needs an address for that.
+pub(crate) fn is_wanted(intent: &Intent) -> bool {
+    masquerades(&intent.cluster) || intent.router.services.masquerade_external
+}
+
+impl Nat {
+    /// [`thalweg_abi::SettingsRow::ranges`].
+    pub(crate) fn lens(&self) -> [[u8; RANGES]; 2] {
+        self.ranges.lens
+    }
+
+    /// Whether there is anything to plan.
+    pub(crate) fn note(&mut self, _moved: bool) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+impl Services {
+    /// The changes to the tables since the last call.
+    pub(crate) fn plan_nat(&mut self, more: &mut Vec<Change>, less: &mut Vec<Change>) {
+        let rows = self.nat.ranges.rows();
+        self.begin(more);
+        for (key, flags) in &rows {
+            if self.nat.in_force.get(key) != Some(flags) {
+                let row = Frontend {
+                    flags: *flags,
+                    internal: NOBODY,
+                    external: NOBODY,
+                    ..Frontend::default()
+                };
+                more.push(Change::Frontend(*key, row));
+            }
+        }
+        let gone = self.nat.in_force.keys().filter(|key| !rows.contains_key(key));
+        less.extend(gone.map(|key| Change::RemoveFrontend(*key)));
+        self.nat.in_force = rows;
+    }
+}
+
+impl Compiler {
+    /// Notes what of another intent source translation depends on.
+    pub(crate) fn note_nat(&mut self, old: &Intent) {
+        let (before, now) = (&old.cluster, &self.intent.cluster);
+        let same = before.pools == now.pools
+            && before.nodes == now.nodes
+            && before.pods == now.pods
+            && old.router.services.cluster_cidrs == self.intent.router.services.cluster_cidrs;
+        if same {
+            return;
+        }
+        if is_wanted(old) != is_wanted(&self.intent) || before.nodes != now.nodes {
+            self.pending.links.extend(self.host.links.keys());
+        }
+        let ranges = Ranges::of(&self.intent);
+        let nat = &mut self.services.nat;
+        nat.changed |= nat.ranges != ranges;
+        nat.ranges = ranges;
+    }
+
+    /// First and last port that sources are translated to: those asked for, else the most in a row that the
+    /// host gives none of its sockets by itself, and no service.
+    pub fn nat_ports(&self) -> (u16, u16) {
+        let router = &self.intent.router;
+        if let Some(ports) = router.flows.nat_ports {
+            return ports;
+        }
+        let mut busy = self.host.ports.given();
+        busy.push(router.services.node_ports);
+        busy.sort_unstable();
+        let (mut best, mut next) = ((0, 0), u32::from(FIRST_PORT));
+        for (first, last) in busy.into_iter().chain([(u16::MAX, u16::MAX)]) {
+            let (first, last) = (u32::from(first), u32::from(last));
+            if first > next && first - next > best.1 - best.0 {
+                best = (next, first - 1);
+            }
+            next = next.max(last + 1);
+        }
+        match best {
+            (0, 0) => (FIRST_PORT, u16::MAX),
+            (first, last) => (first as u16, last as u16),
+        }
+    }
+
+    /// What of source translation cannot be carried out as asked.
+    pub(crate) fn nat_problems(&self, all: &mut BTreeSet<Problem>) {
+        let cluster = &self.intent.cluster;
+        for (name, pool) in &cluster.pools {
+            let place = (family_of(&pool.cidr), pool.cidr.len());
+            if self.services.nat.ranges.beyond.contains(&place) {
+                let what = format!(
+                    "{} has a length that there is no room for: {RANGES} lengths of ranges are told \
+                     apart in each family, those of pools, pod CIDRs and nodes",
+                    pool.cidr
+                );
+                let remedy = "give pools of one family the same length".into();
+                let field = Some("spec.cidr".into());
+                let severity = Severity::Error;
+                all.insert(self.of_object("IPPool", name, severity, field, what, remedy));
+            }
+        }
+        let own = self.intent.origins.keys().find(|key| key.kind == "Router");
+        if let Some(own) = own.filter(|_| self.intent.router.flows.nat_independent) {
+            let what = "each destination sees a port of its own yet".into();
+            let (field, severity) = (Some("spec.flows.natMapping".into()), Severity::Warning);
+            let remedy = "leave it out".into();
+            all.insert(self.of_object("Router", &own.name, severity, field, what, remedy));
+        }
+        let Some((first, last)) = self.intent.router.flows.nat_ports else { return };
+        let shared = (first..=last).filter(|port| self.host.ports.gives(*port)).count();
+        if let Some(own) = own.filter(|_| shared > 0) {
+            let what = format!(
+                "{shared} of the ports {first}-{last} are among those that the kernel gives to sockets of \
+                 this host: packets for one of these may be taken for a workload's"
+            );
+            let remedy = "take others, or add them to net.ipv4.ip_local_reserved_ports".into();
+            let field = Some("spec.flows.natPorts".into());
+            let severity = Severity::Warning;
+            all.insert(self.of_object("Router", &own.name, severity, field, what, remedy));
+        }
+    }
+}
