@@ -97,6 +97,21 @@ impl nat::Rows for MapRows {
     fn remember(&self, packet: &Packet, _: &mut Tracked, nexthop: u32, back: bool) -> u32 {
         flow_remember(packet, nexthop, back.into())
     }
+
+    #[inline(always)]
+    fn make_room(&self, packet: &Packet, _: &mut Tracked) -> bool {
+        flow_make_room(packet) != 0
+    }
+}
+
+/// [`nat::make_room`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_make_room(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    u32::from(nat::make_room(&MapCells::at(packet.epoch()), tracked))
 }
 
 /// [`nat::source`]: the same for both hooks.

@@ -8,11 +8,11 @@
 use super::key::reversed;
 use super::service::frontend_of;
 use super::track::{Tracked, what};
-use super::{Flows, table};
+use super::{Flows, Words, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
-use thalweg_abi::flow;
+use thalweg_abi::flow::{self, kind, word};
 use thalweg_abi::{SettingsRow, link, nexthop, service};
 use thalweg_wire::l4::protocol;
 
@@ -141,6 +141,8 @@ pub trait Rows {
     fn is_taken(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
     /// [`super::remember`].
     fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32;
+    /// [`make_room`].
+    fn make_room(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
 }
 
 /// Rows that are written by plain calls.
@@ -153,6 +155,10 @@ impl<C: Flows> Rows for Here<'_, C> {
 
     fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32 {
         super::track::remember(self.0, packet, tracked, nexthop, back)
+    }
+
+    fn make_room(&self, _: &Packet, tracked: &mut Tracked) -> bool {
+        make_room(self.0, tracked)
     }
 }
 
@@ -177,13 +183,33 @@ pub fn open<C: Flows, R: Rows>(
         let reason = if full { Reason::FlowsFull } else { Reason::NatPorts };
         return ControlFlow::Break(Verdict::drop(reason));
     }
-    if rows.remember(packet, tracked, nexthop, false) != 0 {
+    if write(rows, packet, tracked, nexthop, false) {
         return ControlFlow::Continue(());
     }
     tracked.work[0] = reversed(tracked.new_key(packet));
     let hash = flow::hash(tracked.work[0], settings.seed);
     table::forget(cells, table::find(cells, &tracked.work[0], hash), hash);
     ControlFlow::Break(Verdict::drop(Reason::FlowsFull))
+}
+
+/// Writes a row, if need be in the place of a flow that gives way.
+#[inline(always)]
+fn write<R: Rows>(
+    rows: &R,
+    packet: &Packet,
+    tracked: &mut Tracked,
+    nexthop: u32,
+    back: bool,
+) -> bool {
+    for _ in 0..2 {
+        if rows.remember(packet, tracked, nexthop, back) != 0 {
+            return true;
+        }
+        if !rows.make_room(packet, tracked) {
+            break;
+        }
+    }
+    false
 }
 
 const FULL: u32 = 1;
@@ -210,7 +236,7 @@ fn reserve<C: Flows, R: Rows>(
         let low = if is_icmp(packet) { port } else { ports & 0xffff };
         tracked.set_ports(packet, port << 16 | low);
         if !rows.is_taken(packet, tracked) {
-            if rows.remember(packet, tracked, 0, true) != 0 {
+            if write(rows, packet, tracked, 0, true) {
                 return 0;
             }
             // Another processor may just have taken it: then the next port is tried, too.
@@ -271,4 +297,33 @@ pub fn is_taken<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> 
     }
     table::forget(cells, found, hash);
     false
+}
+
+/// Takes a flow whose source is translated out of the way of the key at work: one that has outlived its time
+/// in both directions, or is half open or closing. Both of its rows go, so that nobody else gets the tuple
+/// of its answers while it goes on. False if there is none.
+#[inline(always)]
+pub fn make_room<C: Flows>(cells: &C, tracked: &mut Tracked) -> bool {
+    let Some(settings) = cells.settings() else { return false };
+    let now = cells.now();
+    let hash = flow::hash(tracked.work[0], settings.seed);
+    let place = table::weakest(cells, hash, now, kind::NAT);
+    let found = (place >> 32) as u32;
+    let Some(row) = cells.flow(found.wrapping_sub(1)) else { return false };
+    let tail = row.get(word::TAIL);
+    tracked.work[1] = reversed(super::track::leaving(&row, &[0, 0, 0, 0, tail]));
+    let other_hash = flow::hash(tracked.work[1], settings.seed);
+    let other = table::find(cells, &tracked.work[1], other_hash);
+    if let Some(other) = cells.flow(other.wrapping_sub(1))
+        && !table::is_weak(row.get(word::STATE) as u8, tail)
+        && !table::is_expired(&other, now)
+    {
+        // It lives by what comes from the other side.
+        row.set(word::SEEN, row.get(word::SEEN) >> 32 << 32 | u64::from(now));
+        return false;
+    }
+    table::forget(cells, other, other_hash);
+    // Of the hash only the tag counts.
+    table::forget(cells, found, place << 32);
+    true
 }

@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use super::{Flows, Words};
-use thalweg_abi::flow::{self, WAYS, slot, state, word};
+use thalweg_abi::flow::{self, WAYS, kind, slot, state, word};
 
 /// Buckets of a key's hash.
 #[inline(always)]
@@ -201,7 +201,7 @@ fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
         let way = if free >> way & 1 != 0 { way } else { lowest(free) };
         (bucket * WAYS + way, slot::EMPTY)
     } else {
-        match weakest(cells, hash, now) {
+        match weakest(cells, hash, now, 0) {
             0 => return 0,
             weak => ((weak >> 32) as u32 - 1, slot::LIVE | slot::tag(weak)),
         }
@@ -259,9 +259,11 @@ fn has_key_of<C: Flows>(cells: &C, hash: u64, other: u32, index: u32) -> bool {
 }
 
 /// A slot in two full buckets whose flow has outlived its time, or is half open or closing: its row from 1
-/// (high half) and its tag, or 0. A function of its own: needed by full tables only.
+/// (high half) and its tag, or 0. Only flows with a translated source are looked at, or only others, as
+/// `nat` says ([`kind::NAT`] or 0): of those, both rows go together ([`super::nat::make_room`]). A function
+/// of its own: needed by full tables only.
 #[inline(never)]
-fn weakest<C: Flows>(cells: &C, hash: u64, now: u32) -> u64 {
+pub fn weakest<C: Flows>(cells: &C, hash: u64, now: u32, nat: u32) -> u64 {
     let [first, second] = buckets(cells, hash);
     let (mut at, mut found) = (0, 0);
     for _ in 0..2 * WAYS {
@@ -269,7 +271,9 @@ fn weakest<C: Flows>(cells: &C, hash: u64, now: u32) -> u64 {
         let (way, index) = (at & (WAYS - 1), bucket * WAYS + (at & (WAYS - 1)));
         let word = cells.slots(bucket).map_or(0, |slots| slots.get(way as usize));
         let row = if word & slot::LIVE != 0 { cells.flow(index) } else { None };
-        if let Some(row) = row {
+        if let Some(row) = row
+            && row.get(word::REWRITE) as u32 & kind::NAT == nat
+        {
             let place = u64::from(index + 1) << 32 | slot::tag(word);
             if is_expired(&row, now) {
                 return place;
@@ -286,7 +290,7 @@ fn weakest<C: Flows>(cells: &C, hash: u64, now: u32) -> u64 {
 
 /// TCP that is not established, or is no more; and what a frontend knows of a client.
 #[inline(always)]
-const fn is_weak(state: u8, tail: u64) -> bool {
+pub const fn is_weak(state: u8, tail: u64) -> bool {
     if tail & flow::NO_PACKET != 0 {
         return true;
     }
