@@ -46,6 +46,7 @@ const fn class(class: Class) -> &'static str {
         Class::ExternalIp => "ExternalIP",
         Class::LoadBalancer => "LoadBalancer",
         Class::NodePort => "NodePort",
+        Class::HostPort => "HostPort",
     }
 }
 

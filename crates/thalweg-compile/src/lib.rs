@@ -33,6 +33,7 @@ mod neighbor;
 mod objects;
 mod own;
 mod plan;
+mod pods;
 mod pool;
 mod problems;
 mod publish;

@@ -1,14 +1,16 @@
 //! Rows of source translation: the ranges of the cluster, and the ports that sources are translated to.
 
 use crate::compiler::Compiler;
+use crate::pods::{self, Refusal};
 use crate::services::{NOBODY, Services};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::service::{RANGE, flag};
 use thalweg_abi::settings::RANGES;
-use thalweg_image::{Change, Frontend, FrontendKey};
-use thalweg_model::cluster::{Cluster, Family};
-use thalweg_model::{Intent, Prefix, Problem, Severity};
+use thalweg_image::{Change, Frontend, FrontendKey, SetId};
+use thalweg_model::cluster::{Cluster, Family, Pod, Protocol};
+use thalweg_model::{Intent, ObjectName, Prefix, Problem, Severity};
+use thalweg_service::{Choice, Frontend as Served};
 
 /// The lowest port that sources are translated to by default: below it are servers.
 const FIRST_PORT: u16 = 16_384;
@@ -17,8 +19,21 @@ const FIRST_PORT: u16 = 16_384;
 #[derive(Debug, Default)]
 pub(crate) struct Nat {
     ranges: Ranges,
-    in_force: BTreeMap<FrontendKey, u8>,
+    /// Pods with ports or addresses of this host.
+    pods: Vec<(ObjectName, Pod)>,
+    host_ports: BTreeMap<thalweg_service::FrontendKey, Served>,
+    /// What pods cannot have: the field, what is wrong, and the way out.
+    refused: Vec<(ObjectName, Refusal)>,
+    in_force: BTreeMap<FrontendKey, Lead>,
     changed: bool,
+}
+
+/// A row that leads to one backend or none.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Lead {
+    /// Bits of [`flag`].
+    pub(crate) flags: u8,
+    pub(crate) choice: Option<Choice>,
 }
 
 /// Ranges of the cluster, and whether what leaves it from there is masqueraded.
@@ -98,31 +113,78 @@ impl Nat {
         self.ranges.lens
     }
 
-    /// Whether there is anything to plan.
-    pub(crate) fn note(&mut self, _moved: bool) -> bool {
+    /// Whether there may be anything to plan.
+    pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Whether pods have ports or addresses of this host.
+    pub(crate) fn has_pods(&self) -> bool {
+        !self.pods.is_empty()
+    }
+
+    /// Ports of pods at addresses of this host.
+    pub(crate) fn host_ports(&self) -> impl Iterator<Item = &Served> {
+        self.host_ports.values()
+    }
+
+    /// The one at an address, port and protocol.
+    pub(crate) fn host_port(&self, key: thalweg_service::FrontendKey) -> Option<&Served> {
+        self.host_ports.get(&key)
     }
 }
 
 impl Services {
-    /// The changes to the tables since the last call.
+    /// The changes to the rows beside those of services since the last call.
     pub(crate) fn plan_nat(&mut self, more: &mut Vec<Change>, less: &mut Vec<Change>) {
-        let rows = self.nat.ranges.rows();
+        let found = pods::leads(&self.nat.pods, &self.resolver, &self.here);
+        let mut leads = found.leads;
+        (self.nat.host_ports, self.nat.refused) = (found.host_ports, found.refused);
+        leads.extend(self.nat.ranges.rows().into_iter().map(|(key, flags)| {
+            (key, Lead { flags, choice: None })
+        }));
         self.begin(more);
-        for (key, flags) in &rows {
-            if self.nat.in_force.get(key) != Some(flags) {
-                let row = Frontend {
-                    flags: *flags,
-                    internal: NOBODY,
-                    external: NOBODY,
-                    ..Frontend::default()
-                };
+        // What a service has left in this plan may lead elsewhere now.
+        less.retain(|change| !matches!(change, Change::RemoveFrontend(key) if leads.contains_key(key)));
+        // A set is held twice by each row.
+        let mut left: Vec<SetId> = Vec::new();
+        for (key, lead) in &leads {
+            if self.nat.in_force.get(key) != Some(lead) {
+                let set = lead.choice.as_ref().map_or(NOBODY, |choice| self.hold(choice, more));
+                let second = lead.choice.as_ref().map_or(NOBODY, |choice| self.hold(choice, more));
+                let (internal, external) = (set, second);
+                let row = Frontend { flags: lead.flags, internal, external, ..Frontend::default() };
                 more.push(Change::Frontend(*key, row));
+                left.extend(self.frontends.insert(*key, [set, second]).into_iter().flatten());
             }
         }
-        let gone = self.nat.in_force.keys().filter(|key| !rows.contains_key(key));
-        less.extend(gone.map(|key| Change::RemoveFrontend(*key)));
-        self.nat.in_force = rows;
+        let gone: Vec<FrontendKey> =
+            self.nat.in_force.keys().filter(|key| !leads.contains_key(key)).copied().collect();
+        for key in gone {
+            if self.is_served(key) {
+                continue;
+            }
+            less.push(Change::RemoveFrontend(key));
+            left.extend(self.frontends.remove(&key).into_iter().flatten());
+        }
+        left.iter().for_each(|id| self.release(*id));
+        for id in left.into_iter().collect::<BTreeSet<_>>() {
+            self.release_idle(id, less);
+        }
+        self.nat.in_force = leads;
+    }
+
+    /// Whether a service has a key.
+    fn is_served(&self, key: FrontendKey) -> bool {
+        let known = Protocol::ALL.iter().find(|(_, known)| known.number() == key.protocol);
+        let address = key.address();
+        match known {
+            Some((_, protocol)) => {
+                let key = thalweg_service::FrontendKey { address, port: key.port, protocol: *protocol };
+                self.resolver.frontend(key).is_some()
+            }
+            None => key.protocol == 0 && self.resolver.vip(address).is_some(),
+        }
     }
 }
 
@@ -133,6 +195,7 @@ impl Compiler {
         let same = before.pools == now.pools
             && before.nodes == now.nodes
             && before.pods == now.pods
+            && old.router.node == self.intent.router.node
             && old.router.services.cluster_cidrs == self.intent.router.services.cluster_cidrs;
         if same {
             return;
@@ -144,6 +207,9 @@ impl Compiler {
         let nat = &mut self.services.nat;
         nat.changed |= nat.ranges != ranges;
         nat.ranges = ranges;
+        let pods = pods::of(&self.intent);
+        nat.changed |= nat.pods != pods;
+        nat.pods = pods;
     }
 
     /// First and last port that sources are translated to: those asked for, else the most in a row that the
@@ -186,6 +252,11 @@ impl Compiler {
                 let severity = Severity::Error;
                 all.insert(self.of_object("IPPool", name, severity, field, what, remedy));
             }
+        }
+        for (pod, (field, what, remedy)) in &self.services.nat.refused {
+            let (name, field) = (pod.to_string(), Some((*field).into()));
+            let (what, remedy) = (what.clone(), (*remedy).into());
+            all.insert(self.of_object("Pod", &name, Severity::Warning, field, what, remedy));
         }
         let own = self.intent.origins.keys().find(|key| key.kind == "Router");
         if let Some(own) = own.filter(|_| self.intent.router.flows.nat_independent) {

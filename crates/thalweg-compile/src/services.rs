@@ -28,12 +28,12 @@ type Content = Vec<(u64, u16)>;
 /// What services come to, and what of it is in force.
 #[derive(Debug)]
 pub(crate) struct Services {
-    resolver: Resolver,
-    here: Here,
+    pub(crate) resolver: Resolver,
+    pub(crate) here: Here,
     /// Sets in force by content, with how many frontends have them.
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
-    frontends: HashMap<FrontendKey, [SetId; 2]>,
+    pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
     numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
@@ -84,9 +84,10 @@ impl Services {
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
         self.todo.here |= here != self.here;
-        let moved = std::mem::replace(&mut self.here, here) != self.here;
+        self.here = here;
+        let again = self.todo != Changes::default();
         let (mut more, mut less) = self.plan_services(cluster);
-        if self.nat.note(moved) {
+        if self.nat.take_changed() || again {
             self.plan_nat(&mut more, &mut less);
         }
         (more, less)
@@ -184,7 +185,7 @@ impl Services {
     }
 
     /// The set of a choice, with one more holder; written if it is new.
-    fn hold(&mut self, choice: &Choice, more: &mut Vec<Change>) -> SetId {
+    pub(crate) fn hold(&mut self, choice: &Choice, more: &mut Vec<Change>) -> SetId {
         if choice.is_empty() {
             return NOBODY;
         }
@@ -207,7 +208,7 @@ impl Services {
         choice.ring(self.here.settings.ring, self.goal)
     }
 
-    fn release(&mut self, id: SetId) {
+    pub(crate) fn release(&mut self, id: SetId) {
         let Some(content) = self.contents.get(&id) else { return };
         if let Some((_, users)) = self.sets.get_mut(content) {
             *users = users.saturating_sub(1);
@@ -215,7 +216,7 @@ impl Services {
     }
 
     /// Takes a set out that nobody holds any more.
-    fn release_idle(&mut self, id: SetId, less: &mut Vec<Change>) {
+    pub(crate) fn release_idle(&mut self, id: SetId, less: &mut Vec<Change>) {
         let Some(content) = self.contents.get(&id) else { return };
         if self.sets.get(content).is_some_and(|(_, users)| *users == 0) {
             self.sets.remove(content);
@@ -258,7 +259,8 @@ fn row_of(backend: &Backend) -> BackendRow {
 impl Compiler {
     /// Frontends in force.
     pub fn frontends(&self) -> impl Iterator<Item = &thalweg_service::Frontend> {
-        self.services.resolver.frontends().map(|frontend| &**frontend)
+        let of_services = self.services.resolver.frontends().map(|frontend| &**frontend);
+        of_services.chain(self.services.nat.host_ports())
     }
 
     /// The frontend at an address, port and protocol number.
@@ -270,7 +272,8 @@ impl Compiler {
     ) -> Option<&thalweg_service::Frontend> {
         let known = Protocol::ALL.iter().find(|(_, known)| known.number() == protocol);
         let key = thalweg_service::FrontendKey { address, port, protocol: known?.1 };
-        self.services.resolver.frontend(key).map(|frontend| &**frontend)
+        let of_service = self.services.resolver.frontend(key).map(|frontend| &**frontend);
+        of_service.or_else(|| self.services.nat.host_port(key))
     }
 
     /// The ring that chooses among backends, by their position.
@@ -345,7 +348,7 @@ impl Compiler {
     pub(crate) fn here(&self) -> Here {
         let router = &self.intent.router;
         let mut addresses: Vec<NodeAddress> = Vec::new();
-        if !self.intent.cluster.services.is_empty() {
+        if !self.intent.cluster.services.is_empty() || self.services.nat.has_pods() {
             let own = self.host.addresses.values().filter(|address| {
                 !self.links.is_workload(address.link) && !address.address.is_loopback()
             });

@@ -1,5 +1,6 @@
 //! What resolving comes to: frontends with their backends, VIPs, and what stands in the way.
 
+use crate::hash::Content;
 use crate::{Goal, maglev, size_for};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub enum Class {
     LoadBalancer,
     /// A node port at an address of this node.
     NodePort,
+    /// A port of a pod at an address of this node (`hostPort`); no service has it.
+    HostPort,
 }
 
 /// Address, port and protocol that clients use, and who serves them.
@@ -55,6 +58,30 @@ pub struct Frontend {
 }
 
 impl Frontend {
+    /// What leads to one port of a pod on this node.
+    pub fn of_pod(pod: ObjectName, key: FrontendKey, address: IpAddr, port: u16) -> Self {
+        let bits = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let id = Content::new().text("pod").text(&pod.namespace).text(&pod.name);
+        let id = id.number(key.protocol.number().into()).number(bits).number(port.into());
+        let backend =
+            Backend { id: id.finish(), address, port, weight: 1, node: None, local: true, terminating: false };
+        let choice =
+            Choice { backends: Arc::new([backend]), empty: Empty::Reject, masquerade: false };
+        Self {
+            key,
+            service: pod,
+            port_name: String::new(),
+            class: Class::HostPort,
+            internal: choice.clone(),
+            external: choice,
+            ranges: Vec::new(),
+            affinity: None,
+        }
+    }
+
     /// Whether a source may use it. A range with an address of this node in it admits packets of this
     /// node which, as its kernel does for addresses that it holds, have the VIP itself as their source.
     pub fn admits(&self, source: IpAddr, node: impl IntoIterator<Item = IpAddr>) -> bool {

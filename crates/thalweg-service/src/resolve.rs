@@ -179,7 +179,7 @@ impl One<'_> {
         let guarded = match class {
             Class::ClusterIp => false,
             Class::LoadBalancer => true,
-            Class::ExternalIp | Class::NodePort => settings.ranges_for_all,
+            Class::ExternalIp | Class::NodePort | Class::HostPort => settings.ranges_for_all,
         };
         let frontend = Frontend {
             key,

@@ -5,7 +5,7 @@ use super::words::Words;
 use std::net::{IpAddr, SocketAddr};
 use thalweg_model::ObjectName;
 use thalweg_model::cluster::{
-    Endpoint, EndpointPort, EndpointSlice, Family, IpPool, Node, Pod, Protocol, Service,
+    Endpoint, EndpointPort, EndpointSlice, Family, HostPort, IpPool, Node, Pod, Protocol, Service,
     ServicePort, ServiceType, TrafficPolicy,
 };
 
@@ -13,7 +13,7 @@ fn name(words: &mut Words) -> Result<ObjectName, String> {
     Ok(ObjectName::new("default", words.word("a name")?))
 }
 
-/// `pod NAME ADDRESS[,ADDRESS] dev LINK`.
+/// `pod NAME ADDRESS[,ADDRESS] dev LINK [hostport PORT:PORT/PROTOCOL]…`.
 pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
     let name = name(words)?;
     if gone {
@@ -28,8 +28,28 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     // The pod makes the link a workload's.
     let own = interface.clone().unwrap_or_default();
     world.intent.links.retain(|_, link| !link.interfaces.contains(&own));
-    world.intent.cluster.pods.insert(name, Pod { addresses, interface, ..Pod::default() });
+    let mut pod = Pod { addresses, interface, ..Pod::default() };
+    while let Some(word) = words.take() {
+        match word {
+            "hostport" => pod.host_ports.push(host_port(words.word("PORT:PORT/PROTOCOL")?)?),
+            other => return Err(format!("`{other}` says nothing of a pod")),
+        }
+    }
+    world.intent.cluster.pods.insert(name, pod);
     Ok(())
+}
+
+fn host_port(word: &str) -> Result<HostPort, String> {
+    let wrong = || format!("`{word}` is no PORT:PORT/PROTOCOL");
+    let (ports, protocol) = word.split_once('/').ok_or_else(wrong)?;
+    let (host_port, port) = ports.split_once(':').ok_or_else(wrong)?;
+    let known = Protocol::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(protocol));
+    Ok(HostPort {
+        address: None,
+        host_port: host_port.parse().map_err(|_| wrong())?,
+        port: port.parse().map_err(|_| wrong())?,
+        protocol: known.ok_or_else(wrong)?.1,
+    })
 }
 
 /// `pool NAME PREFIX [nat]`.
