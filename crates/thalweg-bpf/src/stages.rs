@@ -99,9 +99,39 @@ impl nat::Rows for MapRows {
     }
 
     #[inline(always)]
+    fn mapped(&self, packet: &Packet, _: &mut Tracked) -> u32 {
+        flow_mapped(packet)
+    }
+
+    #[inline(always)]
+    fn map(&self, packet: &Packet, _: &mut Tracked) -> bool {
+        flow_map(packet) != 0
+    }
+
+    #[inline(always)]
     fn make_room(&self, packet: &Packet, _: &mut Tracked) -> bool {
         flow_make_room(packet) != 0
     }
+}
+
+/// [`flow::mapping::find`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_mapped(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::mapping::find(&MapCells::at(packet.epoch()), packet, tracked)
+}
+
+/// [`flow::mapping::write`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_map(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    u32::from(flow::mapping::write(&MapCells::at(packet.epoch()), packet, tracked))
 }
 
 /// [`nat::make_room`]: the same for both hooks.

@@ -259,12 +259,6 @@ impl Compiler {
             all.insert(self.of_object("Pod", &name, Severity::Warning, field, what, remedy));
         }
         let own = self.intent.origins.keys().find(|key| key.kind == "Router");
-        if let Some(own) = own.filter(|_| self.intent.router.flows.nat_independent) {
-            let what = "each destination sees a port of its own yet".into();
-            let (field, severity) = (Some("spec.flows.natMapping".into()), Severity::Warning);
-            let remedy = "leave it out".into();
-            all.insert(self.of_object("Router", &own.name, severity, field, what, remedy));
-        }
         let Some((first, last)) = self.intent.router.flows.nat_ports else { return };
         let shared = (first..=last).filter(|port| self.host.ports.gives(*port)).count();
         if let Some(own) = own.filter(|_| shared > 0) {

@@ -11,6 +11,7 @@ pub mod fast;
 mod fragment;
 mod key;
 mod leave;
+pub mod mapping;
 pub mod nat;
 mod pipeline;
 mod service;

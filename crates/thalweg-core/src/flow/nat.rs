@@ -8,12 +8,12 @@
 use super::key::reversed;
 use super::service::frontend_of;
 use super::track::{Tracked, what};
-use super::{Flows, Words, table};
+use super::{Flows, Words, mapping, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, word};
-use thalweg_abi::{SettingsRow, link, nexthop, service};
+use thalweg_abi::{SettingsRow, link, nexthop, service, settings};
 use thalweg_wire::l4::protocol;
 
 /// Ports that are tried for a new flow until it is given up.
@@ -141,6 +141,10 @@ pub trait Rows {
     fn is_taken(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
     /// [`super::remember`].
     fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32;
+    /// [`mapping::find`].
+    fn mapped(&self, packet: &Packet, tracked: &mut Tracked) -> u32;
+    /// [`mapping::write`].
+    fn map(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
     /// [`make_room`].
     fn make_room(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
 }
@@ -155,6 +159,14 @@ impl<C: Flows> Rows for Here<'_, C> {
 
     fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32 {
         super::track::remember(self.0, packet, tracked, nexthop, back)
+    }
+
+    fn mapped(&self, packet: &Packet, tracked: &mut Tracked) -> u32 {
+        mapping::find(self.0, packet, tracked)
+    }
+
+    fn map(&self, packet: &Packet, tracked: &mut Tracked) -> bool {
+        mapping::write(self.0, packet, tracked)
     }
 
     fn make_room(&self, _: &Packet, tracked: &mut Tracked) -> bool {
@@ -225,17 +237,23 @@ fn reserve<C: Flows, R: Rows>(
     settings: &SettingsRow,
 ) -> u32 {
     let ports = ports_of(packet, tracked);
-    let hash = flow::hash(tracked.key, settings.seed);
+    let nat = tracked.facts().is(what::NAT);
+    let independent = nat && settings.flags & settings::flag::INDEPENDENT != 0;
+    let mapped = if independent { rows.mapped(packet, tracked) } else { 0 };
+    // Of a source that has the same port everywhere the destination has no say.
+    let told = if independent { mapping::key(packet, tracked) } else { tracked.key };
+    let hash = flow::hash(told, settings.seed);
     let (first, size) = range(settings);
-    let own = ports >> 16;
-    let moves = tracked.facts().is(what::NAT) && own.wrapping_sub(first) >= size;
+    let own = if mapped != 0 { mapped } else { ports >> 16 };
+    let moves = nat && mapped == 0 && own.wrapping_sub(first) >= size;
     let mut at = u32::from(moves);
-    let last = if !has_ports(packet, ports) { 0 } else { size.min(TRIES) };
+    let last = if mapped != 0 || !has_ports(packet, ports) { 0 } else { size.min(TRIES) };
     for _ in 0..=TRIES {
         let port = if at == 0 { own } else { port_at(settings, hash, at) };
         let low = if is_icmp(packet) { port } else { ports & 0xffff };
         tracked.set_ports(packet, port << 16 | low);
-        if !rows.is_taken(packet, tracked) {
+        let maps = independent && mapped == 0;
+        if !rows.is_taken(packet, tracked) && (!maps || rows.map(packet, tracked)) {
             if write(rows, packet, tracked, 0, true) {
                 return 0;
             }
