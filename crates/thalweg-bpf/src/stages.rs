@@ -77,41 +77,11 @@ extern "C" fn flow_fragments(packet: *const Packet) -> u32 {
 /// [`nat::is_taken`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_is_taken(packet: *const Packet) -> u32 {
+extern "C" fn flow_is_taken(packet: *const Packet, maps: u32) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 1 };
     let Some(tracked) = maps::tracked() else { return 1 };
-    u32::from(nat::is_taken(&MapCells::at(packet.epoch()), packet, tracked))
-}
-
-/// Rows that are written by the functions above.
-struct MapRows;
-
-impl nat::Rows for MapRows {
-    #[inline(always)]
-    fn is_taken(&self, packet: &Packet, _: &mut Tracked) -> bool {
-        flow_is_taken(packet) != 0
-    }
-
-    #[inline(always)]
-    fn remember(&self, packet: &Packet, _: &mut Tracked, nexthop: u32, back: bool) -> u32 {
-        flow_remember(packet, nexthop, back.into())
-    }
-
-    #[inline(always)]
-    fn mapped(&self, packet: &Packet, _: &mut Tracked) -> u32 {
-        flow_mapped(packet)
-    }
-
-    #[inline(always)]
-    fn map(&self, packet: &Packet, _: &mut Tracked) -> bool {
-        flow_map(packet) != 0
-    }
-
-    #[inline(always)]
-    fn make_room(&self, packet: &Packet, _: &mut Tracked) -> bool {
-        flow_make_room(packet) != 0
-    }
+    u32::from(nat::is_taken(&MapCells::at(packet.epoch()), packet, tracked, maps != 0))
 }
 
 /// [`flow::mapping::find`]: the same for both hooks.
@@ -155,15 +125,29 @@ extern "C" fn flow_source(packet: *mut Packet, nexthop: u32) -> u32 {
     number(nat::source(&cells, packet, tracked, nexthop))
 }
 
-/// [`nat::open`]: the same for both hooks.
+/// [`nat::choose`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_open(packet: *mut Packet, nexthop: u32) -> u32 {
+extern "C" fn flow_choose(packet: *mut Packet) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
-    let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
-    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return nat::TAKEN };
+    let Some(tracked) = maps::tracked() else { return nat::TAKEN };
     let cells = MapCells::at(packet.epoch());
-    number(nat::open(&cells, &MapRows, packet, tracked, nexthop))
+    let mapped = |packet: &Packet, _: &mut Tracked| flow_mapped(packet);
+    let is_taken =
+        |packet: &Packet, _: &mut Tracked, maps| flow_is_taken(packet, u32::from(maps)) != 0;
+    nat::choose(&cells, packet, tracked, mapped, is_taken)
+}
+
+/// [`nat::forget`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_forget(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    nat::forget(&MapCells::at(packet.epoch()), packet, tracked);
+    0
 }
 
 /// A verdict as a number, 0 for none.
@@ -351,8 +335,28 @@ macro_rules! stages {
             }
 
             #[inline(always)]
-            fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
-                Verdict::from_number(flow_open(packet, nexthop))
+            fn choose(&mut self, packet: &mut Packet) -> u32 {
+                flow_choose(packet)
+            }
+
+            #[inline(always)]
+            fn map(&mut self, packet: &Packet) -> bool {
+                flow_map(packet) != 0
+            }
+
+            #[inline(always)]
+            fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
+                flow_remember(packet, nexthop, back.into())
+            }
+
+            #[inline(always)]
+            fn make_room(&mut self, packet: &Packet) -> bool {
+                flow_make_room(packet) != 0
+            }
+
+            #[inline(always)]
+            fn forget(&mut self, packet: &Packet) {
+                flow_forget(packet);
             }
 
             #[inline(always)]

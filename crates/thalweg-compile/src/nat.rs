@@ -140,12 +140,18 @@ impl Services {
         let found = pods::leads(&self.nat.pods, &self.resolver, &self.here);
         let mut leads = found.leads;
         (self.nat.host_ports, self.nat.refused) = (found.host_ports, found.refused);
-        leads.extend(self.nat.ranges.rows().into_iter().map(|(key, flags)| {
-            (key, Lead { flags, choice: None })
-        }));
+        leads.extend(
+            self.nat
+                .ranges
+                .rows()
+                .into_iter()
+                .map(|(key, flags)| (key, Lead { flags, choice: None })),
+        );
         self.begin(more);
         // What a service has left in this plan may lead elsewhere now.
-        less.retain(|change| !matches!(change, Change::RemoveFrontend(key) if leads.contains_key(key)));
+        less.retain(
+            |change| !matches!(change, Change::RemoveFrontend(key) if leads.contains_key(key)),
+        );
         // A set is held twice by each row.
         let mut left: Vec<SetId> = Vec::new();
         for (key, lead) in &leads {
@@ -180,7 +186,8 @@ impl Services {
         let address = key.address();
         match known {
             Some((_, protocol)) => {
-                let key = thalweg_service::FrontendKey { address, port: key.port, protocol: *protocol };
+                let key =
+                    thalweg_service::FrontendKey { address, port: key.port, protocol: *protocol };
                 self.resolver.frontend(key).is_some()
             }
             None => key.protocol == 0 && self.resolver.vip(address).is_some(),

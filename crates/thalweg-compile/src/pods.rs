@@ -64,18 +64,16 @@ fn host_port(
     for address in wanted {
         let family = |other: &&IpAddr| Family::of(**other) == Family::of(address);
         let Some(target) = pod.addresses.iter().find(family) else { continue };
-        let key = thalweg_service::FrontendKey {
-            address,
-            port: port.host_port,
-            protocol: port.protocol,
-        };
+        let key =
+            thalweg_service::FrontendKey { address, port: port.host_port, protocol: port.protocol };
         let other = match (services.frontend(key), found.host_ports.get(&key)) {
             (Some(service), _) => Some(format!("Service/{}", service.service)),
             (None, Some(pod)) => Some(format!("Pod/{}", pod.service)),
             (None, None) => None,
         };
         if let Some(other) = other {
-            let what = format!("{address}:{}/{} already belongs to {other}", key.port, key.protocol);
+            let what =
+                format!("{address}:{}/{} already belongs to {other}", key.port, key.protocol);
             let refusal = ("spec.containers", what, "give one of them another port");
             found.refused.push((name.clone(), refusal));
             continue;

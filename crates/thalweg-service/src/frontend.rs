@@ -66,8 +66,15 @@ impl Frontend {
         };
         let id = Content::new().text("pod").text(&pod.namespace).text(&pod.name);
         let id = id.number(key.protocol.number().into()).number(bits).number(port.into());
-        let backend =
-            Backend { id: id.finish(), address, port, weight: 1, node: None, local: true, terminating: false };
+        let backend = Backend {
+            id: id.finish(),
+            address,
+            port,
+            weight: 1,
+            node: None,
+            local: true,
+            terminating: false,
+        };
         let choice =
             Choice { backends: Arc::new([backend]), empty: Empty::Reject, masquerade: false };
         Self {

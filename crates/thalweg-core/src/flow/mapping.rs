@@ -82,6 +82,16 @@ pub fn find<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> u32 
     port
 }
 
+/// Whether the port that a packet leaves with is a source's.
+#[inline(always)]
+pub fn is_anybodys<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> bool {
+    let seed = cells.settings().map_or(0, |row| row.seed);
+    tracked.work[0] = outside(packet, (tracked.new_key(packet)[4] >> 48) as u32);
+    let found = table::find(cells, &tracked.work[0], flow::hash(tracked.work[0], seed));
+    let row = cells.flow(found.wrapping_sub(1));
+    row.is_some_and(|row| !table::is_expired(&row, cells.now()))
+}
+
 /// Gives the source of a packet the port that the packet leaves with, wherever it goes; false if the port is
 /// another source's.
 #[inline(always)]

@@ -134,133 +134,42 @@ fn is_icmp(packet: &Packet) -> bool {
     }
 }
 
-/// What a flow that begins is written down with; in the kernel, functions that the verifier checks on their
-/// own.
-pub trait Rows {
-    /// [`is_taken`].
-    fn is_taken(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
-    /// [`super::remember`].
-    fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32;
-    /// [`mapping::find`].
-    fn mapped(&self, packet: &Packet, tracked: &mut Tracked) -> u32;
-    /// [`mapping::write`].
-    fn map(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
-    /// [`make_room`].
-    fn make_room(&self, packet: &Packet, tracked: &mut Tracked) -> bool;
-}
+/// A port was found, and it is to be the source's for all destinations.
+pub const MAPS: u32 = 1;
+/// There is no port.
+pub const TAKEN: u32 = 2;
 
-/// Rows that are written by plain calls.
-pub struct Here<'a, C>(pub &'a C);
-
-impl<C: Flows> Rows for Here<'_, C> {
-    fn is_taken(&self, packet: &Packet, tracked: &mut Tracked) -> bool {
-        is_taken(self.0, packet, tracked)
-    }
-
-    fn remember(&self, packet: &Packet, tracked: &mut Tracked, nexthop: u32, back: bool) -> u32 {
-        super::track::remember(self.0, packet, tracked, nexthop, back)
-    }
-
-    fn mapped(&self, packet: &Packet, tracked: &mut Tracked) -> u32 {
-        mapping::find(self.0, packet, tracked)
-    }
-
-    fn map(&self, packet: &Packet, tracked: &mut Tracked) -> bool {
-        mapping::write(self.0, packet, tracked)
-    }
-
-    fn make_room(&self, _: &Packet, tracked: &mut Tracked) -> bool {
-        make_room(self.0, tracked)
-    }
-}
-
-/// Makes the flow of a packet known: the row of its answers first, under the first port whose tuple is
-/// free, then its own. The packet has that port afterwards.
+/// Gives the packet the first port whose tuple, turned around, is no flow's. 0, [`MAPS`] or [`TAKEN`].
 ///
-/// Breaks with the verdict of a packet that no flow can begin with.
+/// `mapped` and `is_taken` are [`mapping::find`] and [`is_taken`]: in the kernel, functions of their own.
 #[inline(always)]
-pub fn open<C: Flows, R: Rows>(
+pub fn choose<C: Flows>(
     cells: &C,
-    rows: &R,
     packet: &mut Packet,
     tracked: &mut Tracked,
-    nexthop: u32,
-) -> ControlFlow<Verdict> {
-    let Some(settings) = cells.settings() else {
-        return ControlFlow::Break(Verdict::drop(Reason::Broken));
-    };
-    let reason = reserve(cells, rows, packet, tracked, &settings);
-    if reason != 0 {
-        let full = reason == FULL;
-        let reason = if full { Reason::FlowsFull } else { Reason::NatPorts };
-        return ControlFlow::Break(Verdict::drop(reason));
-    }
-    if write(rows, packet, tracked, nexthop, false) {
-        return ControlFlow::Continue(());
-    }
-    tracked.work[0] = reversed(tracked.new_key(packet));
-    let hash = flow::hash(tracked.work[0], settings.seed);
-    table::forget(cells, table::find(cells, &tracked.work[0], hash), hash);
-    ControlFlow::Break(Verdict::drop(Reason::FlowsFull))
-}
-
-/// Writes a row, if need be in the place of a flow that gives way.
-#[inline(always)]
-fn write<R: Rows>(
-    rows: &R,
-    packet: &Packet,
-    tracked: &mut Tracked,
-    nexthop: u32,
-    back: bool,
-) -> bool {
-    for _ in 0..2 {
-        if rows.remember(packet, tracked, nexthop, back) != 0 {
-            return true;
-        }
-        if !rows.make_room(packet, tracked) {
-            break;
-        }
-    }
-    false
-}
-
-const FULL: u32 = 1;
-const TAKEN: u32 = 2;
-
-/// Writes the row of answers under the first port that is free. 0, or why there is none.
-#[inline(always)]
-fn reserve<C: Flows, R: Rows>(
-    cells: &C,
-    rows: &R,
-    packet: &mut Packet,
-    tracked: &mut Tracked,
-    settings: &SettingsRow,
+    mapped: impl Fn(&Packet, &mut Tracked) -> u32,
+    is_taken: impl Fn(&Packet, &mut Tracked, bool) -> bool,
 ) -> u32 {
+    let Some(settings) = cells.settings() else { return TAKEN };
     let ports = ports_of(packet, tracked);
     let nat = tracked.facts().is(what::NAT);
     let independent = nat && settings.flags & settings::flag::INDEPENDENT != 0;
-    let mapped = if independent { rows.mapped(packet, tracked) } else { 0 };
+    let mapped = if independent { mapped(packet, tracked) } else { 0 };
+    let maps = independent && mapped == 0;
     // Of a source that has the same port everywhere the destination has no say.
-    let told = if independent { mapping::key(packet, tracked) } else { tracked.key };
-    let hash = flow::hash(told, settings.seed);
-    let (first, size) = range(settings);
-    let own = if mapped != 0 { mapped } else { ports >> 16 };
+    tracked.work[0] = if independent { mapping::key(packet, tracked) } else { tracked.key };
+    let hash = flow::hash(tracked.work[0], settings.seed);
+    let (first, size) = range(&settings);
+    let own = if mapped != 0 { mapped } else { (tracked.key[4] >> 48) as u32 };
     let moves = nat && mapped == 0 && own.wrapping_sub(first) >= size;
     let mut at = u32::from(moves);
     let last = if mapped != 0 || !has_ports(packet, ports) { 0 } else { size.min(TRIES) };
     for _ in 0..=TRIES {
-        let port = if at == 0 { own } else { port_at(settings, hash, at) };
+        let port = if at == 0 { own } else { port_at(&settings, hash, at) };
         let low = if is_icmp(packet) { port } else { ports & 0xffff };
         tracked.set_ports(packet, port << 16 | low);
-        let maps = independent && mapped == 0;
-        if !rows.is_taken(packet, tracked) && (!maps || rows.map(packet, tracked)) {
-            if write(rows, packet, tracked, 0, true) {
-                return 0;
-            }
-            // Another processor may just have taken it: then the next port is tried, too.
-            if !rows.is_taken(packet, tracked) {
-                return FULL;
-            }
+        if !is_taken(packet, tracked, maps) {
+            return if maps { MAPS } else { 0 };
         }
         if at >= last {
             break;
@@ -268,6 +177,27 @@ fn reserve<C: Flows, R: Rows>(
         at = cells.blur(u64::from(at + 1)) as u32 & 63;
     }
     TAKEN
+}
+
+/// [`choose`], with plain calls.
+#[inline(always)]
+pub fn choose_here<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> u32 {
+    choose(
+        cells,
+        packet,
+        tracked,
+        |packet, tracked| mapping::find(cells, packet, tracked),
+        |packet, tracked, maps| is_taken(cells, packet, tracked, maps),
+    )
+}
+
+/// Takes the row of the answers to a packet out again.
+#[inline(always)]
+pub fn forget<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) {
+    let seed = cells.settings().map_or(0, |row| row.seed);
+    tracked.work[0] = reversed(tracked.new_key(packet));
+    let hash = flow::hash(tracked.work[0], seed);
+    table::forget(cells, table::find(cells, &tracked.work[0], hash), hash);
 }
 
 /// The port that is tried at some place in the order; place 0 is that of the source's own, if it keeps it.
@@ -291,11 +221,14 @@ const fn range(settings: &SettingsRow) -> (u32, u32) {
     (first as u32, (last as u32).saturating_sub(first as u32) + 1)
 }
 
-/// Whether the tuple that answers to a packet will bring is a flow's that lives. The rows of one that has
-/// outlived its time in both directions are taken out.
+/// Whether the tuple that answers to a packet will bring is a flow's that lives; with `maps` also whether
+/// its port is a source's. The rows of a flow that has outlived its time in both directions are taken out.
 #[inline(always)]
-pub fn is_taken<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> bool {
+pub fn is_taken<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, maps: bool) -> bool {
     let Some(settings) = cells.settings() else { return true };
+    if maps && mapping::is_anybodys(cells, packet, tracked) {
+        return true;
+    }
     tracked.work[0] = reversed(tracked.new_key(packet));
     let hash = flow::hash(tracked.work[0], settings.seed);
     let found = table::find(cells, &tracked.work[0], hash);

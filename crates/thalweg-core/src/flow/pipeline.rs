@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, nat};
+use super::{Flows, fast, mapping, nat};
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
 use crate::{ATTEMPTS, limited, tell};
@@ -21,8 +21,16 @@ pub trait FlowStages: Stages {
     fn facts(&self) -> Facts;
     /// Chooses the source that a new flow leaves with; [`nat::source`].
     fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
-    /// Writes the rows of a new flow; [`nat::open`].
-    fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
+    /// Gives a packet a port under which its answers are its own; [`nat::choose`].
+    fn choose(&mut self, packet: &mut Packet) -> u32;
+    /// Writes down that the port is its source's; [`mapping::write`].
+    fn map(&mut self, packet: &Packet) -> bool;
+    /// Writes a row for one direction of a new flow; [`super::remember`].
+    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32;
+    /// Takes a flow that gives way out; [`nat::make_room`].
+    fn make_room(&mut self, packet: &Packet) -> bool;
+    /// Takes the row of answers out again; [`nat::forget`].
+    fn forget(&mut self, packet: &Packet);
     /// Writes the row that fragments behind the first find; [`super::remember_fragments`].
     fn remember_fragments(&mut self, packet: &Packet);
     /// Gives a packet that goes no further the addresses back that it came with; [`Tracked::restore`].
@@ -126,9 +134,26 @@ where
         nat::source(&cells, packet, &mut self.tracked, nexthop).break_value()
     }
 
-    fn open(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
+    fn choose(&mut self, packet: &mut Packet) -> u32 {
         let cells = self.stages.tables.at(packet.epoch());
-        nat::open(&cells, &nat::Here(&cells), packet, &mut self.tracked, nexthop).break_value()
+        nat::choose_here(&cells, packet, &mut self.tracked)
+    }
+
+    fn map(&mut self, packet: &Packet) -> bool {
+        mapping::write(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked)
+    }
+
+    fn remember(&mut self, packet: &Packet, nexthop: u32, back: bool) -> u32 {
+        let cells = self.stages.tables.at(packet.epoch());
+        super::remember(&cells, packet, &mut self.tracked, nexthop, back)
+    }
+
+    fn make_room(&mut self, packet: &Packet) -> bool {
+        nat::make_room(&self.stages.tables.at(packet.epoch()), &mut self.tracked)
+    }
+
+    fn forget(&mut self, packet: &Packet) {
+        nat::forget(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
     }
 
     fn remember_fragments(&mut self, packet: &Packet) {
@@ -289,7 +314,35 @@ fn settle<S: FlowStages>(
     }
     // The next packet is this flow's first.
     let ended = left_to_kernel(stages, decision);
-    if ended.is_some() { ended } else { stages.open(packet, nexthop) }
+    if ended.is_some() { ended } else { open(stages, packet, nexthop) }
+}
+
+/// Writes the rows of a flow that begins: that of its answers first, so that no other flow has them. The
+/// verdict of a packet that none can begin with.
+#[inline(always)]
+fn open<S: FlowStages>(stages: &mut S, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
+    // Another processor may take the port that was chosen; then another one is.
+    for _ in 0..2 {
+        let found = stages.choose(packet);
+        if found == nat::TAKEN {
+            return Some(Verdict::drop(Reason::NatPorts));
+        }
+        if (found == nat::MAPS && !stages.map(packet)) || !write(stages, packet, 0, true) {
+            continue;
+        }
+        if write(stages, packet, nexthop, false) {
+            return None;
+        }
+        stages.forget(packet);
+    }
+    Some(Verdict::drop(Reason::FlowsFull))
+}
+
+/// Writes a row, if need be in the place of a flow that gives way.
+#[inline(always)]
+fn write<S: FlowStages>(stages: &mut S, packet: &Packet, nexthop: u32, back: bool) -> bool {
+    let row = stages.remember(packet, nexthop, back);
+    row != 0 || stages.make_room(packet) && stages.remember(packet, nexthop, back) != 0
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a
