@@ -37,4 +37,13 @@ impl Default for SettingsRow {
 pub mod flag {
     /// A TCP packet amid a connection that is not known begins a flow.
     pub const MID_FLOW: u32 = 1;
+    /// Other nodes send packets through tunnels: by UDP to [`super::tunnel_port`], or where that is 0 as
+    /// the payload of IP.
+    pub const TUNNEL: u32 = 1 << 3;
+}
+
+/// The UDP port that tunnels arrive at, in the high half of [`SettingsRow::flags`].
+#[inline(always)]
+pub const fn tunnel_port(flags: u32) -> u16 {
+    (flags >> 16) as u16
 }

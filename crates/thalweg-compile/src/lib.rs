@@ -44,6 +44,7 @@ mod sessions;
 mod slab;
 mod structure;
 mod target;
+mod tunnels;
 mod view;
 mod vrfs;
 

@@ -33,7 +33,7 @@ pub(crate) struct Services {
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
     frontends: HashMap<FrontendKey, [SetId; 2]>,
-    numbers: Pool,
+    pub(crate) numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
     todo: Changes,

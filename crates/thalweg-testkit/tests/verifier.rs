@@ -11,6 +11,8 @@ use thalweg_testkit::{Missing, root, skipped};
 
 /// Half of what the kernel allows (`BPF_COMPLEXITY_LIMIT_INSNS` is a million).
 const MOST: u64 = 500_000;
+/// The same for programs that know flows, which do all of that and more.
+const MOST_FLOW: u64 = 800_000;
 /// Octets that one chain of calls may take (`MAX_BPF_STACK`).
 const STACK: u64 = 512;
 
@@ -131,9 +133,10 @@ fn the_verifier_has_no_more_work_than_agreed() {
         },
     };
     for (program, (instructions, stack)) in &costs {
+        let most = if program.starts_with("thalweg_flow") { MOST_FLOW } else { MOST };
         assert!(
-            *instructions <= MOST,
-            "{program}: {instructions} instructions, {MOST} are allowed"
+            *instructions <= most,
+            "{program}: {instructions} instructions, {most} are allowed"
         );
         assert!(*stack <= STACK, "{program}: {stack} octets of stack, {STACK} are allowed");
     }

@@ -2,8 +2,10 @@
 
 use super::track::{Facts, Tracked, what};
 use super::{Flows, fast};
+use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::Packet;
+use crate::tunnel::{self, OPENED};
 use crate::{ATTEMPTS, limited, tell};
 use crate::{Arrival, Decision, Direct, Kind, Outcome, Reason, Stages, Tables, Verdict};
 use thalweg_abi::link;
@@ -35,6 +37,16 @@ pub trait FlowStages: Stages {
     fn link_of(&self, packet: &Packet, nexthop: u32) -> u32;
     /// Rewrites addresses and ports; [`super::translate`].
     fn translate(&mut self, packet: &Packet) -> bool;
+    /// Forgets what was known of the last frame.
+    fn enter(&mut self);
+    /// Takes the frame out of a tunnel that leads here; [`tunnel::open`].
+    fn open(&mut self, packet: &Packet) -> Option<Verdict>;
+    /// Decides a packet that goes back to the node it came from; [`tunnel::give_back`].
+    fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool;
+    /// The outer headers that a next hop asks for, or 0; [`tunnel::tunnel_of`].
+    fn tunnel_of(&self, packet: &Packet, nexthop: u32) -> u32;
+    /// Rewrites the frame for a next hop through a tunnel; [`tunnel::send`].
+    fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome;
 }
 
 /// The stages of flows as plain calls.
@@ -153,19 +165,64 @@ where
     fn translate(&mut self, packet: &Packet) -> bool {
         super::rewrite(self.stages.frame, packet, &self.tracked)
     }
+
+    fn enter(&mut self) {
+        self.tracked = Tracked::NONE;
+    }
+
+    fn open(&mut self, packet: &Packet) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        let flags = cells.settings().map_or(0, |row| row.flags);
+        if !tunnel::is_for_tunnel(flags, packet) {
+            return None;
+        }
+        tunnel::open(self.stages.frame, &cells, packet, &mut self.tracked.node)
+    }
+
+    fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        tunnel::give_back(&cells, packet, self.tracked.node, decision)
+    }
+
+    fn tunnel_of(&self, packet: &Packet, nexthop: u32) -> u32 {
+        tunnel::tunnel_of(&self.stages.tables.at(packet.epoch()), nexthop)
+    }
+
+    fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+        let cells = self.stages.tables.at(packet.epoch());
+        tunnel::send(self.stages.frame, &cells, packet, decision)
+    }
 }
 
 /// Takes one frame through the data plane and leaves it rewritten, ready for its verdict. `packet` is room
 /// for its values: the kernel's stack is too small for all stages.
+///
+/// What comes out of a tunnel is a frame of its own, once.
 #[inline(always)]
 pub fn process<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arrival) -> Outcome {
+    match once(stages, packet, arrival, false) {
+        outcome if outcome.verdict == OPENED => once(stages, packet, arrival, true),
+        outcome => outcome,
+    }
+}
+
+#[inline(always)]
+fn once<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    arrival: Arrival,
+    opened: bool,
+) -> Outcome {
     let known = stages.known(arrival);
     if known.device != 0 || known.verdict.is(Kind::Drop) {
         return known;
     }
+    if !opened {
+        stages.enter();
+    }
     let mut arrival = arrival;
     for _ in 0..ATTEMPTS {
-        if let Some(outcome) = attempt(stages, packet, arrival) {
+        if let Some(outcome) = attempt(stages, packet, arrival, opened) {
             return outcome;
         }
         arrival.epoch = stages.epoch();
@@ -179,9 +236,18 @@ fn attempt<S: FlowStages>(
     stages: &mut S,
     packet: &mut Packet,
     arrival: Arrival,
+    opened: bool,
 ) -> Option<Outcome> {
     *packet = Packet::new(arrival, stages.zero());
-    let verdict = match stages.parse(packet) {
+    let parsed = stages.parse(packet);
+    if parsed.is_none()
+        && !opened
+        && let Some(verdict) = stages.open(packet)
+    {
+        let overtaken = verdict == Verdict::drop(Reason::Overtaken);
+        return (!overtaken).then_some(Outcome::stop(verdict));
+    }
+    let verdict = match parsed {
         Some(_) if !stages.holds(arrival.epoch) => return None,
         Some(verdict) => verdict,
         None => match dispatch(stages, packet, arrival.device)? {
@@ -202,7 +268,13 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,
+        None if stages.facts().is(what::RETURNS) && stages.give_back(packet, &mut decision) => {}
         None => stages.decide(packet, &mut decision),
+    }
+    let sent = decision.verdict.is(Kind::Forward) || decision.verdict.is(Kind::Punt);
+    let tunnel = if sent { stages.tunnel_of(packet, decision.nexthop()) } else { 0 };
+    if tunnel != 0 {
+        decision.verdict = through(decision.verdict);
     }
     let verdict = decision.verdict;
     if verdict.is_about_size() && stages.can_hand_over(device) {
@@ -218,7 +290,9 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         return None;
     }
     if unresolved {
-        return Some(Outcome::stop(verdict.with_kind(Kind::Punt)));
+        // What the kernel would tell, it would tell of a way that it does not know.
+        let kind = if tunnel != 0 { Kind::Drop } else { Kind::Punt };
+        return Some(Outcome::stop(verdict.with_kind(kind)));
     }
     if owed {
         return Some(tell(stages, packet, &mut decision));
@@ -241,7 +315,23 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         // it is needed for is the neighbor.
         return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
     }
+    if tunnel != 0 && decision.verdict.is(Kind::Forward) {
+        return Some(stages.send(packet, &decision));
+    }
     Some(crate::carry_out(stages, packet, &decision))
+}
+
+/// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of.
+#[inline(always)]
+const fn through(verdict: Verdict) -> Verdict {
+    if !verdict.is(Kind::Punt) {
+        verdict
+    } else if verdict.is_about_size() {
+        // Fragments would not be told apart behind the tunnel: whoever sends can make them smaller.
+        Verdict::answer(Reason::TooBig)
+    } else {
+        verdict.with_kind(Kind::Drop)
+    }
 }
 
 /// Brings the flow table up to date with a packet that goes on. The verdict of one that must not.

@@ -28,6 +28,9 @@ pub struct Tracked {
     pub quote: Key,
     /// The key that the quote is to have.
     pub told: Key,
+    /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
+    /// ([`thalweg_abi::tunnel::node_id`]); 0 for none.
+    pub node: u64,
 }
 
 /// What is known of a packet beside its key.
@@ -48,6 +51,8 @@ pub mod what {
     pub const FRAGMENT: u16 = 256;
     /// An ICMP error about a packet of a known flow.
     pub const RELATED: u16 = 8192;
+    /// The packet answers one that came out of a tunnel: it goes back to the node it came from.
+    pub const RETURNS: u16 = 512;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
 }
@@ -81,7 +86,7 @@ impl Facts {
 
 impl Tracked {
     /// Nothing is known.
-    pub const NONE: Self = Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5] };
+    pub const NONE: Self = Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5], node: 0 };
 
     #[inline(always)]
     pub(super) fn note(&mut self, bits: u16) {
@@ -191,8 +196,10 @@ pub(super) fn known<C: Flows>(
     let kind = row.get(word::REWRITE) as u32;
     let before = row.get(word::STATE);
     let after = next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags);
+    let backend = row.get(word::BACKEND);
+    let tunnelled = kind & kind::TUNNEL != 0;
     let gone =
-        row.get(word::STAMP) != cells.stamp() && is_gone(cells, packet, row.get(word::BACKEND));
+        row.get(word::STAMP) != cells.stamp() && !tunnelled && is_gone(cells, packet, backend);
     let Some(settings) = cells.settings() else { return false };
     let new = leaving(&row, &tracked.key);
     let back = reversed(new);
@@ -212,8 +219,19 @@ pub(super) fn known<C: Flows>(
         }
     }
     tracked.facts |= u64::from(found);
+    returns(tracked, &row);
     adopt(packet, tracked, &new, kind & kind::REWRITES != 0);
     true
+}
+
+/// What answers a packet that came out of a tunnel goes back to where that came from.
+#[inline(always)]
+pub(super) fn returns<W: Words>(tracked: &mut Tracked, row: &W) {
+    const BOTH: u32 = kind::TUNNEL | kind::ANSWERS;
+    if row.get(word::REWRITE) as u32 & BOTH == BOTH {
+        tracked.node = row.get(word::BACKEND);
+        tracked.note(what::RETURNS);
+    }
 }
 
 /// A backend that is gone loses its datagrams to others at once; connections it keeps to the end.
@@ -359,9 +377,12 @@ pub fn remember<C: Flows>(
     let kind = if facts.is(what::REWRITES) { kind::REWRITES } else { 0 }
         | if facts.is(what::SERVICE) { kind::SERVICE } else { 0 }
         | if back { kind::ANSWERS } else { 0 };
+    // Who answers for a service answers from here.
+    let tunnelled = tracked.node != 0 && !facts.is(what::SERVICE);
+    let kind = kind | if tunnelled { kind::TUNNEL } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
-        false => 0,
+        false => tracked.node,
     };
     // The way of answers is looked up when the first comes.
     let known = nexthop != 0 && !back;
