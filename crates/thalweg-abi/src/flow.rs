@@ -80,6 +80,9 @@ pub mod kind {
     /// The flow came out of a tunnel, from the node that [`super::word::BACKEND`] names: answers go back
     /// there.
     pub const TUNNEL: u32 = 1 << 6;
+    /// Packets through a tunnel go as they came: the node that has the backend translates them, and its
+    /// answers do not come by here.
+    pub const DIRECT: u32 = 1 << 8;
     /// Not a flow of packets: the backend that a client keeps.
     pub const AFFINITY: u32 = 1 << 3;
     /// Not a flow of packets: what became of the first fragment of one.

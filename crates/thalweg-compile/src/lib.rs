@@ -45,6 +45,7 @@ mod slab;
 mod structure;
 mod target;
 mod tunnels;
+mod twins;
 mod view;
 mod vrfs;
 

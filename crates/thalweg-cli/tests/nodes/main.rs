@@ -7,6 +7,7 @@ use cluster::{Cluster, ip};
 use std::collections::BTreeSet;
 
 const VXLAN: &str = "  tunnel: {protocol: Vxlan}\n";
+const DIRECT: &str = "  tunnel: {protocol: Geneve}\n  services: {dsr: true}\n";
 /// Octets that fill many segments in both directions.
 const MUCH: usize = 3_000_000;
 
@@ -135,4 +136,30 @@ fn nobody_outside_puts_packets_into_the_cluster() {
     assert!(ip(&format!("netns exec {n}c ping -c 2 -W 1 10.1.2.2")).is_err());
     let drops = cluster.text(2, &["get", "drops"]);
     assert!(drops.contains("strange-tunnel"), "{drops}");
+}
+
+#[test]
+fn answers_go_straight_to_the_client_where_that_is_wished() {
+    let Some(mut cluster) = Cluster::new("d", 2) else { return };
+    cluster.configure(DIRECT, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    for (at, seen) in
+        [("192.0.2.1:30080", "p2 saw 192.0.2.9"), ("[2001:db8::1]:30080", "p2 saw 2001:db8::9")]
+    {
+        assert_eq!(who(&cluster, "c", at, 10), set(&[seen]), "{at}");
+    }
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", MUCH), Ok(()));
+    assert_eq!(cluster.echoes("c", "[2001:db8::1]:30007", MUCH), Ok(()));
+    // No answer has come by the entry node; the backend's node has both directions.
+    let [entry, backend] = [1, 2].map(|number| cluster.text(number, &["get", "flows"]));
+    assert!(entry.contains("> 10.1.2.2:8080") && !entry.contains("192.0.2.1:30080 >"), "{entry}");
+    assert!(backend.contains("192.0.2.1:30080 >"), "{backend}");
+    // Workloads hear answers by the way they came.
+    assert_eq!(who(&cluster, "p1", "192.0.2.1:30080", 5), set(&["p2 saw 10.1.1.2"]));
+    assert_eq!(who(&cluster, "p1", "10.96.0.10:80", 5), set(&["p2 saw 10.1.1.2"]));
+    // The other way at the next packet, once it is wished; connections go on.
+    cluster.configure(VXLAN, &[2]);
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
 }

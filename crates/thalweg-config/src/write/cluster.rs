@@ -42,6 +42,7 @@ pub(super) fn services(settings: &ServiceSettings, out: &mut Yaml) {
     flag("withoutBackends", WITHOUT, &settings.drop_without_backends, &usual.drop_without_backends);
     flag("externalTraffic", EXTERNAL, &settings.masquerade_external, &usual.masquerade_external);
     flag("sourceRangesFor", RANGES, &settings.ranges_for_all, &usual.ranges_for_all);
+    out.differing(2, "dsr", settings.dsr, usual.dsr);
 }
 
 /// Writes `tunnel` of a router.

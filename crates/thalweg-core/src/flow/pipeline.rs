@@ -300,14 +300,17 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     if verdict.is(Kind::Drop) || verdict.is(Kind::Pass) {
         return Some(Outcome::stop(verdict));
     }
-    if let Some(failed) = settle(stages, packet, &decision) {
+    let direct = tunnel != 0 && stages.facts().is(what::DIRECT);
+    if let Some(failed) = settle(stages, packet, &decision, direct) {
         return Some(Outcome::stop(failed));
     }
     let facts = stages.facts();
     if facts.is(what::REWRITES) && facts.is(what::FRAGMENT) {
         stages.remember_fragments(packet);
     }
-    if facts.is(what::REWRITES) && !stages.translate(packet) {
+    if direct {
+        stages.restore(packet);
+    } else if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
     }
     if facts.is(what::REWRITES) && verdict == Verdict::punt(Reason::Unresolved) {
@@ -334,9 +337,14 @@ const fn through(verdict: Verdict) -> Verdict {
     }
 }
 
-/// Brings the flow table up to date with a packet that goes on. The verdict of one that must not.
+/// Brings the flow table up to date with a packet that goes on; with `direct` no answer comes by here. The verdict of one that must not.
 #[inline(always)]
-fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -> Option<Verdict> {
+fn settle<S: FlowStages>(
+    stages: &mut S,
+    packet: &Packet,
+    decision: &Decision,
+    direct: bool,
+) -> Option<Verdict> {
     let facts = stages.facts();
     // Only what is sent from here can go the same way again.
     let sent = decision.verdict.is(Kind::Forward);
@@ -361,11 +369,12 @@ fn settle<S: FlowStages>(stages: &mut S, packet: &Packet, decision: &Decision) -
     if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
-    if facts.is(what::AMID) {
+    // Another node knows whether a connection that goes straight back is amid.
+    if facts.is(what::AMID) && !direct {
         return Some(Verdict::drop(Reason::NoFlow));
     }
     let there = stages.remember(packet, nexthop, false);
-    if there != 0 && stages.remember(packet, nexthop, true) == 0 {
+    if there != 0 && !direct && stages.remember(packet, nexthop, true) == 0 {
         stages.forget(packet, there);
         return Some(Verdict::drop(Reason::FlowsFull));
     }

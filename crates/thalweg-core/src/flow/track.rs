@@ -1,8 +1,10 @@
 //! The stage in front of a router's: which flow or service a packet belongs to.
 
 use super::key::{Key, is_error, key, key_of, reversed};
-use super::service::{backend_of, choice_of, frontend_of, is_admitted, is_backend, may_be_vip};
-use super::state::{ANEW, next, tcp, timeout_of};
+use super::service::{
+    backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
+};
+use super::state::{ANEW, next, next_of_one, tcp, timeout_of};
 use super::{Flows, Words, error, fragment, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
@@ -53,6 +55,8 @@ pub mod what {
     pub const RELATED: u16 = 8192;
     /// The packet answers one that came out of a tunnel: it goes back to the node it came from.
     pub const RETURNS: u16 = 512;
+    /// If the packet goes through a tunnel, it goes as it came ([`thalweg_abi::flow::kind::DIRECT`]).
+    pub const DIRECT: u16 = 1024;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
 }
@@ -195,7 +199,10 @@ pub(super) fn known<C: Flows>(
     let now = cells.now();
     let kind = row.get(word::REWRITE) as u32;
     let before = row.get(word::STATE);
-    let after = next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags);
+    let after = match kind & kind::DIRECT {
+        0 => next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags),
+        _ => next_of_one(before as u8, packet.protocol(), flags),
+    };
     let backend = row.get(word::BACKEND);
     let tunnelled = kind & kind::TUNNEL != 0;
     let gone =
@@ -220,6 +227,9 @@ pub(super) fn known<C: Flows>(
     }
     tracked.facts |= u64::from(found);
     returns(tracked, &row);
+    if kind & kind::DIRECT != 0 {
+        tracked.note(what::DIRECT);
+    }
     adopt(packet, tracked, &new, kind & kind::REWRITES != 0);
     true
 }
@@ -285,11 +295,23 @@ fn begin<F: Frame, C: Flows>(
     if packet.link_has(link::flag::WORKLOAD) {
         tracked.note(what::BEGINS);
     }
-    if !may_be_vip(cells, packet.destination) {
+    let ports = (tracked.key[4] >> 32) as u32;
+    let within = match tracked.node {
+        0 => 0,
+        _ => frontend_within(
+            cells,
+            packet.destination,
+            ports as u16,
+            packet.protocol(),
+            packet.family(),
+        ),
+    };
+    let within = cells.blur(within.into()) as u32;
+    if within == 0 && !may_be_vip(cells, packet.destination) {
         return ControlFlow::Continue(());
     }
-    let ports = (tracked.key[4] >> 32) as u32;
     let found = match protocol::has_ports(packet.protocol()) {
+        true if within != 0 => within,
         true => frontend_of(cells, packet.destination, ports as u16, packet.protocol()),
         false => 0,
     };
@@ -317,6 +339,9 @@ fn begin<F: Frame, C: Flows>(
     tracked.note(what::BEGINS | what::REWRITES | what::SERVICE);
     if row.affinity != 0 {
         tracked.note(what::KEEPS);
+    }
+    if row.flags & service::flag::DIRECT != 0 && !packet.link_has(link::flag::WORKLOAD) {
+        tracked.note(what::DIRECT);
     }
     served(packet, tracked, row.address, at, &backend);
     ControlFlow::Continue(())
@@ -379,7 +404,9 @@ pub fn remember<C: Flows>(
         | if back { kind::ANSWERS } else { 0 };
     // Who answers for a service answers from here.
     let tunnelled = tracked.node != 0 && !facts.is(what::SERVICE);
-    let kind = kind | if tunnelled { kind::TUNNEL } else { 0 };
+    let kind = kind
+        | if tunnelled { kind::TUNNEL } else { 0 }
+        | if facts.is(what::DIRECT) { kind::DIRECT } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
         false => tracked.node,
