@@ -28,6 +28,7 @@ pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
         ("router", false) => router(world, &mut words)?,
         ("pod", _) => cluster::pod(world, &mut words, gone).map(|()| Vec::new())?,
         ("service", _) => cluster::service(world, &mut words, gone).map(|()| Vec::new())?,
+        ("node", _) => cluster::node(world, &mut words, gone).map(|()| Vec::new())?,
         ("endpoints", false) => cluster::endpoints(world, &mut words).map(|()| Vec::new())?,
         (word, _) => return Err(format!("`{word}` begins no line of a world")),
     };
@@ -122,7 +123,7 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     })])
 }
 
-/// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp]`
+/// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [dsr] [tunnel …]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -132,6 +133,8 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
             "burst" => router.burst = words.value("packets")?,
             "seed" => router.hash_seed = Some(words.value("a number")?),
             "kernel-icmp" => router.icmp = IcmpSource::Kernel,
+            "dsr" => router.services.dsr = true,
+            "tunnel" => router.tunnel = Some(cluster::tunnel(words)?),
             word => return Err(format!("`{word}` is no setting of the router")),
         }
     }
