@@ -63,7 +63,7 @@ pub mod word {
     pub const STAMP: usize = 12;
     /// The next hop that version said (low half), the link that packets come from (high half; 0 for any).
     pub const WAY: usize = 13;
-    /// The backend, as [`crate::service`] names it; 0 for none.
+    /// The backend, as [`crate::service`] names it, or the node ([`crate::tunnel::node_id`]); 0 for none.
     pub const BACKEND: usize = 14;
     /// Octets of packets so far, without link headers.
     pub const OCTETS: usize = 15;
@@ -77,6 +77,12 @@ pub mod kind {
     pub const ANSWERS: u32 = 1 << 1;
     /// The other direction goes to a workload or comes from one by a service.
     pub const SERVICE: u32 = 1 << 2;
+    /// The flow came out of a tunnel, from the node that [`super::word::BACKEND`] names: answers go back
+    /// there.
+    pub const TUNNEL: u32 = 1 << 6;
+    /// Packets through a tunnel go as they came: the node that has the backend translates them, and its
+    /// answers do not come by here.
+    pub const DIRECT: u32 = 1 << 8;
     /// Not a flow of packets: the backend that a client keeps.
     pub const AFFINITY: u32 = 1 << 3;
     /// Who began the flow has another source where it leads to.

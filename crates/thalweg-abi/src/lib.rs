@@ -22,6 +22,7 @@ pub mod own;
 pub mod service;
 pub mod settings;
 pub mod table;
+pub mod tunnel;
 pub mod verdict;
 pub mod vrf;
 
@@ -36,6 +37,7 @@ pub use nexthop::{NextHopId, NextHopRow};
 pub use service::{BackendRow, FrontendRow, IndexWord};
 pub use settings::SettingsRow;
 pub use table::TableId;
+pub use tunnel::TunnelRow;
 pub use verdict::{Kind, Reason, Verdict};
 pub use vrf::{VrfId, VrfRow};
 

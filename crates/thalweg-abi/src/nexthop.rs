@@ -44,6 +44,9 @@ pub mod kind {
     pub const LOOKUP: u8 = 8;
     /// `throw`: behave as if this VRF had no route.
     pub const THROW: u8 = 9;
+    /// Outer headers that another row puts in front of packets ([`super::flag::TUNNEL`]): a
+    /// [`crate::TunnelRow`]. Nothing leads there but such rows.
+    pub const TUNNEL: u8 = 10;
 }
 
 /// Bits of [`NextHopRow::flags`].
@@ -58,6 +61,9 @@ pub mod flag {
     pub const WORKLOAD: u8 = 8;
     /// At tc, frames may go straight to the far end of the link, which is a veth.
     pub const STRAIGHT: u8 = 16;
+    /// Packets get outer headers: those of the row that [`super::NextHopRow::backup`] names, which is of
+    /// kind [`super::kind::TUNNEL`]. There is no backup then.
+    pub const TUNNEL: u8 = 32;
 }
 
 /// The most labels that a next hop pushes, the entropy pair not counted.

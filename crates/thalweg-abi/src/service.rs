@@ -27,6 +27,19 @@ pub const fn key(address: [u64; 2], port: u16, protocol: u8) -> u64 {
     )
 }
 
+/// The protocol that a frontend for packets out of a tunnel has in its key, in the place of their own: whom
+/// such packets may choose from is another matter. No packet has both that protocol and ports.
+#[inline(always)]
+pub const fn within_tunnel(protocol: u8) -> u8 {
+    protocol ^ 0x40
+}
+
+/// The address that a node port of any other node has in the key of such a frontend.
+#[inline(always)]
+pub const fn any_node(family: u8) -> [u64; 2] {
+    [0, family as u64]
+}
+
 /// Key of a backend by its number.
 #[inline(always)]
 pub const fn backend_key(id: u64) -> u64 {
@@ -133,6 +146,9 @@ pub mod flag {
     pub const MASQUERADE: u8 = 1 << 2;
     /// Of an address as such: all of its ports lead to the same ports of its only backend.
     pub const WHOLE: u8 = 1 << 5;
+    /// External traffic for a backend on another node goes there as it came: that node translates it, and
+    /// its answers go straight to the client.
+    pub const DIRECT: u8 = 1 << 3;
 }
 
 /// Row of table `backends`.

@@ -52,4 +52,13 @@ pub mod flag {
     pub const MID_FLOW: u32 = 1;
     /// Sources keep their translated port for all destinations (RFC 4787 §4.1).
     pub const INDEPENDENT: u32 = 1 << 1;
+    /// Other nodes send packets through tunnels: by UDP to [`super::tunnel_port`], or where that is 0 as
+    /// the payload of IP.
+    pub const TUNNEL: u32 = 1 << 3;
+}
+
+/// The UDP port that tunnels arrive at, in the high half of [`SettingsRow::flags`].
+#[inline(always)]
+pub const fn tunnel_port(flags: u32) -> u16 {
+    (flags >> 16) as u16
 }

@@ -42,7 +42,7 @@ impl Kind {
 macro_rules! reasons {
     ($( $(#[doc = $doc:literal])+ $variant:ident = $number:literal $name:literal; )+) => {
         /// Why a frame got its verdict. Numbers are stable: they index counters and appear in metrics.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         #[repr(u8)]
         #[non_exhaustive]
         pub enum Reason {
@@ -183,6 +183,11 @@ reasons! {
     Unrelated = 53 "unrelated";
     /// A ping to an address of services.
     Echo = 54 "echo";
+    /// A packet for the tunnel of this node that comes from none of the cluster's nodes, or has a header
+    /// that no node sends.
+    StrangeTunnel = 55 "strange-tunnel";
+    /// What was in a tunnel is taken out and decided by itself.
+    Tunnelled = 56 "tunnelled";
 }
 
 /// How many numbers a reason may take in a counter index.
@@ -329,10 +334,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_dense_and_fit_the_counters() {
+    fn numbers_ascend_and_fit_the_counters() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, index);
-            assert_eq!(Reason::from_number(index as u8), Some(*reason));
+            assert!(index == 0 || Reason::ALL[index - 1] < *reason, "numbers ascend");
+            assert_eq!(Reason::from_number(*reason as u8), Some(*reason));
             for kind in Kind::ALL {
                 let verdict = Verdict::new(kind, *reason);
                 assert_eq!((verdict.kind(), verdict.reason()), (kind, *reason));

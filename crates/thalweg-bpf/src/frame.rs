@@ -8,8 +8,9 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
 use aya_ebpf::programs::{TcContext, XdpContext};
+use thalweg_abi::tunnel::protocol as tunnel;
 use thalweg_core::{Frame, Offset};
-use thalweg_wire::Header;
+use thalweg_wire::{EtherType, Header};
 
 /// The header at `at` between two packet pointers, if it ends before `end`.
 ///
@@ -127,6 +128,19 @@ const LINEAR: u32 = 160;
 /// `BPF_ADJ_ROOM_MAC`: room right behind the link header.
 const ROOM_MAC: u32 = 1;
 
+/// `BPF_F_ADJ_ROOM_FIXED_GSO`: segments stay as large as they were. Whoever asks has looked at their size.
+const FIXED_GSO: u64 = 1;
+/// `BPF_F_ADJ_ROOM_ENCAP_L3_IPV4` and `_IPV6`: the family of the outer header.
+const ENCAP: [u64; 2] = [1 << 1, 1 << 2];
+/// `BPF_F_ADJ_ROOM_ENCAP_L4_UDP`.
+const ENCAP_UDP: u64 = 1 << 4;
+/// `BPF_F_ADJ_ROOM_ENCAP_L2_ETH`: the inner packet has a link header of its own.
+const ENCAP_ETH: u64 = 1 << 6;
+/// Where the octets of that stand (`BPF_ADJ_ROOM_ENCAP_L2_SHIFT`).
+const ENCAP_L2_SHIFT: u32 = 56;
+/// `BPF_F_ADJ_ROOM_DECAP_L3_IPV4` and `_IPV6`: the family of the inner header (Linux 6.3).
+const DECAP: [u64; 2] = [1 << 7, 1 << 8];
+
 /// `BPF_F_PSEUDO_HDR`: what changed is in the pseudo header alone.
 const PSEUDO_HDR: u64 = 1 << 4;
 /// `BPF_F_MARK_MANGLED_0`: zero means that there is no sum.
@@ -217,6 +231,41 @@ impl Frame for TcFrame {
     fn shrink_head(&mut self, by: u32) -> bool {
         // SAFETY: the helper checks bounds and protocol.
         unsafe { bpf_skb_adjust_room(self.context.skb.skb, -(by as i32), ROOM_MAC, 0) == 0 }
+    }
+
+    /// The kernel learns what is outer and what inner, so that it can cut segments.
+    #[inline(always)]
+    fn wrap(&mut self, room: u32, family: u8, protocol: u8) -> bool {
+        let outer = ENCAP[usize::from(family == 6)] | FIXED_GSO;
+        let flags = match protocol {
+            tunnel::IPIP => outer,
+            tunnel::GUE => outer | ENCAP_UDP,
+            _ => outer | ENCAP_UDP | ENCAP_ETH | 14 << ENCAP_L2_SHIFT,
+        };
+        let skb = self.context.skb.skb;
+        // SAFETY: the helper checks bounds and protocol, and keeps the context valid.
+        let done = unsafe { bpf_skb_adjust_room(skb, room as i32, ROOM_MAC, flags) == 0 };
+        if done {
+            linearize(&self.context);
+        }
+        done
+    }
+
+    /// Before Linux 6.3 the families must be the same.
+    #[inline(always)]
+    fn unwrap(&mut self, octets: u32, family: u8) -> bool {
+        let skb = self.context.skb.skb;
+        // SAFETY: the context is valid while the program runs.
+        let outer = unsafe { (*skb).protocol };
+        let inner = if family == 6 { EtherType::IPV6 } else { EtherType::IPV4 };
+        let same = outer == u32::from(inner.0.to_be());
+        let flags = FIXED_GSO | if same { 0 } else { DECAP[usize::from(family == 6)] };
+        // SAFETY: the helper checks bounds and protocol, and keeps the context valid.
+        let done = unsafe { bpf_skb_adjust_room(skb, -(octets as i32), ROOM_MAC, flags) == 0 };
+        if done {
+            linearize(&self.context);
+        }
+        done
     }
 
     #[inline(always)]

@@ -15,6 +15,7 @@ use thalweg_core::fast::fast;
 use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
+    tunnel,
 };
 
 /// What a stage answers when it was given no memory; callers never do that.
@@ -180,8 +181,20 @@ pub extern "C" fn flow_leave(context: *mut __sk_buff, packet: *mut Packet) -> u3
     flow::leave(&mut TcFrame::new(TcContext::new(context)), &cells, packet, tracked).to_number()
 }
 
+/// [`tunnel::give_back`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> u32 {
+    // SAFETY: the verifier checked that both point to memory of their size, or are null.
+    let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
+    let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    let cells = MapCells::at(packet.epoch());
+    u32::from(tunnel::give_back(&cells, packet, tracked.node, decision))
+}
+
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -385,6 +398,62 @@ macro_rules! stages {
             fn translate(&mut self, packet: &Packet) -> bool {
                 $translate(self.0, packet) != 0
             }
+
+            #[inline(always)]
+            fn enter(&mut self) {
+                if let Some(tracked) = maps::tracked() {
+                    tracked.node = 0;
+                }
+            }
+
+            #[inline(always)]
+            fn open(&mut self, packet: &Packet) -> Option<Verdict> {
+                Verdict::from_number($open(self.0, packet))
+            }
+
+            #[inline(always)]
+            fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool {
+                flow_give_back(packet, decision) != 0
+            }
+
+            #[inline(always)]
+            fn tunnel_of(&self, packet: &Packet, nexthop: u32) -> u32 {
+                tunnel::tunnel_of(&MapCells::at(packet.epoch()), nexthop)
+            }
+
+            #[inline(always)]
+            fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+                Outcome::from_number($send(self.0, packet, decision))
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $open(context: *mut $context, packet: *const Packet) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_ref() }) else { return BROKEN.to_number() };
+            let cells = MapCells::at(packet.epoch());
+            let flags = cells.settings().map_or(0, |row| row.flags);
+            if !tunnel::is_for_tunnel(flags, packet) {
+                return 0;
+            }
+            let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+            tunnel::open(&mut $frame(context), &cells, packet, &mut tracked.node)
+                .map_or(0, |verdict| verdict.to_number())
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $send(
+            context: *mut $context,
+            packet: *const Packet,
+            decision: *const Decision,
+        ) -> u64 {
+            // SAFETY: the verifier checked that both point to memory of their size, or are null.
+            let (packet, decision) = unsafe { (packet.as_ref(), decision.as_ref()) };
+            let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
+            let cells = MapCells::at(packet.epoch());
+            tunnel::send(&mut $frame(context), &cells, packet, decision).to_number()
         }
 
         #[unsafe(no_mangle)]
@@ -429,7 +498,9 @@ stages!(
     xdp_answer,
     xdp_track,
     xdp_translate,
-    xdp_known
+    xdp_known,
+    xdp_open,
+    xdp_send
 );
 stages!(
     TcStages,
@@ -442,5 +513,7 @@ stages!(
     tc_answer,
     tc_track,
     tc_translate,
-    tc_known
+    tc_known,
+    tc_open,
+    tc_send
 );

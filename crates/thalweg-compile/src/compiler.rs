@@ -14,6 +14,7 @@ use crate::services::Services;
 use crate::sessions::Sessions;
 use crate::slab::Slab;
 use crate::target::Targets;
+use crate::tunnels::Nodes;
 use crate::vrfs::{DEFAULT, Feed, LOCAL, MAIN, Ribs, Vrfs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -65,6 +66,7 @@ pub struct Compiler {
     pub(crate) pending: Pending,
     pub(crate) refused: BTreeMap<String, (Problem, Change)>,
     pub(crate) services: Services,
+    pub(crate) nodes: Nodes,
     pub(crate) generation: u64,
 }
 
@@ -133,6 +135,7 @@ impl Compiler {
             pending: Pending { structure: true, ..Pending::default() },
             refused: BTreeMap::new(),
             services: Services::default(),
+            nodes: Nodes::default(),
             generation: 0,
             limits,
         }
@@ -252,10 +255,17 @@ impl Compiler {
 
     /// Replaces the intent and notes which objects changed. What the two share is not looked at.
     pub fn set_intent(&mut self, intent: Intent) {
+        let mut intent = intent;
+        if self.limits.flows == 0 {
+            // Programs that know no flows know no tunnels either.
+            intent.router.tunnel = None;
+        }
         let intent = intent.with_workloads();
         let old = std::mem::replace(&mut self.intent, intent);
         self.services.note(&old.cluster, &self.intent.cluster);
         self.note_nat(&old);
+        self.nodes.todo |=
+            old.router != self.intent.router || old.cluster.nodes != self.intent.cluster.nodes;
         if old.links != self.intent.links
             || old.vrfs != self.intent.vrfs
             || old.router != self.intent.router

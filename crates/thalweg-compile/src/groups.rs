@@ -4,6 +4,7 @@ use crate::buckets;
 use crate::pool::Pool;
 use crate::rows::Rows;
 use crate::target::Member;
+use crate::tunnels;
 use std::collections::BTreeMap;
 use thalweg_abi::{GroupId, NextHopId};
 use thalweg_image::Change;
@@ -190,10 +191,14 @@ fn hold_all(members: &[Member], rows: &mut Rows) -> Option<(Vec<Member>, Vec<u32
     Some((members, held))
 }
 
-/// A backup's row is held by the row it backs, once, however many groups use that.
+/// The row of a backup, or of outer headers, is held by the row it backs, once, however many groups use that.
 fn hold(member: &Member, rows: &mut Rows) -> Option<u32> {
-    let Some(backup) = &member.backup else { return rows.hold(member.row) };
-    let spare = rows.hold(backup.row)?;
+    let behind = match (&member.dress.tunnel, &member.backup) {
+        (Some(tunnel), _) => tunnels::row(tunnel),
+        (None, Some(backup)) => backup.row,
+        (None, None) => return rows.hold(member.row),
+    };
+    let spare = rows.hold(behind)?;
     let Some((row, is_new)) = rows.hold_with_backup(member.row, spare) else {
         rows.release(spare);
         return None;

@@ -46,6 +46,8 @@ mod sessions;
 mod slab;
 mod structure;
 mod target;
+mod tunnels;
+mod twins;
 mod view;
 mod vrfs;
 

@@ -6,7 +6,7 @@ use crate::target::{Dress, Hop, Hops, TargetKey, Way};
 use crate::vrfs::Vrfs;
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_model::intent::{LabelAction, LabelRoute, NextHop, Route, RouteAction, TtlModel};
-use thalweg_model::{Intent, Prefix, Severity};
+use thalweg_model::{Intent, Prefix, Severity, Tunnel};
 
 /// A finding about a field of an object.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -182,6 +182,11 @@ fn hops(
     Some(TargetKey::Hops(Hops { rib: if searches { rib } else { 0 }, own, hops: found }))
 }
 
+/// The target that a tunnel to a node is.
+pub fn tunnel(tunnel: Tunnel, names: &Names) -> Option<TargetKey> {
+    hops(&[tunnel.next_hop()], crate::vrfs::DEFAULT, None, names, &mut Vec::new())
+}
+
 fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -> Option<Hop> {
     let link = match &hop.dev {
         None => 0,
@@ -224,6 +229,7 @@ fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -
             mtu: None,
             kernel: false,
             session,
+            tunnel: hop.tunnel,
         },
         onlink: hop.onlink || hop.via.is_some_and(crate::key::is_link_local),
         dead: false,

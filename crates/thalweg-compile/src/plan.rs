@@ -41,6 +41,7 @@ impl Compiler {
         self.retry_starved();
         self.rebuild_routes();
         self.rebuild_labels();
+        self.rebuild_tunnels();
         let changed = self.rib.take_dirty();
         for node in &changed {
             if let Some(node) = self.rib.node(*node) {
@@ -56,6 +57,7 @@ impl Compiler {
         self.mark_neighbors_of(&draft.nodes);
         self.host_routes(&mut draft);
         self.label_words(&mut draft);
+        self.employ_tunnels();
         self.finish(draft)
     }
 

@@ -3,6 +3,7 @@
 use crate::compiler::Compiler;
 use crate::plan::{Draft, route_change};
 use crate::pool::Pool;
+use crate::tunnels;
 use thalweg_abi::{GroupId, LinkRow, SettingsRow, link, settings};
 use thalweg_image::{Change, Plan};
 
@@ -29,8 +30,11 @@ impl Compiler {
         changes.extend(draft.labels);
         let (serving, served) = self.service_changes();
         changes.extend(serving);
+        let (nodes, parted) = self.node_changes();
+        changes.extend(nodes);
         self.own_change(&mut changes);
         changes.extend(served);
+        changes.extend(parted);
         changes.append(&mut left_over);
         changes.extend(gone);
         self.retry_refused(&mut changes);
@@ -50,7 +54,8 @@ impl Compiler {
             burst: u64::from(router.burst),
             timeouts: timeouts(&router.flows.timeouts),
             flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 }
-                | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 },
+                | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 }
+                | tunnels::settings_flags(router.tunnel.as_ref()),
             ranges: self.services.nat.lens(),
             nat_ports: self.nat_ports().into(),
             reserved: 0,

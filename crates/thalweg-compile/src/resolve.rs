@@ -15,7 +15,7 @@ use crate::target::{
     Dress, Fact, Hop, Hops, Issue, Member, Outcome, State, TargetKey, Targets, Way,
 };
 use crate::vrfs::{Ribs, Vrfs};
-use crate::{kernel, neighbor};
+use crate::{kernel, neighbor, tunnels};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::NextHopRow;
@@ -87,7 +87,8 @@ impl Resolver<'_> {
         for member in &mut members {
             self.finish(member, &mut run, &mut issues);
         }
-        if state == State::Alive {
+        // A next hop through a tunnel names its outer headers in the place of a backup.
+        if state == State::Alive && members.iter().all(|m| m.dress.tunnel.is_none()) {
             let up = |link| self.host.links.get(&link).is_some_and(|link| link.up);
             relieve(&mut members, up);
         }
@@ -355,6 +356,10 @@ impl Resolver<'_> {
     /// Makes the rows of a chosen member.
     fn finish(&self, member: &mut Member, run: &mut Run, issues: &mut Vec<Issue>) {
         member.row = self.row(member.way, &member.dress, run, issues);
+        if member.dress.tunnel.is_some() {
+            member.backup = None;
+            tunnels::dress(&mut member.row, &member.dress);
+        }
         if let Some(backup) = &mut member.backup {
             backup.row = self.row(backup.way, &backup.dress, run, issues);
         }

@@ -3,6 +3,7 @@
 use crate::compiler::Compiler;
 use crate::nat::Nat;
 use crate::pool::Pool;
+use crate::twins::{self, Twins};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
 use thalweg_model::{Problem, Severity};
 use thalweg_service::{
-    Backend, Changes, Choice, Difference, Empty, Goal, Here, NodeAddress, Resolver,
+    Backend, Changes, Choice, Class, Difference, Empty, Goal, Here, NodeAddress, Resolver,
 };
 
 /// Services up to which rings are large enough to move little when a backend leaves: larger numbers would
@@ -34,7 +35,7 @@ pub(crate) struct Services {
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
-    numbers: Pool,
+    pub(crate) numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
     todo: Changes,
@@ -42,6 +43,8 @@ pub(crate) struct Services {
     goal: Goal,
     /// Rows beside those of services.
     pub(crate) nat: Nat,
+    /// Frontends for packets out of tunnels.
+    twins: Twins,
 }
 
 impl Default for Services {
@@ -57,6 +60,7 @@ impl Default for Services {
             todo: Changes::default(),
             goal: Goal::Steady,
             nat: Nat::default(),
+            twins: Twins::default(),
         }
     }
 }
@@ -83,24 +87,28 @@ impl Services {
 
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
+        let turned = here.settings.dsr != self.here.settings.dsr;
         self.todo.here |= here != self.here;
         self.here = here;
         let again = self.todo != Changes::default();
-        let (mut more, mut less) = self.plan_services(cluster);
+        let (mut more, mut less) = self.plan_services(cluster, turned);
         if self.nat.take_changed() || again {
             self.plan_nat(&mut more, &mut less);
         }
         (more, less)
     }
 
-    fn plan_services(&mut self, cluster: &Cluster) -> (Vec<Change>, Vec<Change>) {
+    fn plan_services(&mut self, cluster: &Cluster, turned: bool) -> (Vec<Change>, Vec<Change>) {
         if self.todo == Changes::default() {
             return (Vec::new(), Vec::new());
         }
         let todo = std::mem::take(&mut self.todo);
         // Every node has as many services, so that all choose alike.
         self.goal = if cluster.services.len() <= STEADY { Goal::Steady } else { Goal::Balance };
-        let difference = self.resolver.update(cluster, &self.here, &todo);
+        let mut difference = self.resolver.update(cluster, &self.here, &todo);
+        if turned {
+            difference.changed = self.resolver.frontends().cloned().collect();
+        }
         self.changes(&difference)
     }
 
@@ -121,10 +129,13 @@ impl Services {
         for key in &difference.removed {
             let key = key_of(key);
             less.push(Change::RemoveFrontend(key));
-            for id in self.frontends.remove(&key).into_iter().flatten() {
+            let twin = self.twins.part(key);
+            let gone = self.frontends.remove(&key).into_iter().flatten();
+            for id in gone.chain(twin.iter().map(|(_, set)| *set)).collect::<Vec<_>>() {
                 self.release(id);
                 left.insert(id);
             }
+            less.extend(twin.map(|(twin, _)| Change::RemoveFrontend(twin)));
         }
         less.extend(
             difference
@@ -167,6 +178,9 @@ impl Services {
             }
             flags |= flag::DROPS_INTERNAL | flag::DROPS_EXTERNAL;
         }
+        if self.here.settings.dsr && goes_straight(frontend) {
+            flags |= flag::DIRECT;
+        }
         let row = Frontend {
             flags,
             affinity: frontend.affinity.map_or(0, |time| time.as_secs() as u32),
@@ -176,11 +190,45 @@ impl Services {
             ranges: bounds(frontend),
         };
         more.push(Change::Frontend(key, row));
+        self.set_twin(frontend, key, more, left);
         if let Some(before) = self.frontends.insert(key, sets) {
             for id in before {
                 self.release(id);
                 left.insert(id);
             }
+        }
+    }
+
+    /// Sets the frontend that packets out of tunnels find: only backends of this node serve there.
+    fn set_twin(
+        &mut self,
+        frontend: &thalweg_service::Frontend,
+        key: FrontendKey,
+        more: &mut Vec<Change>,
+        left: &mut BTreeSet<SetId>,
+    ) {
+        let local = Choice {
+            backends: frontend.external.backends.iter().filter(|b| b.local).cloned().collect(),
+            ..frontend.external.clone()
+        };
+        let wanted = self.here.settings.dsr && goes_straight(frontend) && !local.is_empty();
+        let twin = twins::key_of(frontend);
+        let mut gone = Vec::new();
+        if !(wanted && self.twins.is(key, twin))
+            && let Some((other, set)) = self.twins.part(key)
+        {
+            more.push(Change::RemoveFrontend(other));
+            gone.push(set);
+        }
+        if wanted {
+            let set = self.hold(&local, more);
+            let row = Frontend { internal: set, external: set, ..Frontend::default() };
+            more.push(Change::Frontend(twin, row));
+            gone.extend(self.twins.set(key, twin, set));
+        }
+        for set in gone {
+            self.release(set);
+            left.insert(set);
         }
     }
 
@@ -230,6 +278,12 @@ impl Services {
 /// Whether packets of its protocol can be translated.
 fn is_carried(frontend: &thalweg_service::Frontend) -> bool {
     frontend.key.protocol != Protocol::Sctp
+}
+
+/// Whether answers may go straight to external clients. Who keeps clients at their backends sees both
+/// directions.
+fn goes_straight(frontend: &thalweg_service::Frontend) -> bool {
+    frontend.class != Class::ClusterIp && frontend.affinity.is_none() && is_carried(frontend)
 }
 
 /// The bounds of the sources that a frontend admits, as the tables have them.

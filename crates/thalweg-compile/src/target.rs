@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::NextHopRow;
-use thalweg_model::Teller;
+use thalweg_model::{Teller, Tunnel};
 
 /// Where packets go in the end.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -73,6 +73,8 @@ pub struct Dress {
     pub kernel: bool,
     /// BFD session whose state counts instead of the link's, by number; 0 for none.
     pub session: u32,
+    /// Outer headers.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Dress {
@@ -87,6 +89,7 @@ impl Dress {
             mtu: self.mtu.into_iter().chain(outer.mtu).min(),
             kernel: self.kernel || outer.kernel,
             session: if self.session != 0 { self.session } else { outer.session },
+            tunnel: self.tunnel.or(outer.tunnel),
         }
     }
 }

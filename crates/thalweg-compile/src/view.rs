@@ -6,11 +6,12 @@ use crate::key::NetKey;
 use crate::rib::{Class, Offer, Source};
 use crate::slab::NIL;
 use crate::target::{Member, State, Way};
+use crate::tunnels;
 use crate::vrfs::Feed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::nexthop::kind;
-use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, VrfId};
+use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, TunnelRow, VrfId};
 use thalweg_model::host::{self, RouteKey};
 use thalweg_model::intent::XdpWish;
 use thalweg_model::{Key, Origin, Prefix, Teller};
@@ -375,6 +376,9 @@ impl Compiler {
         if member.dress.entropy {
             words.push_str(" entropy");
         }
+        if let Some(tunnel) = &member.dress.tunnel {
+            words.push_str(&format!(" {}", tunnels::words(tunnel)));
+        }
         if let Some(session) = self.sessions.name(member.dress.session) {
             words.push_str(&format!(" bfd {session}"));
         }
@@ -494,7 +498,10 @@ impl Compiler {
                 _ => None,
             }),
             holders,
-            action: member.map(|member| self.member_action(member, 1)).unwrap_or_default(),
+            action: match TunnelRow::of(&row) {
+                Some(tunnel) => tunnels::row_words(tunnel),
+                None => member.map(|member| self.member_action(member, 1)).unwrap_or_default(),
+            },
         }
     }
 

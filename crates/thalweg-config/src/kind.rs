@@ -14,6 +14,7 @@ pub(crate) mod router;
 pub(crate) mod service;
 pub(crate) mod slice;
 pub(crate) mod traffic;
+pub(crate) mod tunnel;
 pub(crate) mod vrf;
 
 use thalweg_model::intent::TtlModel;

@@ -144,6 +144,9 @@ fn router(router: &Router, out: &mut Yaml) {
     }
     cluster::services(&router.services, out);
     cluster::flows(&router.flows, out);
+    if let Some(tunnel) = &router.tunnel {
+        cluster::tunnel(tunnel, out);
+    }
 }
 
 fn write_vrf(name: &str, vrf: &Vrf, out: &mut Yaml) {

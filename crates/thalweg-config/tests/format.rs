@@ -362,6 +362,7 @@ fn single_hops() -> impl Strategy<Value = NextHop> {
                 onlink,
                 backup: None,
                 bfd: None,
+                tunnel: None,
             }
         })
 }

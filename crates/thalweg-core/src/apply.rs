@@ -97,7 +97,7 @@ pub fn unlabel<F: Frame>(frame: &mut F, packet: &Packet, decision: &Decision) ->
 }
 
 #[inline(always)]
-fn dropped(reason: Reason) -> Outcome {
+pub(crate) fn dropped(reason: Reason) -> Outcome {
     Outcome { verdict: Verdict::drop(reason), device: 0 }
 }
 
@@ -196,7 +196,7 @@ fn trim<F: Frame>(frame: &mut F, packet: &Packet) {
 
 /// Writes the tags of a VLAN sub-interface: the type of the first stands in the Ethernet header.
 #[inline(always)]
-fn vlans<F: Frame>(frame: &mut F, row: &NextHopRow, ethertype: EtherType) {
+pub(crate) fn vlans<F: Frame>(frame: &mut F, row: &NextHopRow, ethertype: EtherType) {
     let next = match row.tags {
         1 => ethertype.0.to_be_bytes(),
         _ => [row.vlans[1][0], row.vlans[1][1]],

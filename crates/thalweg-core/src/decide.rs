@@ -132,6 +132,17 @@ pub fn decide_into<C: Cells>(packet: &Packet, cells: &C, decision: &mut Decision
     }
 }
 
+/// Decides an IP packet that goes to a group, whatever routes say.
+#[inline(always)]
+pub(crate) fn towards<C: Cells>(packet: &Packet, cells: &C, group: u32, decision: &mut Decision) {
+    *decision = Decision::new(packet);
+    decision.set_write(write::BOTTOM);
+    decision.group = u64::from(group);
+    if let ControlFlow::Break(verdict) = route::next_hop_here(decision, packet, cells) {
+        decision.verdict = verdict;
+    }
+}
+
 /// Decides an IP packet from no label path that needs no look at its source and stays in its VRF. The
 /// verdict of any other is not [`thalweg_abi::Kind::Forward`].
 #[inline(always)]

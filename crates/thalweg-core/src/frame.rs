@@ -66,6 +66,20 @@ pub trait Frame {
     /// Takes `by` octets off the front. False leaves the frame as it was.
     fn shrink_head(&mut self, by: u32) -> bool;
 
+    /// Makes room for `room` octets of outer headers of a tunnel between link header and packet. What stands
+    /// there and in front of it afterwards has any content. False leaves the frame as it was.
+    #[inline(always)]
+    fn wrap(&mut self, room: u32, _family: u8, _protocol: u8) -> bool {
+        self.grow_head(room)
+    }
+
+    /// Takes `octets` between link header and packet out, of which the packet left has this family. The link
+    /// header has any content afterwards. False leaves the frame as it was.
+    #[inline(always)]
+    fn unwrap(&mut self, octets: u32, _family: u8) -> bool {
+        self.shrink_head(octets)
+    }
+
     /// Cuts the frame to `octets`, or extends it with zeros. False leaves the frame as it was.
     fn set_octets(&mut self, octets: u32) -> bool;
 }

@@ -22,6 +22,7 @@ pub mod hash;
 pub mod meter;
 pub mod packet;
 pub mod parse;
+pub mod tunnel;
 
 pub use cells::{Cells, Tables};
 pub use decide::{Decision, decide};

@@ -28,6 +28,8 @@ pub mod flag {
     pub const OWN: u8 = 16;
     /// The source was believed when the flow began, and may be another one now.
     pub const BELIEVED: u8 = 32;
+    /// Its next hop is on the far side of a tunnel.
+    pub const TUNNEL: u8 = 64;
 }
 
 /// The parsed values of a frame. Every field is always written; numbers are in host order.

@@ -86,9 +86,10 @@ impl fmt::Display for Protocol {
 }
 
 /// An IP family.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Family {
     /// IPv4.
+    #[default]
     V4,
     /// IPv6.
     V6,
@@ -309,6 +310,9 @@ pub struct ServiceSettings {
     pub masquerade_external: bool,
     /// Whether source ranges guard node ports and external IPs, too.
     pub ranges_for_all: bool,
+    /// Whether backends on other nodes answer external clients straight, not through the node that these
+    /// spoke to.
+    pub dsr: bool,
 }
 
 impl Default for ServiceSettings {
@@ -322,6 +326,7 @@ impl Default for ServiceSettings {
             drop_without_backends: false,
             masquerade_external: false,
             ranges_for_all: true,
+            dsr: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::Prefix;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, FlowSettings, ServiceSettings};
 use crate::origin::{Key, Origin};
+use crate::tunnel::{Tunnel, TunnelSettings};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -80,6 +81,8 @@ pub struct Router {
     pub fpm: Option<Fpm>,
     /// Name of this host among the cluster's nodes; none is its host name.
     pub node: Option<String>,
+    /// How the other nodes are reached; none leaves that to routes.
+    pub tunnel: Option<TunnelSettings>,
     /// How services are carried out.
     pub services: ServiceSettings,
     /// The table of flows.
@@ -101,6 +104,7 @@ impl Default for Router {
             metrics: None,
             fpm: None,
             node: None,
+            tunnel: None,
             services: ServiceSettings::default(),
             flows: FlowSettings::default(),
         }
@@ -369,6 +373,9 @@ pub struct NextHop {
     pub backup: Option<Box<NextHop>>,
     /// BFD session whose state counts beside the link's, by object name.
     pub bfd: Option<String>,
+    /// Outer headers for the node that `via` is: what other nodes of a cluster come to
+    /// ([`Intent::with_workloads`]).
+    pub tunnel: Option<Tunnel>,
 }
 
 impl Default for NextHop {
@@ -385,6 +392,7 @@ impl Default for NextHop {
             onlink: false,
             backup: None,
             bfd: None,
+            tunnel: None,
         }
     }
 }

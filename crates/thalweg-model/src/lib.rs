@@ -11,6 +11,7 @@ pub mod host;
 pub mod intent;
 pub mod origin;
 pub mod problem;
+pub mod tunnel;
 mod workload;
 
 pub use catalog::Catalog;
@@ -20,6 +21,7 @@ pub use host::{HostState, Update};
 pub use intent::Intent;
 pub use origin::{Key, Origin};
 pub use problem::{Problem, Severity};
+pub use tunnel::{Tunnel, TunnelProtocol, TunnelSettings};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

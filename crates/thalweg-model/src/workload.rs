@@ -54,7 +54,7 @@ impl Intent {
             }
         }
         self.cluster.pods = pods;
-        self.with_service_cidrs()
+        self.with_service_cidrs().with_tunnels()
     }
 
     /// With a route that discards what goes to addresses allotted to services but not taken by any: those

@@ -9,7 +9,7 @@ pub use cells::{CellsAt, MemoryCells};
 pub use frame::VecFrame;
 
 use thalweg_core::flow::{self, FlowDirect, Tracked};
-use thalweg_core::{Arrival, Decision, Direct, Packet, Tables, Verdict};
+use thalweg_core::{Arrival, Cells, Decision, Direct, Packet, Tables, Verdict, tunnel};
 
 /// One packet's journey through the core, step by step.
 #[derive(Clone, Debug)]
@@ -55,13 +55,29 @@ pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey 
     let mut work = VecFrame::new(frame);
     let mut packet = Packet::new(arrival, 0);
     let (mut tracked, mut decision) = (None, None);
-    if thalweg_core::parse(&work, &cells, &mut packet).is_continue() {
-        let mut found = Tracked::NONE;
-        if flow::track(&work, &cells, &mut packet, &mut found).is_continue() {
+    let mut found = Tracked::NONE;
+    // The tunnel is told by the frame that came out of it.
+    let mut inner = VecFrame::new(frame);
+    if thalweg_core::parse(&inner, &cells, &mut packet).is_continue()
+        && cells.settings().is_some_and(|row| tunnel::is_for_tunnel(row.flags, &packet))
+        && tunnel::open(&mut inner, &cells, &packet, &mut found.node) == Some(tunnel::OPENED)
+    {
+        packet = Packet::new(arrival, 0);
+    } else {
+        inner = VecFrame::new(frame);
+        packet = Packet::new(arrival, 0);
+    }
+    if thalweg_core::parse(&inner, &cells, &mut packet).is_continue() {
+        if flow::track(&inner, &cells, &mut packet, &mut found).is_continue() {
             if found.facts().is(flow::what::KEEPS) {
                 flow::keep(&cells, &mut packet, &mut found);
             }
-            decision = Some(thalweg_core::decide(&packet, &cells));
+            let mut made = Decision::new(&packet);
+            let returns = found.facts().is(flow::what::RETURNS);
+            if !(returns && tunnel::give_back(&cells, &packet, found.node, &mut made)) {
+                made = thalweg_core::decide(&packet, &cells);
+            }
+            decision = Some(made);
         }
         tracked = Some(found);
     }

@@ -1,7 +1,7 @@
 //! What must hold whatever a router does with a frame.
 
 use crate::engine::Fate;
-use crate::translated;
+use crate::{translated, tunnelled};
 use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_core::packet::DEPTH;
 
@@ -11,6 +11,22 @@ use thalweg_core::packet::DEPTH;
 ///
 /// The rule that was broken.
 pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
+    let kind = fate.verdict.kind();
+    if kind == Kind::Forward
+        && let Some((before, frame)) = tunnelled::aligned(before, &fate.frame)
+    {
+        tunnelled::check(&fate.frame)?;
+        return check_plain(&before, &Fate { frame, ..fate.clone() });
+    }
+    match tunnelled::without(before) {
+        Some(inner) if kind == Kind::Answer && answered(before, &fate.frame).is_err() => {
+            answered(&inner, &fate.frame)
+        }
+        _ => check_plain(before, fate),
+    }
+}
+
+fn check_plain(before: &[u8], fate: &Fate) -> Result<(), String> {
     let kept = |kind| matches!(kind, Kind::Forward | Kind::Deliver | Kind::Punt);
     match fate.verdict.kind() {
         kind if kept(kind) && translated::has_other_ends(before, &fate.frame) => {

@@ -18,6 +18,7 @@ pub mod random;
 pub mod runner;
 pub mod stream;
 mod translated;
+mod tunnelled;
 pub mod world;
 
 pub use engine::{Engine, Fate, Native, Refusal};

@@ -33,10 +33,14 @@ pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4.
     pub const ICMP: u8 = 1;
+    /// IPv4 within IP (RFC 2003).
+    pub const IPV4: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 within IP (RFC 4213).
+    pub const IPV6: u8 = 41;
     /// Routing header.
     pub const ROUTING: u8 = 43;
     /// Fragment header.

@@ -1,7 +1,7 @@
 //! `Router`: settings of the router as a whole.
 
 use crate::draft::{Draft, ObjectId};
-use crate::kind::traffic;
+use crate::kind::{traffic, tunnel};
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -25,6 +25,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "node",
     "services",
     "flows",
+    "tunnel",
 ];
 
 /// `icmp.source`.
@@ -98,6 +99,7 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     router.node = spec.get("node", report).and_then(|field| node(&field, report));
     router.services = traffic::services(spec, report);
     router.flows = traffic::flows(spec, report);
+    router.tunnel = tunnel::read(spec, report);
     draft.router(router, id, report);
 }
 

@@ -20,6 +20,7 @@ const SERVICES: &[&str] = &[
     "withoutBackends",
     "externalTraffic",
     "sourceRangesFor",
+    "dsr",
 ];
 /// Fields of `flows`.
 const FLOWS: &[&str] = &["limit", "perWorkload", "midFlow", "timeouts", "natPorts", "natMapping"];
@@ -83,6 +84,9 @@ pub(crate) fn services(spec: &Fields, report: &mut Report) -> ServiceSettings {
     settings.drop_without_backends = flag("withoutBackends", WITHOUT, false, report);
     settings.masquerade_external = flag("externalTraffic", EXTERNAL, false, report);
     settings.ranges_for_all = flag("sourceRangesFor", RANGES, true, report);
+    if let Some(direct) = fields.get("dsr", report) {
+        settings.dsr = direct.flag(report).unwrap_or_default();
+    }
     settings
 }
 

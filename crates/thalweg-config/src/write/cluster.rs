@@ -4,9 +4,11 @@ use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
 use crate::kind::traffic::{EXTERNAL, MAPPING, MID_FLOW, RANGES, TIMEOUTS, WITHOUT, timeout};
+use crate::kind::tunnel::FAMILIES;
 use crate::kind::{node, pod, slice};
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use thalweg_model::TunnelSettings;
 use thalweg_model::cluster::{
     Cluster, Distribution, Endpoint, EndpointSlice, Family, FlowSettings, FlowTimeouts, IpPool,
     Node, ObjectName, Pod, Service, ServiceSettings, ServiceType, TrafficPolicy,
@@ -40,6 +42,21 @@ pub(super) fn services(settings: &ServiceSettings, out: &mut Yaml) {
     flag("withoutBackends", WITHOUT, &settings.drop_without_backends, &usual.drop_without_backends);
     flag("externalTraffic", EXTERNAL, &settings.masquerade_external, &usual.masquerade_external);
     flag("sourceRangesFor", RANGES, &settings.ranges_for_all, &usual.ranges_for_all);
+    out.differing(2, "dsr", settings.dsr, usual.dsr);
+}
+
+/// Writes `tunnel` of a router.
+pub(super) fn tunnel(settings: &TunnelSettings, out: &mut Yaml) {
+    let usual = TunnelSettings::default();
+    out.line(1, "tunnel:");
+    out.field(2, "protocol", settings.protocol.name());
+    out.differing(2, "port", settings.port, settings.protocol.usual_port());
+    out.differing(2, "vni", settings.vni, usual.vni);
+    if let Some(mtu) = settings.mtu {
+        out.field(2, "mtu", mtu);
+    }
+    let family = |family| word(FAMILIES, family);
+    out.differing(2, "underlay", family(&settings.underlay), family(&usual.underlay));
 }
 
 /// Writes `flows` of a router.

@@ -6,7 +6,7 @@
 //! flow.
 
 use super::key::{Key, key, reversed};
-use super::track::{Tracked, leaving, what};
+use super::track::{Tracked, leaving, returns, what};
 use super::translate::{addresses, fold, network, words};
 use super::{Flows, Words, table};
 use crate::frame::{Frame, Offset};
@@ -66,6 +66,7 @@ pub fn related<F: Frame, C: Flows>(
         return ControlFlow::Break(Verdict::drop(Reason::ReversePath));
     }
     tracked.note(what::RELATED);
+    returns(tracked, &row);
     if row.get(word::REWRITE) as u32 & kind::REWRITES == 0 {
         return ControlFlow::Continue(());
     }

@@ -48,8 +48,11 @@ pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> O
 
 #[inline(always)]
 fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome {
-    let key = key_of(frame, packet);
     let Some(settings) = cells.settings() else { return UNUSUAL };
+    if crate::tunnel::is_for_tunnel(settings.flags, packet) {
+        return UNUSUAL;
+    }
+    let key = key_of(frame, packet);
     let hash = flow::hash(key, settings.seed);
     let found = table::find_stamped(cells, &key, hash);
     let Some(row) = cells.flow(found.wrapping_sub(1)) else { return UNUSUAL };
@@ -91,7 +94,8 @@ fn goes_on<F: Frame, W: Words>(frame: &F, packet: &Packet, row: &W) -> bool {
 
 #[inline(always)]
 fn is_usable<C: Flows>(cells: &C, hop: &NextHopRow, packet: &Packet) -> bool {
-    let dressed = hop.labels != 0 || hop.tags != 0 || hop.flags & nexthop::flag::ENTROPY != 0;
+    const DRESSED: u8 = nexthop::flag::ENTROPY | nexthop::flag::TUNNEL;
+    let dressed = hop.labels != 0 || hop.tags != 0 || hop.flags & DRESSED != 0;
     hop.kind == nexthop::kind::ADJACENT
         && !dressed
         && packet.len() <= hop.mtu

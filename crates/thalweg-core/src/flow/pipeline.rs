@@ -2,8 +2,10 @@
 
 use super::track::{Facts, Tracked, what};
 use super::{Flows, fast, mapping, nat};
+use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
+use crate::tunnel::{self, OPENED};
 use crate::{ATTEMPTS, limited, tell};
 use crate::{Arrival, Decision, Direct, Kind, Outcome, Reason, Stages, Tables, Verdict};
 use thalweg_abi::link;
@@ -43,6 +45,16 @@ pub trait FlowStages: Stages {
     fn link_of(&self, packet: &Packet, nexthop: u32) -> u32;
     /// Rewrites addresses and ports; [`super::translate`].
     fn translate(&mut self, packet: &Packet) -> bool;
+    /// Forgets what was known of the last frame.
+    fn enter(&mut self);
+    /// Takes the frame out of a tunnel that leads here; [`tunnel::open`].
+    fn open(&mut self, packet: &Packet) -> Option<Verdict>;
+    /// Decides a packet that goes back to the node it came from; [`tunnel::give_back`].
+    fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool;
+    /// The outer headers that a next hop asks for, or 0; [`tunnel::tunnel_of`].
+    fn tunnel_of(&self, packet: &Packet, nexthop: u32) -> u32;
+    /// Rewrites the frame for a next hop through a tunnel; [`tunnel::send`].
+    fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome;
 }
 
 /// The stages of flows as plain calls.
@@ -179,19 +191,64 @@ where
     fn translate(&mut self, packet: &Packet) -> bool {
         super::rewrite(self.stages.frame, packet, &self.tracked)
     }
+
+    fn enter(&mut self) {
+        self.tracked = Tracked::NONE;
+    }
+
+    fn open(&mut self, packet: &Packet) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        let flags = cells.settings().map_or(0, |row| row.flags);
+        if !tunnel::is_for_tunnel(flags, packet) {
+            return None;
+        }
+        tunnel::open(self.stages.frame, &cells, packet, &mut self.tracked.node)
+    }
+
+    fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        tunnel::give_back(&cells, packet, self.tracked.node, decision)
+    }
+
+    fn tunnel_of(&self, packet: &Packet, nexthop: u32) -> u32 {
+        tunnel::tunnel_of(&self.stages.tables.at(packet.epoch()), nexthop)
+    }
+
+    fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+        let cells = self.stages.tables.at(packet.epoch());
+        tunnel::send(self.stages.frame, &cells, packet, decision)
+    }
 }
 
 /// Takes one frame through the data plane and leaves it rewritten, ready for its verdict. `packet` is room
 /// for its values: the kernel's stack is too small for all stages.
+///
+/// What comes out of a tunnel is a frame of its own, once.
 #[inline(always)]
 pub fn process<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arrival) -> Outcome {
+    match once(stages, packet, arrival, false) {
+        outcome if outcome.verdict == OPENED => once(stages, packet, arrival, true),
+        outcome => outcome,
+    }
+}
+
+#[inline(always)]
+fn once<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    arrival: Arrival,
+    opened: bool,
+) -> Outcome {
     let known = stages.known(arrival);
     if known.device != 0 || known.verdict.is(Kind::Drop) {
         return known;
     }
+    if !opened {
+        stages.enter();
+    }
     let mut arrival = arrival;
     for _ in 0..ATTEMPTS {
-        if let Some(outcome) = attempt(stages, packet, arrival) {
+        if let Some(outcome) = attempt(stages, packet, arrival, opened) {
             return outcome;
         }
         arrival.epoch = stages.epoch();
@@ -205,9 +262,18 @@ fn attempt<S: FlowStages>(
     stages: &mut S,
     packet: &mut Packet,
     arrival: Arrival,
+    opened: bool,
 ) -> Option<Outcome> {
     *packet = Packet::new(arrival, stages.zero());
-    let verdict = match stages.parse(packet) {
+    let parsed = stages.parse(packet);
+    if parsed.is_none()
+        && !opened
+        && let Some(verdict) = stages.open(packet)
+    {
+        let overtaken = verdict == Verdict::drop(Reason::Overtaken);
+        return (!overtaken).then_some(Outcome::stop(verdict));
+    }
+    let verdict = match parsed {
         Some(_) if !stages.holds(arrival.epoch) => return None,
         Some(verdict) => verdict,
         None => match dispatch(stages, packet, arrival.device)? {
@@ -228,7 +294,13 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,
+        None if stages.facts().is(what::RETURNS) && stages.give_back(packet, &mut decision) => {}
         None => stages.decide(packet, &mut decision),
+    }
+    let sent = decision.verdict.is(Kind::Forward) || decision.verdict.is(Kind::Punt);
+    if sent && stages.tunnel_of(packet, decision.nexthop()) != 0 {
+        packet.flags |= u64::from(flag::TUNNEL);
+        decision.verdict = through(decision.verdict);
     }
     let verdict = decision.verdict;
     if verdict.is_about_size() && stages.can_hand_over(device) {
@@ -244,7 +316,9 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         return None;
     }
     if unresolved {
-        return Some(Outcome::stop(verdict.with_kind(Kind::Punt)));
+        // What the kernel would tell, it would tell of a way that it does not know.
+        let kind = if packet.has(flag::TUNNEL) { Kind::Drop } else { Kind::Punt };
+        return Some(Outcome::stop(verdict.with_kind(kind)));
     }
     if owed {
         return Some(tell(stages, packet, &mut decision));
@@ -259,7 +333,9 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     if facts.is(what::REWRITES) && facts.is(what::FRAGMENT) {
         stages.remember_fragments(packet);
     }
-    if facts.is(what::REWRITES) && !stages.translate(packet) {
+    if is_direct(packet, facts) {
+        stages.restore(packet);
+    } else if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
     }
     if facts.is(what::REWRITES) && verdict == Verdict::punt(Reason::Unresolved) {
@@ -267,7 +343,29 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         // it is needed for is the neighbor.
         return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
     }
+    if packet.has(flag::TUNNEL) && decision.verdict.is(Kind::Forward) {
+        return Some(stages.send(packet, &decision));
+    }
     Some(crate::carry_out(stages, packet, &decision))
+}
+
+/// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of.
+#[inline(always)]
+const fn through(verdict: Verdict) -> Verdict {
+    if !verdict.is(Kind::Punt) {
+        verdict
+    } else if verdict.is_about_size() {
+        // Fragments would not be told apart behind the tunnel: whoever sends can make them smaller.
+        Verdict::answer(Reason::TooBig)
+    } else {
+        verdict.with_kind(Kind::Drop)
+    }
+}
+
+/// Whether the answers to a packet go straight to its sender, and never come by here.
+#[inline(always)]
+fn is_direct(packet: &Packet, facts: Facts) -> bool {
+    packet.has(flag::TUNNEL) && facts.is(what::DIRECT)
 }
 
 /// Brings the flow table up to date with a packet that goes on. The verdict of one that ends here.
@@ -303,7 +401,8 @@ fn settle<S: FlowStages>(
     if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
-    if facts.is(what::AMID) {
+    // Another node knows whether a connection that goes straight back is amid.
+    if facts.is(what::AMID) && !is_direct(packet, facts) {
         return Some(Verdict::drop(Reason::NoFlow));
     }
     if !decision.verdict.is(Kind::Deliver) {
@@ -314,7 +413,14 @@ fn settle<S: FlowStages>(
     }
     // The next packet is this flow's first.
     let ended = left_to_kernel(stages, decision);
-    if ended.is_some() { ended } else { open(stages, packet, nexthop) }
+    if ended.is_some() {
+        return ended;
+    }
+    if is_direct(packet, facts) {
+        let full = Verdict::drop(Reason::FlowsFull);
+        return if write(stages, packet, nexthop, false) { None } else { Some(full) };
+    }
+    open(stages, packet, nexthop)
 }
 
 /// Writes the rows of a flow that begins: that of its answers first, so that no other flow has them. The
@@ -346,9 +452,10 @@ fn write<S: FlowStages>(stages: &mut S, packet: &Packet, nexthop: u32, back: boo
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a
-/// link: what it is to finish, it gets as it came. It does what only it can, as finding out a link address.
+/// link: what it is to finish, it gets as it came. Where it only finds out a link address, it asks nothing.
 #[inline(always)]
 fn left_to_kernel<S: FlowStages>(stages: &S, decision: &Decision) -> Option<Verdict> {
-    let punted = decision.verdict.is(Kind::Punt) && stages.facts().is(what::NAT);
+    let unresolved = decision.verdict == Verdict::punt(Reason::Unresolved);
+    let punted = decision.verdict.is(Kind::Punt) && !unresolved && stages.facts().is(what::NAT);
     if punted { Some(decision.verdict) } else { None }
 }

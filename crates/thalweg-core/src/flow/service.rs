@@ -35,6 +35,23 @@ pub fn search<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -
     0
 }
 
+/// The row of the frontend for a packet out of a tunnel, counted from 1, or 0: of its own address, or of the
+/// node port that it has at another node. A function of its own: rare but on nodes that others send to.
+#[inline(never)]
+pub fn frontend_within<C: Flows>(
+    cells: &C,
+    address: [u64; 2],
+    port: u16,
+    protocol: u8,
+    family: u8,
+) -> u32 {
+    let protocol = service::within_tunnel(protocol);
+    match frontend_of(cells, address, port, protocol) {
+        0 => frontend_of(cells, service::any_node(family), port, protocol),
+        found => found,
+    }
+}
+
 /// Whether a backend still serves.
 #[inline(always)]
 pub fn is_backend<C: Flows>(cells: &C, id: u64) -> bool {

@@ -51,6 +51,20 @@ pub fn next(now: u8, protocol: u8, answers: bool, flags: u8) -> u8 {
     }
 }
 
+/// As [`next`], where only the packets of who began are seen. What the other side has said is guessed from
+/// them: who goes on after its SYN has got an answer, and who says FIN is all but done.
+#[inline(always)]
+pub fn next_of_one(now: u8, protocol: u8, flags: u8) -> u8 {
+    let now = match now {
+        state::SYN if flags & tcp::SYN == 0 => state::SYN_ACK,
+        now => now,
+    };
+    match next(now, protocol, false, flags) {
+        state::FIN => state::CLOSED,
+        after => after,
+    }
+}
+
 /// The packet begins another conversation with the same tuple.
 pub const ANEW: u8 = 0xff;
 

@@ -1,8 +1,10 @@
 //! The stage in front of a router's: which flow or service a packet belongs to.
 
 use super::key::{Key, is_error, key, key_of, reversed};
-use super::service::{backend_of, choice_of, frontend_of, is_admitted, is_backend, may_be_vip};
-use super::state::{ANEW, next, tcp, timeout_of};
+use super::service::{
+    backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
+};
+use super::state::{ANEW, next, next_of_one, tcp, timeout_of};
 use super::{Flows, Words, error, fragment, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
@@ -32,6 +34,9 @@ pub struct Tracked {
     query: u64,
     /// Two keys at work: the kernel's stack is too small for them.
     pub(crate) work: [Key; 2],
+    /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
+    /// ([`thalweg_abi::tunnel::node_id`]); 0 for none.
+    pub node: u64,
 }
 
 /// What is known of a packet beside its key.
@@ -56,6 +61,10 @@ pub mod what {
     pub const FRAGMENT: u16 = 256;
     /// An ICMP error about a packet of a known flow.
     pub const RELATED: u16 = 8192;
+    /// The packet answers one that came out of a tunnel: it goes back to the node it came from.
+    pub const RETURNS: u16 = 512;
+    /// If the packet goes through a tunnel, it goes as it came ([`thalweg_abi::flow::kind::DIRECT`]).
+    pub const DIRECT: u16 = 1024;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
 }
@@ -89,8 +98,15 @@ impl Facts {
 
 impl Tracked {
     /// Nothing is known.
-    pub const NONE: Self =
-        Self { key: [0; 5], facts: 0, quote: [0; 5], told: [0; 5], query: 0, work: [[0; 5]; 2] };
+    pub const NONE: Self = Self {
+        key: [0; 5],
+        facts: 0,
+        quote: [0; 5],
+        told: [0; 5],
+        query: 0,
+        work: [[0; 5]; 2],
+        node: 0,
+    };
 
     #[inline(always)]
     pub(super) fn note(&mut self, bits: u16) {
@@ -212,9 +228,14 @@ pub(super) fn known<C: Flows>(
     let now = cells.now();
     let kind = row.get(word::REWRITE) as u32;
     let before = row.get(word::STATE);
-    let after = next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags);
+    let after = match kind & kind::DIRECT {
+        0 => next(before as u8, packet.protocol(), kind & kind::ANSWERS != 0, flags),
+        _ => next_of_one(before as u8, packet.protocol(), flags),
+    };
+    let backend = row.get(word::BACKEND);
+    let tunnelled = kind & kind::TUNNEL != 0;
     let gone =
-        row.get(word::STAMP) != cells.stamp() && is_gone(cells, packet, row.get(word::BACKEND));
+        row.get(word::STAMP) != cells.stamp() && !tunnelled && is_gone(cells, packet, backend);
     let Some(settings) = cells.settings() else { return false };
     let new = leaving(&row, &tracked.key);
     let back = reversed(new);
@@ -238,11 +259,25 @@ pub(super) fn known<C: Flows>(
     }
     touch(&row, after, now, timeout);
     tracked.facts |= u64::from(found);
+    returns(tracked, &row);
     if kind & (kind::NAT | kind::ANSWERS) == kind::NAT {
         tracked.note(what::NAT);
     }
+    if kind & kind::DIRECT != 0 {
+        tracked.note(what::DIRECT);
+    }
     adopt(packet, tracked, &new, kind & kind::REWRITES != 0);
     true
+}
+
+/// What answers a packet that came out of a tunnel goes back to where that came from.
+#[inline(always)]
+pub(super) fn returns<W: Words>(tracked: &mut Tracked, row: &W) {
+    const BOTH: u32 = kind::TUNNEL | kind::ANSWERS;
+    if row.get(word::REWRITE) as u32 & BOTH == BOTH {
+        tracked.node = row.get(word::BACKEND);
+        tracked.note(what::RETURNS);
+    }
 }
 
 /// A backend that is gone loses its datagrams to others at once; connections it keeps to the end.
@@ -294,11 +329,23 @@ fn begin<F: Frame, C: Flows>(
     if packet.link_has(link::flag::WORKLOAD) {
         tracked.note(what::BEGINS);
     }
-    if !may_be_vip(cells, packet.destination) {
+    let ports = (tracked.key[4] >> 32) as u32;
+    let within = match tracked.node {
+        0 => 0,
+        _ => frontend_within(
+            cells,
+            packet.destination,
+            ports as u16,
+            packet.protocol(),
+            packet.family(),
+        ),
+    };
+    let within = cells.blur(within.into()) as u32;
+    if within == 0 && !may_be_vip(cells, packet.destination) {
         return ControlFlow::Continue(());
     }
-    let ports = (tracked.key[4] >> 32) as u32;
     let found = match protocol::has_ports(packet.protocol()) {
+        true if within != 0 => within,
         true => frontend_of(cells, packet.destination, ports as u16, packet.protocol()),
         false => 0,
     };
@@ -329,6 +376,9 @@ fn begin<F: Frame, C: Flows>(
     }
     if row.flags & service::flag::MASQUERADE != 0 && !packet.link_has(link::flag::WORKLOAD) {
         tracked.note(what::MASQUERADE);
+    }
+    if row.flags & service::flag::DIRECT != 0 && !packet.link_has(link::flag::WORKLOAD) {
+        tracked.note(what::DIRECT);
     }
     served(packet, tracked, row.address, at, &backend);
     ControlFlow::Continue(())
@@ -391,9 +441,14 @@ pub fn remember<C: Flows>(
         | if facts.is(what::SERVICE) { kind::SERVICE } else { 0 }
         | if facts.is(what::NAT) { kind::NAT } else { 0 }
         | if back { kind::ANSWERS } else { 0 };
+    // Who answers for a service answers from here.
+    let tunnelled = tracked.node != 0 && !facts.is(what::SERVICE);
+    let kind = kind
+        | if tunnelled { kind::TUNNEL } else { 0 }
+        | if facts.is(what::DIRECT) { kind::DIRECT } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
-        false => 0,
+        false => tracked.node,
     };
     // The way of answers is looked up when the first comes.
     let known = nexthop != 0 && !back;

@@ -3,11 +3,11 @@
 use super::World;
 use super::words::Words;
 use std::net::{IpAddr, SocketAddr};
-use thalweg_model::ObjectName;
 use thalweg_model::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, HostPort, IpPool, Node, Pod, Protocol, Service,
     ServicePort, ServiceType, TrafficPolicy,
 };
+use thalweg_model::{ObjectName, Prefix, TunnelProtocol, TunnelSettings};
 
 fn name(words: &mut Words) -> Result<ObjectName, String> {
     Ok(ObjectName::new("default", words.word("a name")?))
@@ -65,15 +65,6 @@ pub fn pool(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Stri
     Ok(())
 }
 
-/// `node NAME ADDRESS[,ADDRESS]`.
-pub fn node(world: &mut World, words: &mut Words) -> Result<(), String> {
-    let name = words.word("a name")?.to_owned();
-    let addresses = words.word("addresses")?.split(',').map(str::parse).collect::<Result<_, _>>();
-    let addresses = addresses.map_err(|_| "a node needs `ADDRESS[,ADDRESS]`")?;
-    world.intent.cluster.nodes.insert(name, Node { addresses, ..Node::default() });
-    Ok(())
-}
-
 /// `service NAME ADDRESS:PORT/PROTOCOL [nodeport N] [external ADDRESS] [affinity SECONDS] [for PREFIX] [local]`.
 pub fn service(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
     let name = name(words)?;
@@ -107,6 +98,53 @@ pub fn service(world: &mut World, words: &mut Words, gone: bool) -> Result<(), S
     Ok(())
 }
 
+/// `node NAME ADDRESS[,ADDRESS] [PREFIX[,PREFIX]] [own]`: with `own` it is this one.
+pub fn node(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
+    let name = words.word("a name")?.to_owned();
+    if gone {
+        world.intent.cluster.nodes.remove(&name).ok_or("there is no such node")?;
+        return Ok(());
+    }
+    let addresses = words.word("addresses")?.split(',').map(str::parse);
+    let addresses: Result<Vec<IpAddr>, _> = addresses.collect();
+    let mut node = Node {
+        addresses: addresses.map_err(|_| "a node needs `ADDRESS[,ADDRESS]`")?,
+        ..Node::default()
+    };
+    while let Some(word) = words.take() {
+        if word == "own" {
+            world.intent.router.node = Some(name.clone());
+            continue;
+        }
+        let ranges: Result<Vec<Prefix>, _> = word.split(',').map(str::parse).collect();
+        node.pod_cidrs = ranges.map_err(|_| "the pods of a node need `PREFIX[,PREFIX]`")?;
+    }
+    world.intent.cluster.nodes.insert(name, node);
+    Ok(())
+}
+
+/// `tunnel PROTOCOL [port N] [vni N] [mtu N] [over ipv6]`, the last of a line.
+pub fn tunnel(words: &mut Words) -> Result<TunnelSettings, String> {
+    let word = words.word("a protocol")?;
+    let known = TunnelProtocol::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    let (_, protocol) = *known.ok_or_else(|| format!("`{word}` is no protocol of tunnels"))?;
+    let mut tunnel =
+        TunnelSettings { protocol, port: protocol.usual_port(), ..TunnelSettings::default() };
+    while let Some(word) = words.take() {
+        match word {
+            "port" => tunnel.port = words.value("a port")?,
+            "vni" => tunnel.vni = words.value("a number")?,
+            "mtu" => tunnel.mtu = Some(words.value("octets")?),
+            "over" => {
+                words.expect("ipv6")?;
+                tunnel.underlay = Family::V6;
+            }
+            other => return Err(format!("`{other}` says nothing of a tunnel")),
+        }
+    }
+    Ok(tunnel)
+}
+
 fn frontend(word: &str) -> Result<(SocketAddr, Protocol), String> {
     let wrong = || format!("`{word}` is no ADDRESS:PORT/PROTOCOL");
     let (at, protocol) = word.split_once('/').ok_or_else(wrong)?;
@@ -114,7 +152,7 @@ fn frontend(word: &str) -> Result<(SocketAddr, Protocol), String> {
     Ok((at.parse().map_err(|_| wrong())?, known.ok_or_else(wrong)?.1))
 }
 
-/// `endpoints SERVICE [ADDRESS:PORT …]`: all of them; `-` in front of one makes it end.
+/// `endpoints SERVICE [ADDRESS:PORT[@NODE] …]`: all of them; `-` in front of one makes it end.
 pub fn endpoints(world: &mut World, words: &mut Words) -> Result<(), String> {
     let name = name(words)?;
     let service = world.intent.cluster.services.get(&name).ok_or("there is no such service")?;
@@ -127,6 +165,10 @@ pub fn endpoints(world: &mut World, words: &mut Words) -> Result<(), String> {
     };
     while let Some(word) = words.take() {
         let ends = word.starts_with('-');
+        let (word, node) = match word.split_once('@') {
+            Some((word, node)) => (word, Some(node.to_owned())),
+            None => (word, None),
+        };
         let at: SocketAddr = word.trim_start_matches('-').parse().map_err(|_| "ADDRESS:PORT")?;
         slice.family = Family::of(at.ip());
         slice.ports = vec![EndpointPort { protocol, port: at.port(), ..EndpointPort::default() }];
@@ -135,7 +177,7 @@ pub fn endpoints(world: &mut World, words: &mut Words) -> Result<(), String> {
             ready: !ends,
             serving: true,
             terminating: ends,
-            node: None,
+            node,
             zone: None,
             for_zones: Default::default(),
             for_nodes: Default::default(),

@@ -28,8 +28,8 @@ pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
         ("router", false) => router(world, &mut words)?,
         ("pod", _) => cluster::pod(world, &mut words, gone).map(|()| Vec::new())?,
         ("pool", _) => cluster::pool(world, &mut words, gone).map(|()| Vec::new())?,
-        ("node", false) => cluster::node(world, &mut words).map(|()| Vec::new())?,
         ("service", _) => cluster::service(world, &mut words, gone).map(|()| Vec::new())?,
+        ("node", _) => cluster::node(world, &mut words, gone).map(|()| Vec::new())?,
         ("endpoints", false) => cluster::endpoints(world, &mut words).map(|()| Vec::new())?,
         (word, _) => return Err(format!("`{word}` begins no line of a world")),
     };
@@ -125,7 +125,7 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
 }
 
 /// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [nat-ports FIRST LAST]
-/// [masquerade] [independent]`
+/// [masquerade] [independent] [dsr] [tunnel …]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -141,6 +141,8 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
             }
             "masquerade" => router.services.masquerade_external = true,
             "independent" => router.flows.nat_independent = true,
+            "dsr" => router.services.dsr = true,
+            "tunnel" => router.tunnel = Some(cluster::tunnel(words)?),
             word => return Err(format!("`{word}` is no setting of the router")),
         }
     }

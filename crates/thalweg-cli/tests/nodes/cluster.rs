@@ -1,0 +1,366 @@
+//! Some nodes with a pod each, and a client, around a switch: every node in a namespace with an agent of its
+//! own.
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+pub const LONG: Duration = Duration::from_secs(4);
+
+/// Runs `ip` with these words; what it said.
+pub fn ip(line: &str) -> Result<String, String> {
+    let output = Command::new("ip").args(line.split_whitespace()).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(output) => Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("`ip` does not run: {error}")),
+    }
+}
+
+pub fn skip(why: &str) {
+    println!("skipped: {why}");
+    if let Ok(log) = std::env::var("THALWEG_SKIP_LOG") {
+        let file = fs::OpenOptions::new().append(true).create(true).open(log);
+        file.and_then(|mut file| writeln!(file, "skipped: {why}")).unwrap();
+    }
+}
+
+/// Nodes, numbered from 1, and the client: host `c`.
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    pub name: String,
+    nodes: usize,
+    agents: BTreeMap<usize, Child>,
+    stop: Arc<AtomicBool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Cluster {
+    /// Builds the hosts and links; none, with the reason told, where this machine does not let us.
+    pub fn new(tag: &str, nodes: usize) -> Option<Self> {
+        let name = format!("tn{tag}{}", std::process::id());
+        let cluster = Self {
+            dir: tempfile::tempdir().unwrap(),
+            name,
+            nodes,
+            agents: BTreeMap::new(),
+            stop: Arc::default(),
+            servers: Vec::new(),
+        };
+        if let Err(why) = ip(&format!("netns add {}w", cluster.name)) {
+            skip(&why);
+            return None;
+        }
+        let n = &cluster.name;
+        cluster.run(&[format!("-n {n}w link add br0 up type bridge")]);
+        cluster.host("c", 9);
+        for number in 1..=nodes {
+            cluster.host(&number.to_string(), number);
+            cluster.pod(number);
+            fs::create_dir(cluster.dir.path().join(number.to_string())).unwrap();
+        }
+        Some(cluster)
+    }
+
+    pub fn run(&self, lines: &[String]) {
+        for line in lines {
+            ip(line).unwrap();
+        }
+    }
+
+    /// A host on the switch: 192.0.2.NUMBER and 2001:db8::NUMBER.
+    fn host(&self, host: &str, number: usize) {
+        let n = &self.name;
+        self.run(&[
+            format!("netns add {n}{host}"),
+            format!("-n {n}{host} link set lo up"),
+            format!(
+                "link add eth0 netns {n}{host} address 02:00:00:00:00:0{number} type veth peer \
+                 name p{host} netns {n}w"
+            ),
+            format!("-n {n}w link set p{host} master br0 up"),
+            format!("netns exec {n}{host} sysctl -qw net.ipv6.conf.all.accept_dad=0"),
+            format!("netns exec {n}{host} sysctl -qw net.ipv6.conf.eth0.accept_dad=0"),
+            format!("-n {n}{host} addr add 192.0.2.{number}/24 dev eth0"),
+            format!("-n {n}{host} -6 addr add 2001:db8::{number}/64 dev eth0 nodad"),
+            format!("-n {n}{host} link set eth0 up"),
+            format!("netns exec {n}{host} sysctl -qw net.ipv4.ip_forward=1"),
+            format!("netns exec {n}{host} sysctl -qw net.ipv6.conf.all.forwarding=1"),
+        ]);
+    }
+
+    /// The pod of a node: 10.1.NUMBER.2 and fd00:NUMBER::2.
+    fn pod(&self, number: usize) {
+        let n = &self.name;
+        let mac = format!("02:00:00:00:09:0{number}");
+        self.run(&[
+            format!("netns add {n}p{number}"),
+            format!(
+                "link add pod netns {n}{number} address {mac} type veth peer name eth0 netns \
+                 {n}p{number}"
+            ),
+            format!("netns exec {n}p{number} sysctl -qw net.ipv6.conf.eth0.accept_dad=0"),
+            format!("-n {n}p{number} link set lo up"),
+            format!("-n {n}p{number} link set eth0 up"),
+            format!("-n {n}{number} link set pod up"),
+            format!("-n {n}p{number} addr add 10.1.{number}.2/32 dev eth0"),
+            format!("-n {n}p{number} route add 169.254.1.1 dev eth0 scope link"),
+            format!("-n {n}p{number} route add default via 169.254.1.1 dev eth0"),
+            format!("-n {n}p{number} neigh add 169.254.1.1 dev eth0 lladdr {mac}"),
+            format!("-n {n}p{number} -6 addr add fd00:{number}::2/128 dev eth0 nodad"),
+            format!("-n {n}p{number} -6 route add fe80::1 dev eth0"),
+            format!("-n {n}p{number} -6 route add default via fe80::1 dev eth0"),
+            format!("-n {n}p{number} neigh add fe80::1 dev eth0 lladdr {mac}"),
+        ]);
+    }
+
+    /// Writes the files of all nodes: what `router` says besides, and the pods that serve.
+    pub fn configure(&self, router: &str, serving: &[usize]) {
+        for number in 1..=self.nodes {
+            let path = self.dir.path().join(number.to_string()).join("config.yaml");
+            fs::write(path, self.config(number, router, serving)).unwrap();
+        }
+    }
+
+    fn config(&self, own: usize, router: &str, serving: &[usize]) -> String {
+        let mut text = format!(
+            "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {{name: uplink}}\n\
+             spec: {{interfaces: [eth0]}}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
+             metadata: {{name: router}}\nspec:\n  node: n{own}\n  \
+             limits: {{flows: 4096, ringSlots: 65536}}\n{router}"
+        );
+        for number in 1..=self.nodes {
+            text += &format!(
+                "---\napiVersion: v1\nkind: Node\nmetadata: {{name: n{number}}}\n\
+                 spec: {{podCIDRs: [10.1.{number}.0/24, 'fd00:{number}::/64']}}\n\
+                 status:\n  addresses:\n  - {{type: InternalIP, address: 192.0.2.{number}}}\n  \
+                 - {{type: InternalIP, address: '2001:db8::{number}'}}\n\
+                 ---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p{number}\n  namespace: shop\n  \
+                 annotations: {{thalweg.io/interface: pod}}\nspec: {{nodeName: n{number}}}\n\
+                 status: {{podIPs: [{{ip: 10.1.{number}.2}}, {{ip: 'fd00:{number}::2'}}]}}\n"
+            );
+        }
+        text += "---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10, 'fd96::10']
+  ipFamilies: [IPv4, IPv6]
+  ports:
+  - {name: who, port: 80, nodePort: 30080, protocol: TCP}
+  - {name: echo, port: 7, nodePort: 30007, protocol: TCP}
+";
+        for (family, name) in [("IPv4", "four"), ("IPv6", "six")] {
+            text += &format!(
+                "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, \
+                 namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
+                 addressType: {family}\nports:\n- {{name: who, port: 8080, protocol: TCP}}\n\
+                 - {{name: echo, port: 8007, protocol: TCP}}\nendpoints:\n"
+            );
+            for number in serving {
+                let address = match family {
+                    "IPv4" => format!("10.1.{number}.2"),
+                    _ => format!("fd00:{number}::2"),
+                };
+                text += &format!("- {{addresses: ['{address}'], nodeName: n{number}}}\n");
+            }
+            if serving.is_empty() {
+                text += "  []\n";
+            }
+        }
+        text
+    }
+
+    fn thalweg(&self, number: usize, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+        command.args(line).arg("--instance").arg(format!("{}-{number}", self.name));
+        command.arg("--socket").arg(self.path(number, "sock"));
+        command.env("STATE_DIRECTORY", self.path(number, "state"));
+        command
+    }
+
+    fn path(&self, number: usize, what: &str) -> PathBuf {
+        self.dir.path().join(format!("{what}{number}"))
+    }
+
+    /// What the agent of a node says.
+    pub fn text(&self, number: usize, line: &[&str]) -> String {
+        let output = self.thalweg(number, line).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// Starts the agents of all nodes and the servers of all pods; false, with the reason told, where the
+    /// kernel refuses.
+    pub fn start(&mut self) -> bool {
+        for number in 1..=self.nodes {
+            let log = fs::File::create(self.path(number, "log")).unwrap();
+            let mut command =
+                self.thalweg(number, &["run", "--netns", &format!("{}{number}", self.name)]);
+            command.arg("-f").arg(self.dir.path().join(number.to_string()));
+            let child = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+            self.agents.insert(number, child);
+        }
+        for number in 1..=self.nodes {
+            let start = Instant::now();
+            loop {
+                let status = self.text(number, &["status", "-o", "json"]);
+                if status.contains("\"phase\": \"inForce\"") && !status.contains("\"hooks\": []") {
+                    break;
+                }
+                let ended = self.agents.get_mut(&number).and_then(|a| a.try_wait().unwrap());
+                if let Some(status) = ended {
+                    assert_eq!(status.code(), Some(4), "{}", self.log(number));
+                    skip(self.log(number).trim());
+                    return false;
+                }
+                assert!(start.elapsed() < Duration::from_secs(60), "{}", self.log(number));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        for number in 1..=self.nodes {
+            self.serve(number);
+        }
+        true
+    }
+
+    pub fn log(&self, number: usize) -> String {
+        fs::read_to_string(self.path(number, "log")).unwrap_or_default()
+    }
+
+    /// Servers in a pod: one says who it is and whom it sees, one says everything again.
+    fn serve(&mut self, number: usize) {
+        let who = move |mut stream: TcpStream, peer: SocketAddr| {
+            let peer = match peer.ip() {
+                IpAddr::V6(six) => six.to_ipv4_mapped().map_or(peer.ip(), Into::into),
+                four => four,
+            };
+            let _ = write!(stream, "p{number} saw {peer}");
+        };
+        let echo = move |mut stream: TcpStream, _| {
+            std::thread::spawn(move || {
+                let mut octets = [0; 1 << 16];
+                while let Ok(len @ 1..) = stream.read(&mut octets) {
+                    if stream.write_all(&octets[..len]).is_err() {
+                        break;
+                    }
+                }
+            });
+        };
+        let namespace = format!("{}p{number}", self.name);
+        self.servers.push(listen(&namespace, 8080, self.stop.clone(), who));
+        self.servers.push(listen(&namespace, 8007, self.stop.clone(), echo));
+    }
+
+    /// Connects from a host's namespace; what is heard until the other side closes.
+    pub fn hears(&self, host: &str, at: &str) -> Result<String, String> {
+        inside(&format!("{}{host}", self.name), || {
+            let mut stream = connect(at)?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+            Ok(text)
+        })
+    }
+
+    /// Many connections from a host: how often each was heard.
+    pub fn many(&self, host: &str, at: &str, count: u32) -> BTreeMap<String, u32> {
+        let mut heard = BTreeMap::new();
+        for _ in 0..count {
+            let words = self.hears(host, at).unwrap_or_else(|error| error);
+            *heard.entry(words).or_insert(0) += 1;
+        }
+        heard
+    }
+
+    /// Sends and hears again that many octets, through an echo.
+    pub fn echoes(&self, host: &str, at: &str, octets: usize) -> Result<(), String> {
+        inside(&format!("{}{host}", self.name), || {
+            let mut stream = connect(at)?;
+            let mut back = stream.try_clone().map_err(|error| error.to_string())?;
+            let sent: Vec<u8> = (0..octets).map(|at| ((at * 7) >> 3) as u8).collect();
+            let copy = sent.clone();
+            let writer = std::thread::spawn(move || stream.write_all(&copy).map(|()| stream));
+            let mut heard = vec![0; octets];
+            back.read_exact(&mut heard).map_err(|error| error.to_string())?;
+            writer.join().unwrap().map_err(|error| error.to_string())?;
+            if heard == sent { Ok(()) } else { Err("other octets came back".into()) }
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+        for server in self.servers.drain(..) {
+            let _ = server.join();
+        }
+        for agent in self.agents.values_mut() {
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+        for number in 1..=self.nodes {
+            let _ = self.thalweg(number, &["detach"]).output();
+            let _ = ip(&format!("netns del {}{number}", self.name));
+            let _ = ip(&format!("netns del {}p{number}", self.name));
+        }
+        for host in ["c", "w"] {
+            let _ = ip(&format!("netns del {}{host}", self.name));
+        }
+    }
+}
+
+pub fn connect(at: &str) -> Result<TcpStream, String> {
+    let at: SocketAddr = at.parse().unwrap();
+    let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    Ok(stream)
+}
+
+/// Runs something in a network namespace, on a thread of its own.
+pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let path = format!("/run/netns/{namespace}");
+        let work = scope.spawn(move || {
+            let file = fs::File::open(path).unwrap();
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        work.join().unwrap()
+    })
+}
+
+fn listen(
+    namespace: &str,
+    port: u16,
+    stop: Arc<AtomicBool>,
+    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
+) -> JoinHandle<()> {
+    let listener = inside(namespace, || TcpListener::bind(("::", port)).unwrap());
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        while !stop.load(SeqCst) {
+            match listener.accept() {
+                Ok((stream, peer)) => {
+                    stream.set_nonblocking(false).unwrap();
+                    serve(stream, peer);
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! A cluster of two and three nodes with real sockets: packets for a backend elsewhere go there through a
+//! tunnel, with the client's address untouched.
+
+mod cluster;
+
+use cluster::{Cluster, ip};
+use std::collections::BTreeSet;
+
+const VXLAN: &str = "  tunnel: {protocol: Vxlan}\n";
+const DIRECT: &str = "  tunnel: {protocol: Geneve}\n  services: {dsr: true}\n";
+/// Octets that fill many segments in both directions.
+const MUCH: usize = 3_000_000;
+
+/// The words of those who were heard.
+fn who(cluster: &Cluster, host: &str, at: &str, count: u32) -> BTreeSet<String> {
+    cluster.many(host, at, count).into_keys().collect()
+}
+
+fn set(words: &[&str]) -> BTreeSet<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn a_backend_on_another_node_sees_the_client() {
+    let Some(mut cluster) = Cluster::new("a", 2) else { return };
+    cluster.configure(VXLAN, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
+    assert_eq!(who(&cluster, "p1", "10.96.0.10:80", 10), set(&["p2 saw 10.1.1.2"]));
+    assert_eq!(who(&cluster, "p1", "10.1.2.2:8080", 3), set(&["p2 saw 10.1.1.2"]));
+    let routes = cluster.text(1, &["get", "routes"]);
+    let wished = "tunnel vxlan to 192.0.2.2 vni 1 port 4789";
+    assert!(routes.contains("10.1.2.0/24") && routes.contains(wished), "{routes}");
+    let hops = cluster.text(1, &["get", "nexthops"]);
+    assert!(hops.contains(wished), "{hops}");
+}
+
+/// All protocols, each family within each.
+fn mixtures(tag: &str, protocol: &str, underlay: &str) {
+    let Some(mut cluster) = Cluster::new(tag, 2) else { return };
+    let router = format!("  tunnel: {{protocol: {protocol}, underlay: {underlay}}}\n");
+    cluster.configure(&router, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    for (host, at, wished) in [
+        ("c", "192.0.2.1:30080", "p2 saw 192.0.2.9"),
+        ("c", "[2001:db8::1]:30080", "p2 saw 2001:db8::9"),
+        ("p1", "10.96.0.10:80", "p2 saw 10.1.1.2"),
+        ("p1", "[fd96::10]:80", "p2 saw fd00:1::2"),
+    ] {
+        assert_eq!(who(&cluster, host, at, 5), set(&[wished]), "{protocol} {underlay} {at}");
+    }
+    for (host, at) in [
+        ("c", "192.0.2.1:30007"),
+        ("c", "[2001:db8::1]:30007"),
+        ("p1", "10.96.0.10:7"),
+        ("p1", "[fd96::10]:7"),
+    ] {
+        assert_eq!(cluster.echoes(host, at, MUCH), Ok(()), "{protocol} {underlay} {host} {at}");
+    }
+}
+
+#[test]
+fn vxlan_carries_both_families_in_both() {
+    mixtures("va", "Vxlan", "IPv4");
+    mixtures("vb", "Vxlan", "IPv6");
+}
+
+#[test]
+fn geneve_carries_both_families_in_both() {
+    mixtures("ga", "Geneve", "IPv4");
+    mixtures("gb", "Geneve", "IPv6");
+}
+
+#[test]
+fn ip_within_ip_carries_both_families_in_both() {
+    mixtures("ia", "Ipip", "IPv4");
+    mixtures("ib", "Ipip", "IPv6");
+}
+
+#[test]
+fn gue_carries_both_families_in_both() {
+    mixtures("ua", "Gue", "IPv4");
+    mixtures("ub", "Gue", "IPv6");
+}
+
+#[test]
+fn three_nodes_share_a_service() {
+    let Some(mut cluster) = Cluster::new("s", 3) else { return };
+    cluster.configure(VXLAN, &[1, 2, 3]);
+    if !cluster.start() {
+        return;
+    }
+    let all = ["p1 saw 192.0.2.9", "p2 saw 192.0.2.9", "p3 saw 192.0.2.9"];
+    for at in ["192.0.2.1:30080", "192.0.2.2:30080", "192.0.2.3:30080"] {
+        assert_eq!(who(&cluster, "c", at, 16), set(&all), "{at}");
+    }
+}
+
+#[test]
+fn a_backend_leaves_under_load_and_every_request_has_an_answer() {
+    let Some(mut cluster) = Cluster::new("t", 3) else { return };
+    cluster.configure(VXLAN, &[1, 2, 3]);
+    if !cluster.start() {
+        return;
+    }
+    let all = ["p1 saw 192.0.2.9", "p2 saw 192.0.2.9", "p3 saw 192.0.2.9"];
+    let mut heard = BTreeSet::new();
+    for round in 0..4 {
+        cluster.configure(VXLAN, if round % 2 == 0 { &[1, 2] } else { &[1, 2, 3] });
+        heard.append(&mut who(&cluster, "c", "192.0.2.1:30080", 60));
+    }
+    assert_eq!(heard, set(&all));
+}
+
+#[test]
+fn nobody_outside_puts_packets_into_the_cluster() {
+    let Some(mut cluster) = Cluster::new("x", 2) else { return };
+    cluster.configure(VXLAN, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    let n = &cluster.name;
+    cluster.run(&[
+        format!(
+            "-n {n}c link add vx address 02:00:c0:00:02:09 type vxlan id 1 dstport 4789 remote \
+             192.0.2.2 local 192.0.2.9 dev eth0"
+        ),
+        format!("-n {n}c link set vx up"),
+        format!("-n {n}c route add 10.1.2.0/24 dev vx src 192.0.2.9"),
+        format!("-n {n}c neigh add 10.1.2.2 lladdr 02:00:c0:00:02:02 dev vx"),
+    ]);
+    assert!(ip(&format!("netns exec {n}c ping -c 2 -W 1 10.1.2.2")).is_err());
+    let drops = cluster.text(2, &["get", "drops"]);
+    assert!(drops.contains("strange-tunnel"), "{drops}");
+}
+
+#[test]
+fn answers_go_straight_to_the_client_where_that_is_wished() {
+    let Some(mut cluster) = Cluster::new("d", 2) else { return };
+    cluster.configure(DIRECT, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    for (at, seen) in
+        [("192.0.2.1:30080", "p2 saw 192.0.2.9"), ("[2001:db8::1]:30080", "p2 saw 2001:db8::9")]
+    {
+        assert_eq!(who(&cluster, "c", at, 10), set(&[seen]), "{at}");
+    }
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", MUCH), Ok(()));
+    assert_eq!(cluster.echoes("c", "[2001:db8::1]:30007", MUCH), Ok(()));
+    // No answer has come by the entry node; the backend's node has both directions.
+    let [entry, backend] = [1, 2].map(|number| cluster.text(number, &["get", "flows"]));
+    assert!(entry.contains("> 10.1.2.2:8080") && !entry.contains("192.0.2.1:30080 >"), "{entry}");
+    assert!(backend.contains("192.0.2.1:30080 >"), "{backend}");
+    // Workloads hear answers by the way they came.
+    assert_eq!(who(&cluster, "p1", "192.0.2.1:30080", 5), set(&["p2 saw 10.1.1.2"]));
+    assert_eq!(who(&cluster, "p1", "10.96.0.10:80", 5), set(&["p2 saw 10.1.1.2"]));
+    // The other way at the next packet, once it is wished; connections go on.
+    cluster.configure(VXLAN, &[2]);
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
+}

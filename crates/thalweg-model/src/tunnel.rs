@@ -1,0 +1,151 @@
+//! Tunnels to the other nodes of a cluster: who is reached how, from what their objects say.
+
+use crate::cluster::{Family, Node};
+use crate::intent::{NextHop, Route, RouteAction};
+use crate::{Intent, Key};
+use std::net::IpAddr;
+
+/// What is put around packets between nodes.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum TunnelProtocol {
+    /// RFC 7348.
+    #[default]
+    Vxlan,
+    /// RFC 8926, without options.
+    Geneve,
+    /// IP within IP (RFC 2003, RFC 4213, RFC 2473).
+    Ipip,
+    /// Generic UDP encapsulation, variant 0.
+    Gue,
+}
+
+impl TunnelProtocol {
+    /// All, with the words of the configuration.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("Vxlan", Self::Vxlan),
+        ("Geneve", Self::Geneve),
+        ("Ipip", Self::Ipip),
+        ("Gue", Self::Gue),
+    ];
+
+    /// The UDP port that is usual; 0 without UDP.
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Vxlan => 4789,
+            Self::Geneve => 6081,
+            Self::Ipip => 0,
+            Self::Gue => 6080,
+        }
+    }
+
+    /// Whether packets tell a network identifier.
+    pub const fn has_vni(self) -> bool {
+        matches!(self, Self::Vxlan | Self::Geneve)
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// How this node reaches the others (`Router`, `spec.tunnel`): the same on all of them.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TunnelSettings {
+    /// What is put around packets.
+    pub protocol: TunnelProtocol,
+    /// UDP port that all nodes listen at; 0 without UDP.
+    pub port: u16,
+    /// Network identifier, 24 bits.
+    pub vni: u32,
+    /// Largest packet within; none takes what the link to the node leaves room for.
+    pub mtu: Option<u32>,
+    /// Family of the outer addresses, where nodes have both.
+    pub underlay: Family,
+}
+
+impl Default for TunnelSettings {
+    fn default() -> Self {
+        Self {
+            protocol: TunnelProtocol::Vxlan,
+            port: TunnelProtocol::Vxlan.usual_port(),
+            vni: 1,
+            mtu: None,
+            underlay: Family::V4,
+        }
+    }
+}
+
+/// A tunnel to one node.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Tunnel {
+    /// How.
+    pub settings: TunnelSettings,
+    /// Own address.
+    pub local: IpAddr,
+    /// The node's address.
+    pub remote: IpAddr,
+}
+
+/// The addresses of two nodes that a tunnel between them has: of the family asked for, else of one that
+/// both have.
+fn ends(own: &Node, other: &Node, wanted: Family) -> Option<(IpAddr, IpAddr)> {
+    let families = match wanted {
+        Family::V4 => [Family::V4, Family::V6],
+        Family::V6 => [Family::V6, Family::V4],
+    };
+    let of = |node: &Node, family| {
+        node.addresses.iter().copied().find(|address| Family::of(*address) == family)
+    };
+    families.into_iter().find_map(|family| Some((of(own, family)?, of(other, family)?)))
+}
+
+impl Intent {
+    /// This host among the cluster's nodes.
+    pub fn own_node(&self) -> Option<(&str, &Node)> {
+        let name = self.router.node.as_deref()?;
+        Some((name, self.cluster.nodes.get(name)?))
+    }
+
+    /// The tunnels to the other nodes, by name: none without settings, or where this host is no node.
+    pub fn tunnels(&self) -> impl Iterator<Item = (&str, Tunnel)> {
+        let own = self.router.tunnel.zip(self.own_node());
+        own.into_iter().flat_map(move |(settings, (own_name, own))| {
+            let others = self.cluster.nodes.iter().filter(move |(name, _)| *name != own_name);
+            others.filter_map(move |(name, node)| {
+                let (local, remote) = ends(own, node, settings.underlay)?;
+                Some((name.as_str(), Tunnel { settings, local, remote }))
+            })
+        })
+    }
+
+    /// With a route to the pods of each other node, through the tunnel to it.
+    pub(crate) fn with_tunnels(mut self) -> Self {
+        let found: Vec<(String, Tunnel)> =
+            self.tunnels().map(|(name, tunnel)| (name.into(), tunnel)).collect();
+        for (name, tunnel) in found {
+            let origin = self.origin("Node", &name);
+            let ranges = self.cluster.nodes.get(&name).map(|node| node.pod_cidrs.clone());
+            for prefix in ranges.into_iter().flatten() {
+                let route = Route {
+                    vrf: "default".into(),
+                    prefix,
+                    metric: 0,
+                    action: RouteAction::Forward(vec![tunnel.next_hop()]),
+                };
+                let route_name = format!("node/{name}[{prefix}]");
+                let key = Key { kind: "Route".into(), name: route_name.clone() };
+                self.origins.insert(key, origin.clone());
+                self.routes.insert(route_name, route);
+            }
+        }
+        self
+    }
+}
+
+impl Tunnel {
+    /// The next hop that it is.
+    pub fn next_hop(self) -> NextHop {
+        NextHop { via: Some(self.remote), tunnel: Some(self), ..NextHop::default() }
+    }
+}
