@@ -90,6 +90,14 @@ fn a_server_outside_sees_the_node_and_every_connection_has_a_port_of_its_own() {
     for stream in &mut open {
         say(stream, b"mine");
     }
+    let told = pods.lab.text(&["get", "nat", "--from", "pod/shop/p0", "--limit", "10"]);
+    assert_eq!(told.lines().filter(|line| line.starts_with("flow")).count(), 10, "{told}");
+    assert!(told.contains(NODE) && !told.contains("10.9.0.3"), "{told}");
+    let told = pods.lab.text(&["get", "nat"]);
+    assert!(told.contains("10.9.0.0/24") && told.contains("16384-29999"), "{told}");
+    assert!(told.contains("200 of 13616"), "{told}");
+    let told = pods.lab.text(&["explain", "pod0 < ip 10.9.0.2 > 10.0.1.254 tcp 5 > 80 syn"]);
+    assert!(told.contains("nat       source 10.9.0.2:5 becomes 10.0.1.1:"), "{told}");
     // The host's own connections to the same server are the host's.
     let mut own = inside(&pods.namespace("r"), || connect(SERVER)).unwrap();
     assert!(!ports.contains(&seen(&mut own).port()));
