@@ -177,7 +177,7 @@ reasons! {
     /// No port is free that its source could be translated to.
     NatPorts = 51 "nat-ports";
     /// It must not leave with its own source, and cannot be translated: the link has no address that
-    /// answers come to, or its protocol has no ports.
+    /// answers come to, its protocol has no ports, or it is too large for the link.
     NatUnfit = 52 "nat-unfit";
     /// An ICMP error about a packet of no known flow.
     Unrelated = 53 "unrelated";

@@ -70,6 +70,7 @@ impl Right {
             | Call::Services
             | Call::Backends
             | Call::Flows(_)
+            | Call::Nat(_)
             | Call::Drops { .. }
             | Call::Tables
             | Call::Host

@@ -2,7 +2,7 @@
 
 use crate::brain::Brain;
 use crate::plane::DataPlane;
-use crate::{cluster, describe, judge, routes, views};
+use crate::{cluster, describe, judge, nat, routes, views};
 use thalweg_api::view::{
     ConfigView, CountsView, DeltaView, DiffView, DifferenceView, PendingView, Phase, PlanView,
     StatusView, TableView,
@@ -61,6 +61,7 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Flows(query) => {
             Answer::Flows(cluster::flows(compiler, plane(context)?.memory(), query)?)
         }
+        Call::Nat(query) => Answer::Nat(nat::views(compiler, plane(context)?.memory(), query)?),
         Call::Drops { all } => {
             let counts = plane(context)?.counts().map_err(failed)?;
             Answer::Drops(views::drops(&counts, *all))

@@ -9,7 +9,7 @@ use thalweg_api::Fault;
 use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use thalweg_compile::Compiler;
 use thalweg_compile::service::{Choice, Class, Empty, Frontend};
-use thalweg_core::flow::what;
+use thalweg_core::flow::{Tracked, what};
 use thalweg_image::{FrontendKey, Memory};
 use thalweg_model::ObjectName;
 use thalweg_native::Journey;
@@ -109,6 +109,11 @@ fn flows_of_backends(memory: &Memory) -> HashMap<u64, u32> {
 
 /// Rows of flows that live.
 fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
+    all_rows(memory).filter(|row| row[word::TAIL] & NO_PACKET == 0)
+}
+
+/// Rows that live, also those of no packet.
+pub(crate) fn all_rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
     let now = clock();
     let slots = memory.words(TableId::FlowSlots);
     let flows = memory.words(TableId::Flows);
@@ -119,9 +124,6 @@ fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
         let words = flows.get(index * WORDS..(index + 1) * WORDS)?;
         let mut row = [0; WORDS];
         row.iter_mut().zip(words).for_each(|(to, from)| *to = from.load(Ordering::Acquire));
-        if row[word::TAIL] & NO_PACKET != 0 {
-            return None;
-        }
         let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
         (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
     })
@@ -166,7 +168,7 @@ pub fn flows(
     Ok(views)
 }
 
-fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAddr>, Fault> {
+pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAddr>, Fault> {
     if let Ok(address) = from.parse() {
         return Ok(HashSet::from([address]));
     }
@@ -203,7 +205,7 @@ fn services_of_backends(compiler: &Compiler) -> HashMap<u64, String> {
     names
 }
 
-fn address(row: &[u64; WORDS], at: usize) -> IpAddr {
+pub(crate) fn address(row: &[u64; WORDS], at: usize) -> IpAddr {
     FrontendKey { address: [row[at], row[at + 1]], port: 0, protocol: 0 }.address()
 }
 
@@ -230,13 +232,7 @@ fn view(
     let answers = rewrite as u32 & kind::ANSWERS != 0;
     let seen = row[word::SEEN];
     FlowView {
-        protocol: match protocol {
-            1 | 58 => "ICMP".into(),
-            6 => "TCP".into(),
-            17 => "UDP".into(),
-            132 => "SCTP".into(),
-            other => other.to_string(),
-        },
+        protocol: self::protocol(protocol),
         new_source: (new_source != source).then_some(new_source),
         new_destination: (new_destination != destination).then_some(new_destination),
         source,
@@ -249,6 +245,17 @@ fn view(
         octets: row[word::OCTETS],
         idle: u64::from(clock().saturating_sub(seen as u32)),
         timeout: seen >> 32,
+    }
+}
+
+/// Name of a protocol, or its number.
+pub(crate) fn protocol(number: u8) -> String {
+    match number {
+        1 | 58 => "ICMP".into(),
+        6 => "TCP".into(),
+        17 => "UDP".into(),
+        132 => "SCTP".into(),
+        other => other.to_string(),
     }
 }
 
@@ -278,7 +285,26 @@ pub fn steps(
     let frontend = compiler.frontend_at(to, (tail >> 32) as u16, (tail >> 8) as u8);
     let begins = facts.is(what::BEGINS) && !facts.is(what::AMID);
     push("flow", if begins { "new" } else { "none that is known" }.into());
+    service_step(&tracked, journey, frontend, &mut push);
+    if facts.is(what::NAT) {
+        let new = tracked.new_key(&journey.packet);
+        row[word::NEW_SOURCE..word::NEW_SOURCE + 2].copy_from_slice(&new[..2]);
+        let end = |at, tail: u64| SocketAddr::new(address(&row, at), (tail >> 48) as u16);
+        let (old, new) = (end(word::SOURCE, tail), end(word::NEW_SOURCE, new[4]));
+        push("nat", format!("source {old} becomes {new}"));
+    }
+}
+
+/// The service of a packet that begins a flow.
+fn service_step(
+    tracked: &Tracked,
+    journey: &Journey,
+    frontend: Option<&Frontend>,
+    push: &mut impl FnMut(&str, String),
+) {
     let Some(frontend) = frontend else { return };
+    let (facts, to) = (tracked.facts(), frontend.key.address);
+    let mut row = [0; WORDS];
     let at = SocketAddr::new(to, frontend.key.port);
     let named = format!(
         "{} at {at}/{} ({})",

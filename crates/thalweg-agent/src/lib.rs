@@ -34,6 +34,7 @@ mod keeper;
 mod lock;
 mod log;
 mod metrics;
+mod nat;
 pub mod offline;
 pub mod plane;
 mod ports;

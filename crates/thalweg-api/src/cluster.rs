@@ -86,6 +86,31 @@ pub struct FlowView {
     pub timeout: u64,
 }
 
+/// Something about source translation: a range, ports in use, or a translated source.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NatView {
+    /// `pool`, `ports` (those in use of an address to one destination), `flow`, or `mapping` (a source that
+    /// has the same port outside whatever its destination).
+    pub kind: String,
+    /// Range or source.
+    pub source: Option<String>,
+    /// What it is translated to: an address and port; of a pool a range of ports, of ports their address.
+    pub outside: Option<String>,
+    /// Name of the protocol, or its number.
+    pub protocol: Option<String>,
+    /// Destination; none stands for any.
+    pub destination: Option<String>,
+    /// State of a flow.
+    pub state: Option<String>,
+    /// Flows of a pool, or ports in use.
+    pub used: Option<u32>,
+    /// Ports that there are.
+    pub of: Option<u32>,
+    /// Seconds since the last packet.
+    pub idle: Option<u64>,
+}
+
 /// Which flows are wanted.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,6 @@
 //! Requests and replies.
 
-use crate::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
+use crate::cluster::{BackendView, FlowQuery, FlowView, NatView, ServiceView};
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -68,6 +68,8 @@ pub enum Call {
     Backends,
     /// Flows: [`Answer::Flows`].
     Flows(FlowQuery),
+    /// Translated sources: [`Answer::Nat`].
+    Nat(FlowQuery),
     /// Counters by verdict and reason: [`Answer::Drops`].
     Drops {
         /// Also those that are no drops and those that never counted anything.
@@ -204,6 +206,8 @@ pub enum Answer {
     Backends(Vec<BackendView>),
     /// To [`Call::Flows`], those with most octets first.
     Flows(Vec<FlowView>),
+    /// Ranges, ports in use, and translated sources.
+    Nat(Vec<NatView>),
     /// To [`Call::Drops`].
     Drops(Vec<DropView>),
     /// To [`Call::Tables`].

@@ -270,7 +270,7 @@ pub struct Get {
     /// With routes: only of this VRF
     #[arg(long, value_name = "NAME")]
     pub vrf: Option<String>,
-    /// With flows: only those from or to this address, or pod/NAMESPACE/NAME
+    /// With flows and nat: only those from or to this address, or pod/NAMESPACE/NAME
     #[arg(long, value_name = "WHO")]
     pub from: Option<String>,
     /// With flows: only those of this service, NAME or NAMESPACE/NAME
@@ -279,7 +279,7 @@ pub struct Get {
     /// With flows: only those in this state, for example established
     #[arg(long, value_name = "STATE")]
     pub state: Option<String>,
-    /// With routes and flows: at most so many
+    /// With routes, flows and nat: at most so many
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
     /// With drops: also packets that were forwarded, punted, delivered or passed
@@ -323,6 +323,8 @@ pub enum Kind {
     /// Flows that packets belong to now
     #[value(alias = "flow")]
     Flows,
+    /// Ranges whose sources are translated, ports in use, and translated sources
+    Nat,
     /// Packets that were dropped, and why
     #[value(alias = "drop")]
     Drops,

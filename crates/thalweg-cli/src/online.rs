@@ -118,6 +118,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Sessions(views) => table(show::session::table(views, style), "no sessions"),
         Answer::Services(views) => table(show::cluster::services(views, style), "no services"),
         Answer::Backends(views) => table(show::cluster::backends(views, style), "no backends"),
+        Answer::Nat(views) => table(show::cluster::nat(views, style), "nothing is translated"),
         Answer::Flows(views) => table(show::cluster::flows(views, style), "no flows"),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
@@ -235,10 +236,11 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
     if get.kind != Kind::Routes {
         only(get.destination.is_some(), "a destination", "routes")?;
         only(get.vrf.is_some(), "--vrf", "routes")?;
-        only(get.limit.is_some() && get.kind != Kind::Flows, "--limit", "routes|flows")?;
+        let limited = matches!(get.kind, Kind::Flows | Kind::Nat);
+        only(get.limit.is_some() && !limited, "--limit", "routes|flows|nat")?;
     }
     if get.kind != Kind::Flows {
-        only(get.from.is_some(), "--from", "flows")?;
+        only(get.from.is_some() && get.kind != Kind::Nat, "--from", "flows|nat")?;
         only(get.service.is_some(), "--service", "flows")?;
         only(get.state.is_some(), "--state", "flows")?;
     }
@@ -261,6 +263,11 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
             service: get.service.clone(),
             state: get.state.clone(),
             limit: get.limit.unwrap_or(1_000),
+        }),
+        Kind::Nat => Call::Nat(FlowQuery {
+            from: get.from.clone(),
+            limit: get.limit.unwrap_or(1_000),
+            ..FlowQuery::default()
         }),
         Kind::Drops => Call::Drops { all: get.all },
         Kind::Tables => Call::Tables,

@@ -47,6 +47,21 @@ pub fn journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
     }
 }
 
+/// Gives a packet that begins a flow the source and port that it leaves with.
+fn leave_with<C: flow::Flows>(
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+    decision: &Decision,
+) {
+    let facts = tracked.facts();
+    let begins = facts.is(flow::what::BEGINS) && facts.found() == 0;
+    if begins && decision.verdict.is(thalweg_core::Kind::Forward) {
+        let _ = flow::nat::source(cells, packet, tracked, decision.nexthop());
+        flow::nat::choose_here(cells, packet, tracked);
+    }
+}
+
 /// As [`journey`], on a host that knows flows; `tables` must be those of [`MemoryCells::looking`], or the
 /// frame leaves its traces. The packet is told with the addresses that it leaves with.
 pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
@@ -77,6 +92,7 @@ pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey 
             if !(returns && tunnel::give_back(&cells, &packet, found.node, &mut made)) {
                 made = thalweg_core::decide(&packet, &cells);
             }
+            leave_with(&cells, &mut packet, &mut found, &made);
             decision = Some(made);
         }
         tracked = Some(found);

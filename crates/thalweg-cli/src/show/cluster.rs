@@ -2,7 +2,7 @@
 
 use super::{Style, maybe, octets, seconds};
 use crate::table::Table;
-use thalweg_api::cluster::{BackendView, FlowView, ServiceView};
+use thalweg_api::cluster::{BackendView, FlowView, NatView, ServiceView};
 
 /// `thalweg get services`.
 pub fn services(views: &[ServiceView], style: &Style) -> Table {
@@ -79,6 +79,32 @@ pub fn flows(views: &[FlowView], style: &Style) -> Table {
             seconds(view.timeout),
         ];
         style.row(&mut table, narrow, more);
+    }
+    table
+}
+
+/// `thalweg get nat`.
+pub fn nat(views: &[NatView], style: &Style) -> Table {
+    let mut table = style.table(
+        &["KIND", "PROTOCOL", "SOURCE", "OUTSIDE", "DESTINATION", ">USED", "STATE", "IDLE"],
+        &[],
+    );
+    for view in views {
+        let used = match (view.used, view.of) {
+            (Some(used), Some(of)) => format!("{used} of {of}"),
+            (used, _) => maybe(used),
+        };
+        let narrow = vec![
+            view.kind.clone(),
+            maybe(view.protocol.as_ref()),
+            maybe(view.source.as_ref()),
+            maybe(view.outside.as_ref()),
+            maybe(view.destination.as_ref()),
+            used,
+            maybe(view.state.as_ref()),
+            maybe(view.idle.map(seconds)),
+        ];
+        style.row(&mut table, narrow, Vec::new());
     }
     table
 }

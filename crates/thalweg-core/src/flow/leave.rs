@@ -24,7 +24,7 @@ pub fn leave<F: Frame, C: Flows>(
     packet: &mut Packet,
     tracked: &mut Tracked,
 ) -> Verdict {
-    (tracked.key, tracked.facts) = ([0; 5], 0);
+    (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
     if !read(frame, cells, packet) {
         return UNTOUCHED;
     }
@@ -67,6 +67,7 @@ fn read<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &mut Packet) -> bool {
 #[inline(always)]
 fn answer<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &mut Packet, tracked: &mut Tracked) {
     tracked.key = key::key_of(frame, packet);
+    tracked.query = tracked.key[4] >> 32;
     let Some(settings) = cells.settings() else { return };
     let found = table::find(cells, &tracked.key, flow::hash(tracked.key, settings.seed));
     let Some(row) = cells.flow(found.wrapping_sub(1)) else { return };

@@ -303,7 +303,10 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
         decision.verdict = through(decision.verdict);
     }
     let verdict = decision.verdict;
-    if verdict.is_about_size() && stages.can_hand_over(device) {
+    // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.
+    let later = verdict.is_about_size()
+        || verdict == Verdict::punt(Reason::Unresolved) && stages.facts().is(what::KEYED);
+    if later && stages.can_hand_over(device) {
         return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
     }
     let owed = verdict.is(Kind::Answer);
@@ -392,7 +395,7 @@ fn settle<S: FlowStages>(
     }
     if facts.found() != 0 {
         stages.renew(packet, facts.found(), nexthop);
-        return left_to_kernel(stages, decision);
+        return too_large(stages, decision);
     }
     // What this host's own stack says comes by no hook: half a conversation tells no state.
     if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
@@ -411,8 +414,7 @@ fn settle<S: FlowStages>(
             return failed;
         }
     }
-    // The next packet is this flow's first.
-    let ended = left_to_kernel(stages, decision);
+    let ended = too_large(stages, decision);
     if ended.is_some() {
         return ended;
     }
@@ -421,6 +423,15 @@ fn settle<S: FlowStages>(
         return if write(stages, packet, nexthop, false) { None } else { Some(full) };
     }
     open(stages, packet, nexthop)
+}
+
+/// Whoever has another source has an address of this host, and the kernel believes no such packet from a
+/// link: it cannot be asked to cut it into fragments.
+#[inline(always)]
+fn too_large<S: FlowStages>(stages: &S, decision: &Decision) -> Option<Verdict> {
+    let verdict = decision.verdict;
+    let asked = verdict.is(Kind::Punt) && verdict != Verdict::punt(Reason::Unresolved);
+    (asked && stages.facts().is(what::NAT)).then_some(Verdict::drop(Reason::NatUnfit))
 }
 
 /// Writes the rows of a flow that begins: that of its answers first, so that no other flow has them. The
@@ -449,13 +460,4 @@ fn open<S: FlowStages>(stages: &mut S, packet: &mut Packet, nexthop: u32) -> Opt
 fn write<S: FlowStages>(stages: &mut S, packet: &Packet, nexthop: u32, back: bool) -> bool {
     let row = stages.remember(packet, nexthop, back);
     row != 0 || stages.make_room(packet) && stages.remember(packet, nexthop, back) != 0
-}
-
-/// Whoever has another source has an address of this host, and the kernel believes no such packet from a
-/// link: what it is to finish, it gets as it came. Where it only finds out a link address, it asks nothing.
-#[inline(always)]
-fn left_to_kernel<S: FlowStages>(stages: &S, decision: &Decision) -> Option<Verdict> {
-    let unresolved = decision.verdict == Verdict::punt(Reason::Unresolved);
-    let punted = decision.verdict.is(Kind::Punt) && !unresolved && stages.facts().is(what::NAT);
-    if punted { Some(decision.verdict) } else { None }
 }

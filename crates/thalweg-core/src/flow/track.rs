@@ -31,7 +31,7 @@ pub struct Tracked {
     /// The key that the quote is to have.
     pub told: Key,
     /// What an ICMP query leaves with in the place of both ports.
-    query: u64,
+    pub(super) query: u64,
     /// Two keys at work: the kernel's stack is too small for them.
     pub(crate) work: [Key; 2],
     /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
