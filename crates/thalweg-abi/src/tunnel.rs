@@ -36,19 +36,21 @@ pub struct TunnelRow {
     pub reserved: u16,
     /// Network identifier, 24 bits; 0 where the protocol has none.
     pub vni: u32,
-    /// Octets of all outer headers behind the link header ([`room`]).
-    pub room: u32,
     /// Outer source: words of the halves of an address as in a packet, the high one first.
     pub local: [u32; 4],
+    /// Zero, where a [`NextHopRow`] names another row.
+    pub backup: u32,
     /// Outer destination, likewise.
     pub remote: [u32; 4],
     /// Destination and source of the inner Ethernet header, where the protocol has one.
     pub addresses: [u8; 12],
-    /// Zero.
-    pub rest: u32,
+    /// Octets of all outer headers behind the link header ([`room`]).
+    pub room: u32,
 }
 
 const _: () = assert!(size_of::<TunnelRow>() == size_of::<NextHopRow>());
+const _: () =
+    assert!(core::mem::offset_of!(TunnelRow, backup) == core::mem::offset_of!(NextHopRow, backup));
 
 impl TunnelRow {
     /// The tunnel behind a row, if it is of that kind.
@@ -118,6 +120,7 @@ mod tests {
             ..TunnelRow::default()
         };
         assert_eq!(TunnelRow::of(&tunnel.row()), Some(&tunnel));
+        assert_eq!(tunnel.row().backup, 0);
         assert_eq!(TunnelRow::of(&NextHopRow::default()), None);
         assert_eq!(halves(tunnel.local), [0, 0xc000_0201]);
         assert_eq!(tunnel.room, 50);

@@ -266,6 +266,9 @@ pub fn steps(
     journey: &Journey,
     mut push: impl FnMut(&str, String),
 ) {
+    if let Some(tracked) = &journey.tracked {
+        tunnel(compiler, tracked, &mut push);
+    }
     let Some(tracked) = journey.tracked.filter(|tracked| tracked.facts().is(what::KEYED)) else {
         return;
     };
@@ -302,9 +305,19 @@ fn service_step(
     frontend: Option<&Frontend>,
     push: &mut impl FnMut(&str, String),
 ) {
-    let Some(frontend) = frontend else { return };
-    let (facts, to) = (tracked.facts(), frontend.key.address);
+    let facts = tracked.facts();
     let mut row = [0; WORDS];
+    let Some(frontend) = frontend else {
+        if facts.is(what::SERVICE) {
+            let new = tracked.new_key(&journey.packet);
+            row[word::NEW_DESTINATION..word::NEW_DESTINATION + 2].copy_from_slice(&new[2..4]);
+            let backend = address(&row, word::NEW_DESTINATION);
+            let backend = SocketAddr::new(backend, (new[4] >> 32) as u16);
+            push("service", format!("of the node it came from: backend {backend}"));
+        }
+        return;
+    };
+    let to = frontend.key.address;
     let at = SocketAddr::new(to, frontend.key.port);
     let named = format!(
         "{} at {at}/{} ({})",
@@ -324,5 +337,23 @@ fn service_step(
             push("service", format!("{named}: backend {backend}{}", kept.unwrap_or_default()));
         }
         false => push("service", format!("{named}: no backend for this client")),
+    }
+}
+
+/// What tunnels have to do with a packet.
+fn tunnel(compiler: &Compiler, tracked: &Tracked, push: &mut impl FnMut(&str, String)) {
+    let facts = tracked.facts();
+    let node = || compiler.node_of(tracked.node).unwrap_or_else(|| "that is gone".into());
+    if facts.is(what::RETURNS) {
+        push(
+            "tunnel",
+            format!("the flow came out of the tunnel from node {0}: back to it", node()),
+        );
+    } else if tracked.node != 0 {
+        push("tunnel", format!("from node {}: taken out", node()));
+    }
+    if facts.is(what::DIRECT) {
+        let text = "a backend on another node gets the packet as it came, and answers straight";
+        push("tunnel", text.into());
     }
 }

@@ -7,6 +7,7 @@ use thalweg_abi::{GroupId, GroupWord, IlmWord, NextHopId, NextHopRow, TableId, V
 use thalweg_api::view::{ExplainView, StepView};
 use thalweg_compile::Compiler;
 use thalweg_core::Kind;
+use thalweg_core::flow::Tracked;
 use thalweg_image::Memory;
 use thalweg_native::{Journey, MemoryCells};
 
@@ -56,7 +57,8 @@ pub fn judge(compiler: &Compiler, cells: &MemoryCells, frame: &[u8], device: u32
     }
     let Some(address) = destination(packet) else { return judgement };
     let last = VrfId(decision.vrf() as u16);
-    if !by_label {
+    let returns = |tracked: Tracked| tracked.facts().is(thalweg_core::flow::what::RETURNS);
+    if !by_label && !judgement.journey.tracked.is_some_and(returns) {
         judgement.route = compiler.route_for(judgement.vrf, address);
     }
     if last != judgement.vrf {

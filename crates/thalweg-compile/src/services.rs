@@ -389,11 +389,22 @@ impl Compiler {
                 gap(error, "spec.ports", what, "use TCP or UDP");
             }
         }
+        for (name, what) in self.intent.unreachable_nodes() {
+            let remedy = "give both an InternalIP of one family";
+            gap("Node", name, warning, "status.addresses", what, remedy);
+        }
         let router = &self.intent.router;
         let own = self.intent.origins.keys().find(|key| key.kind == "Router").cloned();
-        if let Some(own) = own.filter(|_| router.flows.per_workload.is_some()) {
-            let what = "flows are not limited for each workload yet";
-            gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
+        if let Some(own) = own {
+            if router.tunnel.is_some() && self.intent.own_node().is_none() {
+                let what = "this host is none of the cluster's nodes: nothing is tunnelled";
+                let remedy = "name it in spec.node, and add its Node object";
+                gap("Router", &own.name, warning, "spec.tunnel", what, remedy);
+            }
+            if router.flows.per_workload.is_some() {
+                let what = "flows are not limited for each workload yet";
+                gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
+            }
         }
         self.nat_problems(all);
     }

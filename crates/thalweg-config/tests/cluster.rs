@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use thalweg_config::{Loaded, fuzz, parse, render, to_yaml};
 use thalweg_model::cluster::*;
-use thalweg_model::{Intent, Key, Prefix};
+use thalweg_model::{Intent, Key, Prefix, TunnelProtocol, TunnelSettings};
 
 fn load(text: &str) -> Loaded {
     parse(&[("lab.yaml".into(), text.into())])
@@ -269,6 +269,30 @@ spec:
     assert_eq!(seconds.map(|time| time.as_secs()), [5, 7_200, 60, 1]);
     assert_eq!([&times.udp, &times.icmp, &times.other].map(|time| time.as_secs()), [120, 1, 7]);
     assert_eq!(read(&to_yaml(&intent)).router, intent.router);
+}
+
+#[test]
+fn a_router_says_how_other_nodes_are_reached() {
+    let read_one = |tunnel: &str| {
+        let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\n";
+        let intent = read(&format!("{head}spec: {{services: {{dsr: true}}, tunnel: {tunnel}}}\n"));
+        assert!(intent.router.services.dsr);
+        assert_eq!(read(&to_yaml(&intent)).router, intent.router);
+        intent.router.tunnel
+    };
+    assert_eq!(read_one("{protocol: None}"), None);
+    assert_eq!(read_one("{protocol: Vxlan}"), Some(TunnelSettings::default()));
+    let found = read_one("{protocol: Geneve, port: 7000, vni: 9, mtu: 1400, underlay: IPv6}");
+    let wished = TunnelSettings {
+        protocol: TunnelProtocol::Geneve,
+        port: 7000,
+        vni: 9,
+        mtu: Some(1400),
+        underlay: Family::V6,
+    };
+    assert_eq!(found, Some(wished));
+    assert_eq!(read_one("{protocol: Ipip}").map(|tunnel| tunnel.port), Some(0));
+    assert_eq!(read_one("{protocol: Gue}").map(|tunnel| tunnel.port), Some(6080));
 }
 
 #[test]

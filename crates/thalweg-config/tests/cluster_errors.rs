@@ -761,3 +761,46 @@ spec:
     "#]];
     expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
 }
+
+#[test]
+fn settings_of_tunnels_are_strict() {
+    let text = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: r}
+spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    assert!(!loaded.is_ok());
+    let expected = expect![[r#"
+        error: Router/r: Ipip has no ports
+         --> lab.yaml:4:39 (spec.tunnel.port)
+          |
+        4 | spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
+          |                                       ^
+          = help: leave it out, or choose another protocol
+
+        error: Router/r: Ipip has no network identifier
+         --> lab.yaml:4:47 (spec.tunnel.vni)
+          |
+        4 | spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
+          |                                               ^
+          = help: leave it out, or choose Vxlan or Geneve
+
+        error: Router/r: 100 is out of range
+         --> lab.yaml:4:55 (spec.tunnel.mtu)
+          |
+        4 | spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
+          |                                                       ^^^
+          = help: write a whole number from 576 to 65535
+
+        error: Router/r: unknown value `ipv6`
+         --> lab.yaml:4:70 (spec.tunnel.underlay)
+          |
+        4 | …: 4, vni: 7, mtu: 100, underlay: ipv6}}
+          |                                   ^^^^
+          = help: did you mean `IPv6`?
+
+        4 errors
+    "#]];
+    expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
+}

@@ -31,7 +31,7 @@ fn label(value: u32) -> Label {
 fn every_example_of_the_documentation_is_right() {
     let page = include_str!("../../../docs/configuration.md");
     let examples: Vec<_> = page.split("```yaml\n").skip(1).collect();
-    assert_eq!(examples.len(), 8, "one for each kind, and one for what Kubernetes has");
+    assert_eq!(examples.len(), 9, "one for each kind, and two for what Kubernetes has");
     for example in examples {
         let (example, _) = example.split_once("```").unwrap();
         let intent = read(example);

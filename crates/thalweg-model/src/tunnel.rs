@@ -119,6 +119,21 @@ impl Intent {
         })
     }
 
+    /// Nodes that no tunnel leads to, though tunnels are asked for, and why.
+    pub fn unreachable_nodes(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let own = self.router.tunnel.zip(self.own_node());
+        own.into_iter().flat_map(move |(settings, (own_name, own))| {
+            let others = self.cluster.nodes.iter().filter(move |(name, _)| *name != own_name);
+            let lost = move |node: &Node| ends(own, node, settings.underlay).is_none();
+            others.filter(move |(_, node)| lost(node)).map(|(name, _)| {
+                (
+                    name.as_str(),
+                    "it has no address of a family that this node has: no tunnel leads there",
+                )
+            })
+        })
+    }
+
     /// With a route to the pods of each other node, through the tunnel to it.
     pub(crate) fn with_tunnels(mut self) -> Self {
         let found: Vec<(String, Tunnel)> =

@@ -208,7 +208,12 @@ spec:
     /// Starts the agents of all nodes and the servers of all pods; false, with the reason told, where the
     /// kernel refuses.
     pub fn start(&mut self) -> bool {
-        for number in 1..=self.nodes {
+        self.start_some(self.nodes)
+    }
+
+    /// The same with agents on the first nodes only.
+    pub fn start_some(&mut self, agents: usize) -> bool {
+        for number in 1..=agents {
             let log = fs::File::create(self.path(number, "log")).unwrap();
             let mut command =
                 self.thalweg(number, &["run", "--netns", &format!("{}{number}", self.name)]);
@@ -216,7 +221,7 @@ spec:
             let child = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
             self.agents.insert(number, child);
         }
-        for number in 1..=self.nodes {
+        for number in 1..=agents {
             let start = Instant::now();
             loop {
                 let status = self.text(number, &["status", "-o", "json"]);

@@ -35,6 +35,10 @@ fn a_backend_on_another_node_sees_the_client() {
     assert!(routes.contains("10.1.2.0/24") && routes.contains(wished), "{routes}");
     let hops = cluster.text(1, &["get", "nexthops"]);
     assert!(hops.contains(wished), "{hops}");
+    let told = cluster.text(1, &["explain", "eth0 < ip 192.0.2.9 > 192.0.2.1 tcp 5 > 30080 syn"]);
+    assert!(told.contains(wished) && told.contains("backend 10.1.2.2:8080"), "{told}");
+    let inner = cluster.text(2, &["get", "flows"]);
+    assert!(inner.contains("10.1.2.2:8080"), "{inner}");
 }
 
 /// All protocols, each family within each.
@@ -162,4 +166,49 @@ fn answers_go_straight_to_the_client_where_that_is_wished() {
     // The other way at the next packet, once it is wished; connections go on.
     cluster.configure(VXLAN, &[2]);
     assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
+}
+
+/// A node with a device of Linux instead of an agent, which sends all that its pods say through it.
+fn linux(tag: &str, protocol: &str, device: &str, has_ethernet: bool) {
+    let Some(mut cluster) = Cluster::new(tag, 2) else { return };
+    let n = cluster.name.clone();
+    if protocol == "Gue"
+        && let Err(why) = ip(&format!("-n {n}2 fou add port 6080 gue"))
+    {
+        return cluster::skip(&why);
+    }
+    cluster.configure(&format!("  tunnel: {{protocol: {protocol}}}\n"), &[2]);
+    let address = if has_ethernet { "address 02:00:c0:00:02:02" } else { "" };
+    let via = if has_ethernet { "via 10.255.0.1 dev tun onlink" } else { "dev tun" };
+    if let Err(why) = ip(&format!("-n {n}2 link add tun {address} type {device}")) {
+        return cluster::skip(&why);
+    }
+    let lines = [
+        format!("netns exec {n}2 sysctl -qw net.ipv4.conf.all.rp_filter=0"),
+        format!("netns exec {n}2 sysctl -qw net.ipv4.conf.tun.rp_filter=0"),
+        format!("netns exec {n}2 sysctl -qw net.ipv4.conf.eth0.rp_filter=0"),
+        format!("-n {n}2 link set tun up"),
+        format!("-n {n}2 route add 10.1.2.2 dev pod"),
+        format!("-n {n}2 neigh add 10.255.0.1 lladdr 02:00:c0:00:02:01 dev tun"),
+        format!("-n {n}2 route add default {via} table 100"),
+        format!("-n {n}2 rule add from 10.1.2.0/24 table 100"),
+    ];
+    let without = |line: &&String| has_ethernet || !line.contains("neigh");
+    lines.iter().filter(without).for_each(|line| cluster.run(std::slice::from_ref(line)));
+    if !cluster.start_some(1) {
+        return;
+    }
+    let heard = who(&cluster, "c", "192.0.2.1:30080", 5);
+    assert_eq!(heard, set(&["p2 saw 192.0.2.9"]), "{}", cluster.text(1, &["get", "drops"]));
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", MUCH), Ok(()), "{protocol}");
+    assert_eq!(who(&cluster, "p1", "10.96.0.10:80", 5), set(&["p2 saw 10.1.1.2"]), "{protocol}");
+}
+
+#[test]
+fn the_far_end_may_be_a_device_of_linux() {
+    let ends = "local 192.0.2.2 remote 192.0.2.1";
+    linux("lv", "Vxlan", &format!("vxlan id 1 dstport 4789 {ends} dev eth0"), true);
+    linux("lg", "Geneve", "geneve id 1 dstport 6081 remote 192.0.2.1", true);
+    linux("li", "Ipip", &format!("ipip {ends}"), false);
+    linux("lu", "Gue", &format!("ipip {ends} encap gue encap-sport auto encap-dport 6080"), false);
 }

@@ -4,4 +4,5 @@ mod fixture;
 mod journeys;
 mod learned;
 mod maps;
+mod nodes;
 mod oracle;
