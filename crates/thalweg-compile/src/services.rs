@@ -2,14 +2,14 @@
 
 use crate::compiler::Compiler;
 use crate::pool::Pool;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::BackendRow;
 use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
-use thalweg_model::{Problem, Severity};
+use thalweg_model::{ObjectName, Problem, Severity};
 use thalweg_service::{
     Backend, Changes, Choice, Difference, Empty, Goal, Here, NodeAddress, Resolver,
 };
@@ -33,6 +33,8 @@ pub(crate) struct Services {
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
     frontends: HashMap<FrontendKey, [SetId; 2]>,
+    /// Services with packets that cannot be translated, by their frontends.
+    uncarried: BTreeMap<thalweg_service::FrontendKey, ObjectName>,
     numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
@@ -49,6 +51,7 @@ impl Default for Services {
             sets: HashMap::new(),
             contents: HashMap::new(),
             frontends: HashMap::new(),
+            uncarried: BTreeMap::new(),
             numbers: Pool::new(1, u32::MAX - 1),
             begun: false,
             todo: Changes::default(),
@@ -60,20 +63,10 @@ impl Default for Services {
 impl Services {
     /// Notes which objects differ.
     pub fn note(&mut self, old: &Cluster, new: &Cluster) {
-        for (name, service) in &old.services {
-            if new.services.get(name) != Some(service) {
-                self.todo.services.insert(name.clone());
-            }
-        }
-        let fresh = new.services.keys().filter(|name| !old.services.contains_key(*name));
-        self.todo.services.extend(fresh.cloned());
-        for (name, slice) in &old.slices {
-            if new.slices.get(name) != Some(slice) {
-                self.todo.slices.insert(name.clone());
-            }
-        }
-        let fresh = new.slices.keys().filter(|name| !old.slices.contains_key(*name));
-        self.todo.slices.extend(fresh.cloned());
+        let services = old.services.differences(&new.services);
+        self.todo.services.extend(services.iter().map(|change| change.key.clone()));
+        let slices = old.slices.differences(&new.slices);
+        self.todo.slices.extend(slices.iter().map(|change| change.key.clone()));
         self.todo.here |= old.nodes != new.nodes;
     }
 
@@ -109,6 +102,7 @@ impl Services {
             more.push(Change::Frontend(key, Frontend::default()));
         }
         for key in &difference.removed {
+            self.uncarried.remove(key);
             let key = key_of(key);
             less.push(Change::RemoveFrontend(key));
             for id in self.frontends.remove(&key).into_iter().flatten() {
@@ -141,6 +135,7 @@ impl Services {
         let mut flags = drops(&frontend.internal, flag::DROPS_INTERNAL)
             | drops(&frontend.external, flag::DROPS_EXTERNAL);
         if !is_carried(frontend) {
+            self.uncarried.insert(frontend.key, frontend.service.clone());
             for id in std::mem::replace(&mut sets, [NOBODY; 2]) {
                 self.release(id);
             }
@@ -302,15 +297,9 @@ impl Compiler {
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
         };
         let (error, warning) = (Severity::Error, Severity::Warning);
-        for frontend in self.frontends() {
-            let name = frontend.service.to_string();
-            let mut gap = |severity, field: &str, what: &str, remedy: &str| {
-                gap("Service", &name, severity, field, what, remedy);
-            };
-            if frontend.key.protocol == Protocol::Sctp {
-                let what = "SCTP is not translated yet: packets to this port are dropped";
-                gap(error, "spec.ports", what, "use TCP or UDP");
-            }
+        for name in self.services.uncarried.values() {
+            let what = "SCTP is not translated yet: packets to this port are dropped";
+            gap("Service", &name.to_string(), error, "spec.ports", what, "use TCP or UDP");
         }
         for (name, pool) in self.intent.cluster.pools.iter().filter(|(_, pool)| pool.nat_outgoing) {
             let what = format!("what leaves {} is not masqueraded yet", pool.cidr);
@@ -318,7 +307,7 @@ impl Compiler {
             gap("IPPool", name, warning, "spec.natOutgoing", &what, remedy);
         }
         let router = &self.intent.router;
-        let own = self.intent.origins.keys().find(|key| key.kind == "Router").cloned();
+        let own = self.intent.router_object().map(|(key, _)| key.clone());
         if let Some(own) = own {
             if router.flows.per_workload.is_some() {
                 let what = "flows are not limited for each workload yet";
