@@ -5,7 +5,7 @@ use thalweg_abi::{GroupId, IlmWord, LinkRow, VrfId};
 use thalweg_api::view::{ChangeView, ObjectView, TallyView};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, Plan};
-use thalweg_model::{Catalog, Intent, Prefix};
+use thalweg_model::{Catalog, Intent, Key, Prefix};
 
 /// Names that are told one by one; the rest is counted.
 pub const MOST: usize = 20;
@@ -88,6 +88,12 @@ pub fn of_intents(old: &Intent, new: &Intent) -> Vec<ObjectView> {
     found.maps("Link", &old.links, &new.links);
     found.catalogs("Route", &old.routes, &new.routes);
     found.catalogs("LabelRoute", &old.labels, &new.labels);
+    let (was, is) = (&old.cluster, &new.cluster);
+    found.cluster("Service", &was.services, &is.services);
+    found.cluster("EndpointSlice", &was.slices, &is.slices);
+    found.cluster("Node", &was.nodes, &is.nodes);
+    found.cluster("Pod", &was.pods, &is.pods);
+    found.cluster("IPPool", &was.pools, &is.pools);
     found.finish(old, new)
 }
 
@@ -109,7 +115,7 @@ impl Found {
         old: &BTreeMap<String, T>,
         new: &BTreeMap<String, T>,
     ) {
-        let differs = |name: &&String| old.get(*name) != new.get(*name);
+        let differs = |name: &&String| !is_derived(name) && old.get(*name) != new.get(*name);
         let names = old.keys().chain(new.keys()).filter(differs);
         self.0.extend(names.map(|name| (kind, name.clone())));
     }
@@ -122,11 +128,24 @@ impl Found {
     ) {
         for change in old.differences(new) {
             let name = bare(change.key);
+            if is_derived(name) {
+                continue;
+            }
             // The prefixes of one object come in a row.
             if self.0.last() != Some(&(kind, name.to_owned())) {
                 self.0.insert((kind, name.to_owned()));
             }
         }
+    }
+
+    fn cluster<K: Ord + std::fmt::Display, V: PartialEq>(
+        &mut self,
+        kind: &'static str,
+        old: &Catalog<K, V>,
+        new: &Catalog<K, V>,
+    ) {
+        let names = old.differences(new).into_iter().map(|change| (kind, change.key.to_string()));
+        self.0.extend(names);
     }
 
     fn finish(self, old: &Intent, new: &Intent) -> Vec<ObjectView> {
@@ -140,6 +159,11 @@ impl Found {
         };
         self.0.into_iter().map(view).collect()
     }
+}
+
+/// Whether nobody wrote the object: what pods come to is not in what files say.
+fn is_derived(name: &str) -> bool {
+    name.contains('/')
 }
 
 /// The object's name of a route that is one of several prefixes.
@@ -158,7 +182,9 @@ fn has(intent: &Intent, kind: &str, name: &str) -> bool {
             let several = next.is_some_and(|(found, _)| bare(found) == name);
             several || intent.routes.contains_key(name)
         }
-        _ => true,
+        "Router" => true,
+        // Those of Kubernetes have a place, or are not there.
+        _ => intent.origins.contains_key(&Key { kind: kind.into(), name: name.into() }),
     }
 }
 

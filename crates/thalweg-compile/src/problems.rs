@@ -48,7 +48,7 @@ impl Compiler {
             }
         }
         let differs = wished != self.limits && !self.intent.origins.is_empty();
-        let (key, origin) = self.intent.origins.iter().find(|(key, _)| key.kind == "Router")?;
+        let (key, origin) = self.intent.router_object()?;
         differs.then(|| Problem {
             severity: Severity::Warning,
             origin: origin.clone(),

@@ -4,14 +4,14 @@ use crate::compiler::Compiler;
 use crate::nat::Nat;
 use crate::pool::Pool;
 use crate::twins::{self, Twins};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::BackendRow;
 use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
-use thalweg_model::{Problem, Severity};
+use thalweg_model::{ObjectName, Problem, Severity};
 use thalweg_service::{
     Backend, Changes, Choice, Class, Difference, Empty, Goal, Here, NodeAddress, Resolver,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Services {
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
+    /// Services with packets that cannot be translated, by their frontends.
+    uncarried: BTreeMap<thalweg_service::FrontendKey, ObjectName>,
     pub(crate) numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
@@ -55,6 +57,7 @@ impl Default for Services {
             sets: HashMap::new(),
             contents: HashMap::new(),
             frontends: HashMap::new(),
+            uncarried: BTreeMap::new(),
             numbers: Pool::new(1, u32::MAX - 1),
             begun: false,
             todo: Changes::default(),
@@ -68,20 +71,10 @@ impl Default for Services {
 impl Services {
     /// Notes which objects differ.
     pub fn note(&mut self, old: &Cluster, new: &Cluster) {
-        for (name, service) in &old.services {
-            if new.services.get(name) != Some(service) {
-                self.todo.services.insert(name.clone());
-            }
-        }
-        let fresh = new.services.keys().filter(|name| !old.services.contains_key(*name));
-        self.todo.services.extend(fresh.cloned());
-        for (name, slice) in &old.slices {
-            if new.slices.get(name) != Some(slice) {
-                self.todo.slices.insert(name.clone());
-            }
-        }
-        let fresh = new.slices.keys().filter(|name| !old.slices.contains_key(*name));
-        self.todo.slices.extend(fresh.cloned());
+        let services = old.services.differences(&new.services);
+        self.todo.services.extend(services.iter().map(|change| change.key.clone()));
+        let slices = old.slices.differences(&new.slices);
+        self.todo.slices.extend(slices.iter().map(|change| change.key.clone()));
         self.todo.here |= old.nodes != new.nodes;
     }
 
@@ -127,6 +120,7 @@ impl Services {
             more.push(Change::Frontend(key, Frontend::default()));
         }
         for key in &difference.removed {
+            self.uncarried.remove(key);
             let key = key_of(key);
             less.push(Change::RemoveFrontend(key));
             let twin = self.twins.part(key);
@@ -173,6 +167,7 @@ impl Services {
             flags |= flag::MASQUERADE;
         }
         if !is_carried(frontend) {
+            self.uncarried.insert(frontend.key, frontend.service.clone());
             for id in std::mem::replace(&mut sets, [NOBODY; 2]) {
                 self.release(id);
             }
@@ -379,22 +374,16 @@ impl Compiler {
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
         };
         let (error, warning) = (Severity::Error, Severity::Warning);
-        for frontend in self.frontends() {
-            let name = frontend.service.to_string();
-            let mut gap = |severity, field: &str, what: &str, remedy: &str| {
-                gap("Service", &name, severity, field, what, remedy);
-            };
-            if frontend.key.protocol == Protocol::Sctp {
-                let what = "SCTP is not translated yet: packets to this port are dropped";
-                gap(error, "spec.ports", what, "use TCP or UDP");
-            }
+        for name in self.services.uncarried.values() {
+            let what = "SCTP is not translated yet: packets to this port are dropped";
+            gap("Service", &name.to_string(), error, "spec.ports", what, "use TCP or UDP");
         }
         for (name, what) in self.intent.unreachable_nodes() {
             let remedy = "give both an InternalIP of one family";
             gap("Node", name, warning, "status.addresses", what, remedy);
         }
         let router = &self.intent.router;
-        let own = self.intent.origins.keys().find(|key| key.kind == "Router").cloned();
+        let own = self.intent.router_object().map(|(key, _)| key.clone());
         if let Some(own) = own {
             if router.tunnel.is_some() && self.intent.own_node().is_none() {
                 let what = "this host is none of the cluster's nodes: nothing is tunnelled";

@@ -1,9 +1,10 @@
 //! The intent while it is being read: objects, and what must hold between them.
 
+pub(crate) mod clash;
 mod cluster;
 mod kind;
 
-pub(crate) use cluster::{ClusterDraft, PortClaim};
+pub(crate) use cluster::{ClusterDraft, ClusterPart, PortClaim};
 pub(crate) use kind::Kind;
 
 use crate::name;

@@ -24,6 +24,7 @@ mod report;
 mod sources;
 mod stamp;
 mod suggest;
+mod tally;
 mod tree;
 mod uses;
 mod watch;

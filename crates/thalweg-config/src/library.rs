@@ -7,12 +7,13 @@
 //! another than that names exist, such as twins, is found by reading all of them in a row, as
 //! [`crate::load`] does.
 
-use crate::draft::Kind;
+use crate::draft::{Kind, clash};
 use crate::files::Gathered;
 use crate::part::Part;
 use crate::report::Report;
 use crate::sources::{Source, Sources};
 use crate::stamp::Stamp;
+use crate::tally::Tally;
 use crate::{Loaded, guard, parse_sources, uses};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 use thalweg_model::catalog::Edit;
-use thalweg_model::{Catalog, Intent, Problem, Severity};
+use thalweg_model::{Catalog, Cluster, Intent, Problem, Severity};
 
 /// Pairs of files that are compared one by one; beyond, all claims are sorted.
 const PAIRS: usize = 20_000;
@@ -55,7 +56,10 @@ struct Known {
 #[derive(Debug, Default)]
 struct Joined {
     parts: Vec<(String, Arc<Part>)>,
+    /// With objects of Kubernetes that others exclude.
     intent: Intent,
+    /// What one of those may have.
+    tally: Tally,
 }
 
 impl Library {
@@ -129,9 +133,6 @@ impl Library {
             // Two files of one name.
             return parse_sources(sources, unfit, before);
         };
-        if parts.iter().any(|(.., part)| part.cluster) {
-            return parse_sources(sources, unfit, before);
-        }
         let names: HashSet<&str> = parts.iter().map(|(name, ..)| name.as_str()).collect();
         self.known.retain(|name, _| names.contains(name.as_str()));
         if names.len() < parts.len() || self.joined.conflicts(&parts) {
@@ -146,10 +147,12 @@ impl Library {
                 check_uses(at, kind, &parts, &mut report);
             }
         }
+        let files: Vec<u32> = parts.iter().map(|(_, file, _)| *file).collect();
         self.joined.follow(parts.into_iter().map(|(name, _, part)| (name, part)).collect());
+        let intent = self.joined.intent(&files, &mut report);
         let mut problems = before;
         problems.extend(report.finish());
-        Loaded { intent: self.joined.intent.clone(), problems, sources }
+        Loaded { intent, problems, sources }
     }
 }
 
@@ -190,6 +193,21 @@ impl Joined {
         !all.is_sorted_by(|a, b| a < b)
     }
 
+    /// The intent without objects that others exclude; `files` are the numbers of the parts' files.
+    fn intent(&self, files: &[u32], report: &mut Report) -> Intent {
+        let parts = files.iter().zip(&self.parts);
+        let parts: Vec<_> = parts.map(|(file, (_, part))| (Some(*file), &part.cluster)).collect();
+        let mut intent = self.intent.clone();
+        let range = intent.router.services.node_ports;
+        if self.tally.any_twice() || !parts.iter().all(|(_, part)| part.is_within(range)) {
+            let services = clash::node_ports(&parts, range, report);
+            clash::set_aside(&mut intent.cluster.services, &services);
+            clash::set_aside(&mut intent.cluster.pods, &clash::interfaces(&parts, report));
+        }
+        clash::tell_strange(&parts, report);
+        intent
+    }
+
     /// Lets the intent follow the parts.
     fn follow(&mut self, parts: Vec<(String, Arc<Part>)>) {
         let before = std::mem::take(&mut self.parts);
@@ -212,10 +230,14 @@ impl Joined {
             self.parts = parts;
             return;
         }
+        for (old, new) in &changes {
+            self.tally.change(old.map(|part| &part.cluster), new.map(|part| &part.cluster));
+        }
         let intent = &mut self.intent;
-        follow(&mut intent.routes, &changes, |intent| &intent.routes);
-        follow(&mut intent.labels, &changes, |intent| &intent.labels);
-        follow(&mut intent.origins, &changes, |intent| &intent.origins);
+        follow(&mut intent.routes, &changes, |part| &part.intent.routes);
+        follow(&mut intent.labels, &changes, |part| &part.intent.labels);
+        follow(&mut intent.origins, &changes, |part| &part.intent.origins);
+        follow_cluster(&mut intent.cluster, &changes);
         let old = || changes.iter().filter_map(|(old, _)| *old);
         for part in old() {
             intent.links.retain(|name, _| !part.intent.links.contains_key(name));
@@ -233,14 +255,23 @@ impl Joined {
     }
 }
 
+/// Lets the cluster follow those of parts.
+fn follow_cluster(cluster: &mut Cluster, changes: &[(Option<&Part>, Option<&Part>)]) {
+    follow(&mut cluster.services, changes, |part| &part.cluster.cluster.services);
+    follow(&mut cluster.slices, changes, |part| &part.cluster.cluster.slices);
+    follow(&mut cluster.nodes, changes, |part| &part.cluster.cluster.nodes);
+    follow(&mut cluster.pods, changes, |part| &part.cluster.cluster.pods);
+    follow(&mut cluster.pools, changes, |part| &part.cluster.cluster.pools);
+}
+
 /// Lets a catalog of all follow those of parts that came, went or changed.
 fn follow<K: Ord, V: PartialEq>(
     all: &mut Catalog<K, V>,
     changes: &[(Option<&Part>, Option<&Part>)],
-    of: impl Fn(&Intent) -> &Catalog<K, V>,
+    of: impl Fn(&Part) -> &Catalog<K, V>,
 ) {
     let none = Catalog::default();
-    let side = |part: Option<&Part>| part.map_or(&none, |part| of(&part.intent)).clone();
+    let side = |part: Option<&Part>| part.map_or(&none, &of).clone();
     let mut edits = Vec::new();
     for (old, new) in changes {
         edits.extend(side(*old).edits(&side(*new)));

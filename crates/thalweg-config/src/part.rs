@@ -4,7 +4,7 @@
 //! in a row does. Claims are compared as numbers; should two that differ have the same number, the
 //! files are read in a row, which is slower and never wrong.
 
-use crate::draft::Draft;
+use crate::draft::{ClusterPart, Draft};
 use crate::files;
 use crate::object;
 use crate::report::{Findings, Report};
@@ -21,8 +21,8 @@ pub(crate) struct Part {
     pub findings: Findings,
     /// Whether all of the file could be read.
     pub whole: bool,
-    /// Whether it has objects of Kubernetes, which are read together with those of all files.
-    pub cluster: bool,
+    /// Its objects of Kubernetes.
+    pub cluster: ClusterPart,
     /// Whether routes of it exclude each other.
     pub conflicts: bool,
     /// What only one file may claim, in order.
@@ -33,7 +33,7 @@ pub(crate) struct Part {
     pub wanted: [Vec<String>; 2],
     /// Those fields, each with its object.
     pub uses: [Vec<(Use, Key)>; 2],
-    /// Its objects.
+    /// Its own objects.
     pub intent: Intent,
     /// Whether the router's settings are among them.
     pub router: bool,
@@ -58,6 +58,7 @@ impl Part {
         self.intent.routes.share(&before.intent.routes);
         self.intent.labels.share(&before.intent.labels);
         self.intent.origins.share(&before.intent.origins);
+        self.cluster.share(&before.cluster);
     }
 
     /// Whether both claim the same.

@@ -43,6 +43,7 @@ pub(crate) struct Findings {
     found: Vec<(Span, Problem)>,
     dropped: usize,
     errors: usize,
+    refusals: usize,
 }
 
 /// What is wrong, so far.
@@ -119,12 +120,14 @@ impl<'s> Report<'s> {
 
     /// What was found, to be put where a report of all files wants it.
     pub fn findings(self) -> Findings {
-        Findings { found: self.found, dropped: self.dropped, errors: self.errors }
+        let Self { found, dropped, errors, refusals, .. } = self;
+        Findings { found, dropped, errors, refusals }
     }
 
     /// Takes in what was found in a file by itself, which has the number `file` here.
     pub fn absorb(&mut self, file: u32, findings: &Findings) {
         self.errors += findings.errors;
+        self.refusals += findings.refusals;
         let room = MAX_PROBLEMS - self.found.len().min(MAX_PROBLEMS);
         let taken = findings.found.iter().take(room);
         self.found.extend(taken.map(|(at, problem)| (Span { file, ..*at }, problem.clone())));

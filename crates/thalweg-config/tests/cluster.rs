@@ -576,14 +576,14 @@ fn clusters() -> impl Strategy<Value = Cluster> {
         btree_map(name, pool, 0..3),
     )
         .prop_map(|(services, slices, nodes, pods, pools)| {
-            let mut cluster = Cluster { services, slices, nodes, pods, pools };
+            let (mut pods, mut services) = (pods, services);
             // Node ports and interfaces are unique.
-            for (index, pod) in cluster.pods.values_mut().enumerate() {
+            for (index, pod) in pods.values_mut().enumerate() {
                 let interface = (index % 2 == 0).then(|| format!("veth{index}"));
                 pod.interface = interface.filter(|_| !pod.host_network);
             }
             let mut next = 30_000;
-            for service in cluster.services.values_mut() {
+            for service in services.values_mut() {
                 if service.kind == ServiceType::NodePort
                     || service.kind == ServiceType::LoadBalancer
                 {
@@ -595,7 +595,13 @@ fn clusters() -> impl Strategy<Value = Cluster> {
                     service.health_check_port = (next % 2 == 0).then_some(next);
                 }
             }
-            cluster
+            Cluster {
+                services: services.into_iter().collect(),
+                slices: slices.into_iter().collect(),
+                nodes: nodes.into_iter().collect(),
+                pods: pods.into_iter().collect(),
+                pools: pools.into_iter().collect(),
+            }
         })
 }
 

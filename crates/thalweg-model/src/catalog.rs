@@ -100,9 +100,17 @@ impl<K: Ord, V> Catalog<K, V> {
     where
         K: Borrow<Q>,
     {
+        self.entry(key).map(|entry| &entry.1)
+    }
+
+    /// The entry of a key, to be shared.
+    pub fn entry<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&Entry<K, V>>
+    where
+        K: Borrow<Q>,
+    {
         let leaf = self.leaves.get(self.leaf(key))?;
         let at = leaf.binary_search_by(|entry| entry.0.borrow().cmp(key)).ok()?;
-        leaf.get(at).map(|entry| &entry.1)
+        leaf.get(at)
     }
 
     /// Whether there is a value for a key.
@@ -125,6 +133,19 @@ impl<K: Ord, V> Catalog<K, V> {
         Some((&entry.0, &entry.1))
     }
 
+    /// The value of a key, to be changed here and in no copy.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q> + Clone,
+        V: Clone,
+    {
+        let at = self.leaf(key);
+        let leaf = self.leaves.get(at)?;
+        let within = leaf.binary_search_by(|entry| entry.0.borrow().cmp(key)).ok()?;
+        let leaf = Arc::make_mut(Arc::make_mut(&mut self.leaves).get_mut(at)?);
+        Some(&mut Arc::make_mut(leaf.get_mut(within)?).1)
+    }
+
     /// Sets the value of a key.
     pub fn insert(&mut self, key: K, value: V) {
         self.edit(vec![Edit::Set(Arc::new((key, value)))]);
@@ -136,9 +157,7 @@ impl<K: Ord, V> Catalog<K, V> {
         K: Borrow<Q>,
         V: Clone,
     {
-        let leaf = self.leaves.get(self.leaf(key))?;
-        let at = leaf.binary_search_by(|entry| entry.0.borrow().cmp(key)).ok()?;
-        let entry = leaf.get(at)?.clone();
+        let entry = self.entry(key)?.clone();
         self.edit(vec![Edit::Remove(entry.clone())]);
         Some(entry.1.clone())
     }

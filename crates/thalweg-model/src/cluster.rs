@@ -4,7 +4,7 @@
 //! Values are those of the API, defaults filled in; what they come to together (which backend may serve
 //! which client) is the compiler's. Names of namespaced objects are `namespace/name`.
 
-use crate::Prefix;
+use crate::{Catalog, Prefix};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -15,15 +15,15 @@ use thalweg_wire::Mac;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
     /// `v1 Service`.
-    pub services: BTreeMap<ObjectName, Service>,
+    pub services: Catalog<ObjectName, Service>,
     /// `discovery.k8s.io/v1 EndpointSlice`.
-    pub slices: BTreeMap<ObjectName, EndpointSlice>,
+    pub slices: Catalog<ObjectName, EndpointSlice>,
     /// `v1 Node`, by name.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: Catalog<String, Node>,
     /// `v1 Pod`, as far as its network goes.
-    pub pods: BTreeMap<ObjectName, Pod>,
+    pub pods: Catalog<ObjectName, Pod>,
     /// `projectcalico.org/v3 IPPool`, by name.
-    pub pools: BTreeMap<String, IpPool>,
+    pub pools: Catalog<String, IpPool>,
 }
 
 /// Namespace and name of an object.

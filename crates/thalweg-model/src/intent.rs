@@ -42,6 +42,12 @@ impl Intent {
         self.router.limits.clone().sized(&self.cluster, &self.router.flows)
     }
 
+    /// The `Router` object and where it stands, if there is one.
+    pub fn router_object(&self) -> Option<(&Key, &Origin)> {
+        let first = Key { kind: "Router".into(), name: String::new() };
+        self.origins.next(&first).filter(|(key, _)| key.kind == first.kind)
+    }
+
     /// Where an object stands; unknown objects come from nowhere.
     ///
     /// A route that is one of several prefixes of its object is named `object[prefix]`, and stands

@@ -1,7 +1,9 @@
 //! Workloads: what pods on this host mean for links and routes.
 
+use crate::catalog::Edit;
 use crate::intent::{Link, NextHop, Route, RouteAction, Rpf};
 use crate::{Intent, Key, ObjectName, Prefix};
+use std::sync::Arc;
 
 /// Any other route to the same prefix wins.
 const LAST: u32 = u32::MAX;
@@ -15,8 +17,9 @@ impl Intent {
     /// The intent with a link for the interface of each pod on this host, and a route to each of its
     /// addresses. What a `Link` object says of an interface by name goes first.
     pub fn with_workloads(mut self) -> Self {
-        let pods = std::mem::take(&mut self.cluster.pods);
-        for (name, pod) in &pods {
+        let (mut origins, mut routes) = (Vec::new(), Vec::new());
+        let mut links = Vec::new();
+        for (name, pod) in &self.cluster.pods {
             let Some(interface) = pod.interface.as_ref().filter(|_| !pod.host_network) else {
                 continue;
             };
@@ -32,8 +35,9 @@ impl Intent {
                 workload: true,
                 ..Link::default()
             };
-            self.origins.insert(Key { kind: "Link".into(), name: own.clone() }, origin.clone());
-            self.links.insert(own.clone(), link);
+            let key = Key { kind: "Link".into(), name: own.clone() };
+            origins.push(Edit::Set(Arc::new((key, origin.clone()))));
+            links.push((own.clone(), link));
             for address in &pod.addresses {
                 let route = Route {
                     vrf: "default".into(),
@@ -49,18 +53,20 @@ impl Intent {
                 };
                 let route_name = format!("{own}[{address}]");
                 let key = Key { kind: "Route".into(), name: route_name.clone() };
-                self.origins.insert(key, origin.clone());
-                self.routes.insert(route_name, route);
+                origins.push(Edit::Set(Arc::new((key, origin.clone()))));
+                routes.push(Edit::Set(Arc::new((route_name, route))));
             }
         }
-        self.cluster.pods = pods;
+        self.links.extend(links);
+        self.origins.edit(origins);
+        self.routes.edit(routes);
         self.with_service_cidrs().with_tunnels()
     }
 
     /// With a route that discards what goes to addresses allotted to services but not taken by any: those
     /// of a service are translated before routes are asked.
     fn with_service_cidrs(mut self) -> Self {
-        let router = self.origins.iter().find(|(key, _)| key.kind == "Router");
+        let router = self.router_object();
         let origin = router.map(|(_, origin)| origin.clone()).unwrap_or_default();
         for prefix in self.router.services.service_cidrs.clone() {
             let route = Route {

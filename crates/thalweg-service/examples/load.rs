@@ -1,6 +1,6 @@
 //! Measures services: 50,000 of them with 10 backends each from nothing, their rings, and one change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use thalweg_model::cluster::{
@@ -54,8 +54,8 @@ fn rings(resolver: &Resolver, goal: Goal) -> (Duration, usize) {
 }
 
 fn main() {
-    let services: BTreeMap<_, _> = (0..SERVICES).map(|n| (name(n), service(n))).collect();
-    let slices: BTreeMap<_, _> = (0..SERVICES).map(|n| (name(n), slice(n, 0))).collect();
+    let services = (0..SERVICES).map(|n| (name(n), service(n))).collect();
+    let slices = (0..SERVICES).map(|n| (name(n), slice(n, 0))).collect();
     let mut cluster = Cluster { services, slices, ..Cluster::default() };
     let own = NodeAddress { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), primary: true };
     let here = Here { node: "node-7".into(), addresses: vec![own], ..Here::default() };

@@ -24,6 +24,8 @@ pub struct Resolver {
     slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     /// What each service holds.
     held: BTreeMap<ObjectName, Held>,
+    /// Services with problems of their own.
+    faulty: BTreeSet<ObjectName>,
     claims: Claims,
     vips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     /// Keys that services want, and who has them instead.
@@ -111,8 +113,7 @@ impl Resolver {
 
     /// All services with problems.
     pub fn problems(&self) -> BTreeMap<ObjectName, Vec<Problem>> {
-        let own = self.held.iter().filter(|(_, held)| !held.problems.is_empty());
-        let names = own.map(|(name, _)| name).chain(self.taken.keys());
+        let names = self.faulty.iter().chain(self.taken.keys());
         names.map(|name| (name.clone(), self.problems_of(name))).collect()
     }
 
@@ -171,6 +172,10 @@ impl Resolver {
         };
         wanted.frontends.into_values().for_each(|frontend| self.claims.add(created, frontend));
         self.put_vips(&name, &old.vips, &held.vips, before);
+        match held.problems.is_empty() {
+            true => self.faulty.remove(&name),
+            false => self.faulty.insert(name.clone()),
+        };
         if !held.keys.is_empty() || !held.vips.is_empty() || !held.problems.is_empty() {
             self.held.insert(name, held);
         }

@@ -87,7 +87,7 @@ impl Draft {
         let mut part = Part {
             findings: report.findings(),
             whole,
-            cluster: !self.cluster.is_empty(),
+            cluster: self.cluster.part(),
             conflicts,
             prints,
             names,

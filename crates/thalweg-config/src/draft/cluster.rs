@@ -1,18 +1,17 @@
-//! Objects of Kubernetes while they are being read, and what must hold between them.
+//! Objects of Kubernetes while they are being read, and what they claim of what others may claim too.
 
-use super::Kind;
+use crate::draft::clash;
 use crate::foreign::Meta;
-use crate::report::{Path, Report};
+use crate::report::Report;
 use crate::sources::Span;
-use crate::suggest;
-use crate::tree::short;
-use std::collections::{BTreeMap, HashMap};
-use thalweg_model::Key;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use thalweg_model::cluster::{
     Cluster, EndpointSlice, IpPool, Node, ObjectName, Pod, Protocol, Service, ServiceSettings,
 };
 
 /// A port of all nodes that a service asks for.
+#[derive(Debug)]
 pub(crate) struct PortClaim {
     pub port: u16,
     pub protocol: Protocol,
@@ -21,66 +20,82 @@ pub(crate) struct PortClaim {
 }
 
 /// The node ports of a service.
-struct Claims {
-    /// Creation, then place: who comes first keeps a port.
-    age: (u64, Span),
-    name: ObjectName,
-    ports: Vec<PortClaim>,
+#[derive(Debug)]
+pub(crate) struct Claims {
+    /// When the service was created.
+    pub created: u64,
+    /// Where its name stands.
+    pub at: Span,
+    pub name: ObjectName,
+    pub ports: Vec<PortClaim>,
+}
+
+/// The interface that a pod asks for.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    /// Where it stands.
+    pub at: Span,
+    pub pod: ObjectName,
+    pub node: Option<String>,
+    pub interface: String,
 }
 
 /// Everything that was read so far.
 #[derive(Default)]
 pub(crate) struct ClusterDraft {
-    cluster: Cluster,
+    services: Vec<(ObjectName, Service)>,
+    slices: Vec<(ObjectName, EndpointSlice)>,
+    nodes: Vec<(String, Node)>,
+    pods: Vec<(ObjectName, Pod)>,
+    pools: Vec<(String, IpPool)>,
     claims: Vec<Claims>,
-    /// Pods with an interface, where that stands.
-    interfaces: Vec<(Span, ObjectName)>,
-    /// Kinds that are not read, where the first stands, and how many there are.
+    interfaces: Vec<Interface>,
     strange: BTreeMap<String, (Span, usize)>,
+}
+
+/// What was read of one file or several, before its objects are held against each other.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterPart {
+    /// All objects that are right by themselves.
+    pub cluster: Cluster,
+    pub claims: Vec<Claims>,
+    pub interfaces: Vec<Interface>,
+    /// Kinds that are not read, where the first stands, and how many there are.
+    pub strange: BTreeMap<String, (Span, usize)>,
 }
 
 impl ClusterDraft {
     /// Adds a `Service` with its node ports.
     pub fn service(&mut self, meta: &Meta, service: Service, ports: Vec<PortClaim>) {
         if !ports.is_empty() {
-            let age = (service.created.unwrap_or(u64::MAX), meta.at);
-            self.claims.push(Claims { age, name: meta.name.clone(), ports });
+            let created = service.created.unwrap_or(u64::MAX);
+            self.claims.push(Claims { created, at: meta.at, name: meta.name.clone(), ports });
         }
-        self.cluster.services.insert(meta.name.clone(), service);
+        self.services.push((meta.name.clone(), service));
     }
 
     /// Adds an `EndpointSlice`.
     pub fn slice(&mut self, meta: &Meta, slice: EndpointSlice) {
-        self.cluster.slices.insert(meta.name.clone(), slice);
+        self.slices.push((meta.name.clone(), slice));
     }
 
     /// Adds a `Node`.
     pub fn node(&mut self, meta: &Meta, node: Node) {
-        self.cluster.nodes.insert(meta.name.name.clone(), node);
+        self.nodes.push((meta.name.name.clone(), node));
     }
 
     /// Adds a `Pod`, whose interface is named at `at`.
     pub fn pod(&mut self, meta: &Meta, pod: Pod, at: Span) {
-        if pod.interface.is_some() {
-            self.interfaces.push((at, meta.name.clone()));
+        if let Some(interface) = &pod.interface {
+            let (interface, node) = (interface.clone(), pod.node.clone());
+            self.interfaces.push(Interface { at, pod: meta.name.clone(), node, interface });
         }
-        self.cluster.pods.insert(meta.name.clone(), pod);
+        self.pods.push((meta.name.clone(), pod));
     }
 
     /// Adds an `IPPool`.
     pub fn pool(&mut self, meta: &Meta, pool: IpPool) {
-        self.cluster.pools.insert(meta.name.name.clone(), pool);
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        let Cluster { services, slices, nodes, pods, pools } = &self.cluster;
-        self.strange.is_empty()
-            && services.is_empty()
-            && slices.is_empty()
-            && nodes.is_empty()
-            && pods.is_empty()
-            && pools.is_empty()
+        self.pools.push((meta.name.name.clone(), pool));
     }
 
     /// Counts an object of a kind that is not read.
@@ -88,85 +103,65 @@ impl ClusterDraft {
         self.strange.entry(kind.into()).or_insert((at, 0)).1 += 1;
     }
 
+    /// All that was read.
+    pub fn part(self) -> ClusterPart {
+        ClusterPart {
+            cluster: Cluster {
+                services: self.services.into_iter().collect(),
+                slices: self.slices.into_iter().collect(),
+                nodes: self.nodes.into_iter().collect(),
+                pods: self.pods.into_iter().collect(),
+                pools: self.pools.into_iter().collect(),
+            },
+            claims: self.claims,
+            interfaces: self.interfaces,
+            strange: self.strange,
+        }
+    }
+
     /// The cluster without those that are wrong beside others.
-    pub fn finish(mut self, settings: &ServiceSettings, report: &mut Report) -> Cluster {
-        self.check_node_ports(settings.node_ports, report);
-        self.check_interfaces(report);
-        report.object = None;
-        self.tell_strange(report);
-        self.cluster
-    }
-
-    fn check_node_ports(&mut self, range: (u16, u16), report: &mut Report) {
-        self.claims.sort_by_key(|claims| claims.age);
-        let mut taken: HashMap<(u16, Protocol), (usize, Span)> = HashMap::new();
-        for (index, claims) in self.claims.iter().enumerate() {
-            let before = report.errors();
-            report.object = Some(key(Kind::Service, &claims.name));
-            let spec = Path::Field(&Path::Root, "spec");
-            for claim in &claims.ports {
-                let (port, protocol) = (claim.port, claim.protocol);
-                if !(range.0..=range.1).contains(&port) {
-                    let what = format!("node port {port} is none of {}-{}", range.0, range.1);
-                    let remedy =
-                        "choose one of those, or widen spec.services.nodePortRange of the Router";
-                    report.error(claim.at, &spec.below("ports"), what, remedy);
-                } else if let Some((owner, at)) = taken.get(&(port, protocol)) {
-                    let owner = key(Kind::Service, &self.claims[*owner].name);
-                    let place = report.origin(*at);
-                    let what = format!(
-                        "node port {port} {protocol} already belongs to {owner} at {place}"
-                    );
-                    let remedy = "give one of them another node port";
-                    report.error(claim.at, &spec.below("ports"), what, remedy);
-                }
-            }
-            if report.errors() > before {
-                self.cluster.services.remove(&claims.name);
-                continue;
-            }
-            let ports = claims.ports.iter();
-            taken.extend(ports.map(|claim| ((claim.port, claim.protocol), (index, claim.at))));
-        }
-    }
-
-    /// An interface belongs to one pod of its node.
-    fn check_interfaces(&mut self, report: &mut Report) {
-        self.interfaces.sort();
-        let mut taken: HashMap<(Option<String>, String), (Span, ObjectName)> = HashMap::new();
-        for (at, name) in std::mem::take(&mut self.interfaces) {
-            let Some(pod) = self.cluster.pods.get(&name) else { continue };
-            let Some(interface) = &pod.interface else { continue };
-            let place = (pod.node.clone(), interface.clone());
-            let Some((first, owner)) = taken.get(&place) else {
-                taken.insert(place, (at, name));
-                continue;
-            };
-            let (owner, first) = (key(Kind::Pod, owner), report.origin(*first));
-            report.object = Some(key(Kind::Pod, &name));
-            let what = format!("`{}` already belongs to {owner} at {first}", short(interface));
-            let path = Path::Field(&Path::Root, "metadata.annotations");
-            report.error(at, &path, what, "name the interface of one pod only");
-            self.cluster.pods.remove(&name);
-        }
-    }
-
-    fn tell_strange(&self, report: &mut Report) {
-        for (kind, (at, count)) in &self.strange {
-            let known = Kind::FOREIGN.iter().map(|(name, _)| *name);
-            let remedy = match suggest::nearest(kind, known.clone()) {
-                Some(near) => format!("did you mean `{near}`? else nothing is to be done"),
-                None => format!("of Kubernetes, {} are read", suggest::list(known)),
-            };
-            let what = match count {
-                1 => format!("an object of kind `{}` is ignored", short(kind)),
-                _ => format!("{count} objects of kind `{}` are ignored", short(kind)),
-            };
-            report.warning(*at, &Path::Field(&Path::Root, "kind"), what, remedy);
-        }
+    pub fn finish(self, settings: &ServiceSettings, report: &mut Report) -> Cluster {
+        let part = self.part();
+        let all = [(None, &part)];
+        let services = clash::node_ports(&all, settings.node_ports, report);
+        let pods = clash::interfaces(&all, report);
+        clash::tell_strange(&all, report);
+        let mut cluster = part.cluster;
+        clash::set_aside(&mut cluster.services, &services);
+        clash::set_aside(&mut cluster.pods, &pods);
+        cluster
     }
 }
 
-fn key(kind: Kind, name: &ObjectName) -> Key {
-    Key { kind: kind.name().into(), name: name.to_string() }
+impl ClusterPart {
+    /// What only one service, or one pod, may have, as numbers.
+    pub fn prints(&self) -> impl Iterator<Item = u64> {
+        let ports = self.claims.iter().flat_map(|claims| &claims.ports);
+        let ports = ports.map(|claim| print(&(0u8, claim.port, claim.protocol)));
+        let interfaces = self.interfaces.iter();
+        ports.chain(interfaces.map(|one| print(&(1u8, &one.node, &one.interface))))
+    }
+
+    /// Whether all its node ports lie in a range.
+    pub fn is_within(&self, range: (u16, u16)) -> bool {
+        let mut ports = self.claims.iter().flat_map(|claims| &claims.ports);
+        ports.all(|claim| (range.0..=range.1).contains(&claim.port))
+    }
+
+    /// Shares objects that are the same with an earlier reading.
+    pub fn share(&mut self, before: &Self) {
+        let (new, old) = (&mut self.cluster, &before.cluster);
+        new.services.share(&old.services);
+        new.slices.share(&old.slices);
+        new.nodes.share(&old.nodes);
+        new.pods.share(&old.pods);
+        new.pools.share(&old.pools);
+    }
+}
+
+/// A number that stands for what is claimed: the same for the same, hardly ever for another.
+fn print(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }

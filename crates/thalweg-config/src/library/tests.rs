@@ -7,6 +7,8 @@ use std::fs;
 use std::time::Duration;
 use tempfile::tempdir;
 
+mod cluster;
+
 /// Something that a file may say; small numbers, so that files meet.
 fn documents() -> impl Strategy<Value = String> {
     let object = |kind: &str, name: String, spec: String| {
@@ -45,7 +47,11 @@ fn documents() -> impl Strategy<Value = String> {
         1 => (0..2u8, 0..3u8).prop_map(move |(n, peer)| {
             object("BfdSession", format!("s{n}"), format!("{{peer: 10.0.0.{}, link: eth0}}", peer + 1))
         }),
-        1 => (1..3u8).prop_map(move |burst| object("Router", "router".into(), format!("{{burst: {burst}}}"))),
+        1 => (1..3u8).prop_map(move |burst| {
+            let range = format!("services: {{nodePortRange: 30000-3000{burst}}}");
+            object("Router", "router".into(), format!("{{burst: {burst}, {range}}}"))
+        }),
+        12 => cluster::documents(),
         1 => Just("# Nothing but a word.\n".to_owned()),
         1 => prop_oneof![
             Just("kind: [\n".to_owned()),
@@ -91,7 +97,10 @@ fn take(step: Step, directory: &Path) {
         Step::Disguise(file) => {
             let Ok(text) = fs::read_to_string(path(file)) else { return };
             let modified = path(file).metadata().unwrap().modified().unwrap();
-            fs::write(path(file), text.replace("metric: 1", "metric: 7")).unwrap();
+            let text = text
+                .replace("metric: 1", "metric: 7")
+                .replace("nodePort: 30001", "nodePort: 30002");
+            fs::write(path(file), text).unwrap();
             fs::File::options()
                 .append(true)
                 .open(path(file))
@@ -139,6 +148,9 @@ fn follow(mut library: Library, steps: Vec<Step>, tick: Duration) {
         let copy = before.clone();
         for change in copy.routes.differences(&read.intent.routes) {
             assert_eq!(change.new, plain.intent.routes.get(change.key));
+        }
+        for change in copy.cluster.services.differences(&read.intent.cluster.services) {
+            assert_eq!(change.new, plain.intent.cluster.services.get(change.key));
         }
         assert_eq!(names, before.routes.keys().cloned().collect::<Vec<_>>());
         before = read.intent;

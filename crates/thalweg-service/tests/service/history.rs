@@ -60,7 +60,7 @@ fn step(dice: &mut Dice, world: &mut World, changes: &mut Changes) {
         0..4 => {
             let name = dice.name(&["web", "app"]);
             match dice.eighths(6) {
-                true => drop(world.cluster.services.insert(name.clone(), dice.service())),
+                true => world.cluster.services.insert(name.clone(), dice.service()),
                 false => drop(world.cluster.services.remove(&name)),
             }
             changes.services.insert(name);
@@ -68,7 +68,7 @@ fn step(dice: &mut Dice, world: &mut World, changes: &mut Changes) {
         4..8 => {
             let name = dice.name(&["s", "t", "u", "v", "w", "x"]);
             match dice.eighths(6) {
-                true => drop(world.cluster.slices.insert(name.clone(), dice.slice())),
+                true => world.cluster.slices.insert(name.clone(), dice.slice()),
                 false => drop(world.cluster.slices.remove(&name)),
             }
             changes.slices.insert(name);
