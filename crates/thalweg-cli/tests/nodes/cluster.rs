@@ -130,7 +130,10 @@ impl Cluster {
     pub fn configure(&self, router: &str, serving: &[usize]) {
         for number in 1..=self.nodes {
             let path = self.dir.path().join(number.to_string()).join("config.yaml");
-            fs::write(path, self.config(number, router, serving)).unwrap();
+            // At once: half a file may be a right one with fewer nodes.
+            let new = self.path(number, "new");
+            fs::write(&new, self.config(number, router, serving)).unwrap();
+            fs::rename(new, path).unwrap();
         }
     }
 

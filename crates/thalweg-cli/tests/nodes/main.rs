@@ -212,3 +212,25 @@ fn the_far_end_may_be_a_device_of_linux() {
     linux("li", "Ipip", &format!("ipip {ends}"), false);
     linux("lu", "Gue", &format!("ipip {ends} encap gue encap-sport auto encap-dport 6080"), false);
 }
+
+#[test]
+fn a_load_balancer_at_xdp() {
+    let Some(mut cluster) = Cluster::new("o", 2) else { return };
+    let n = cluster.name.clone();
+    for (namespace, device) in [("w", "p1"), ("w", "p2"), ("c", "eth0")] {
+        let line =
+            format!("netns exec {n}{namespace} ethtool -K {device} tx off tso off gso off gro on");
+        if let Err(why) = ip(&line) {
+            return cluster::skip(&why);
+        }
+    }
+    cluster.configure(DIRECT, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    let links = cluster.text(1, &["get", "links"]);
+    let uplink = links.lines().find(|line| line.starts_with("eth0")).unwrap_or_default();
+    assert!(uplink.contains("xdp"), "{links}");
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", MUCH), Ok(()));
+}

@@ -276,7 +276,7 @@ fn attempt<S: FlowStages>(
     let verdict = match parsed {
         Some(_) if !stages.holds(arrival.epoch) => return None,
         Some(verdict) => verdict,
-        None => match dispatch(stages, packet, arrival.device)? {
+        None => match dispatch(stages, packet, arrival.device, opened)? {
             outcome if outcome.device != 0 => return Some(outcome),
             outcome => outcome.verdict,
         },
@@ -286,7 +286,12 @@ fn attempt<S: FlowStages>(
 
 /// Finds the flow of a packet, decides the packet, remembers the flow, and carries the decision out.
 #[inline(always)]
-fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> Option<Outcome> {
+fn dispatch<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    device: u32,
+    opened: bool,
+) -> Option<Outcome> {
     let ended = stages.track(packet);
     if stages.facts().is(what::KEEPS) {
         stages.keep(packet);
@@ -301,6 +306,16 @@ fn dispatch<S: FlowStages>(stages: &mut S, packet: &mut Packet, device: u32) -> 
     if sent && stages.tunnel_of(packet, decision.nexthop()) != 0 {
         packet.flags |= u64::from(flag::TUNNEL);
         decision.verdict = through(decision.verdict);
+    }
+    if opened
+        && sent
+        && stages.facts().is(what::KEYED)
+        && !stages.facts().is(what::SERVICE)
+        && stages.facts().found() == 0
+        && stages.link_of(packet, decision.nexthop()) == packet.link()
+    {
+        // For nobody here any more: it would go back to where it came from, and come again.
+        decision.verdict = Verdict::drop(Reason::StrangeTunnel);
     }
     let verdict = decision.verdict;
     // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.

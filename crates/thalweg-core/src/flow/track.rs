@@ -234,8 +234,10 @@ pub(super) fn known<C: Flows>(
     };
     let backend = row.get(word::BACKEND);
     let tunnelled = kind & kind::TUNNEL != 0;
-    let gone =
-        row.get(word::STAMP) != cells.stamp() && !tunnelled && is_gone(cells, packet, backend);
+    // An attempt that nobody has answered, as far as is known, chooses anew when tables have changed.
+    let again = kind & kind::DIRECT != 0 && before as u8 == state::SYN && flags & tcp::SYN != 0;
+    let gone = row.get(word::STAMP) != cells.stamp()
+        && (again || !tunnelled && is_gone(cells, packet, backend));
     let Some(settings) = cells.settings() else { return false };
     let new = leaving(&row, &tracked.key);
     let back = reversed(new);
