@@ -25,7 +25,9 @@ impl<'a> Packet<'a> {
             octets[if six { 5 } else { 3 }],
         ]);
         let len = usize::from(len) + if six { 40 } else { 0 };
-        Some(Self { octets: octets.get(..len)?, six, l4 })
+        // Every header that is looked at below is within.
+        let octets = octets.get(..len).filter(|octets| octets.len() >= l4 && l4 >= 20)?;
+        Some(Self { octets, six, l4 })
     }
 
     fn protocol(&self) -> u8 {
@@ -53,6 +55,9 @@ impl<'a> Packet<'a> {
 
     /// The packet that an ICMP error quotes, which may be cut.
     fn quote(&self) -> Option<Packet<'a>> {
+        if self.is_later() {
+            return None;
+        }
         let kind = *self.octets.get(self.l4)?;
         let quotes = match self.protocol() {
             1 => !self.six && matches!(kind, 3 | 11 | 12),
