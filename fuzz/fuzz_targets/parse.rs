@@ -3,24 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
-use thalweg_testkit::engine::{Course, Engine, Native};
-use thalweg_testkit::random::{self, Chance};
-use thalweg_testkit::{World, invariant};
+use thalweg_testkit::engine::{Engine, Native};
+use thalweg_testkit::{World, invariant, random};
 
 thread_local! {
-    static NATIVE: RefCell<(Native, World)> = RefCell::new(settled());
-}
-
-/// A world with routes, labels and VRFs, in force.
-fn settled() -> (Native, World) {
-    let mut native = Native::new();
-    let mut course = Course::new(&mut native);
-    for line in random::world(&mut Chance::new(7)).lines() {
-        course.change(&format!("wrong {line}")).expect("lines by chance are lines");
-    }
-    course.settle().expect("what makes sense of them is in force");
-    let world = course.world.clone();
-    (native, world)
+    static NATIVE: RefCell<(Native, World)> = RefCell::new(random::settled());
 }
 
 fuzz_target!(|data: &[u8]| {

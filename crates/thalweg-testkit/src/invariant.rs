@@ -5,28 +5,34 @@ use crate::{translated, tunnelled};
 use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_core::packet::DEPTH;
 
+/// As [`check`], where other nodes are behind tunnels: what is around a packet there counts as no part of it.
+/// Without them, packets within packets are payload like any other.
+///
+/// # Errors
+///
+/// The rule that was broken.
+pub fn check_with_tunnels(before: &[u8], fate: &Fate) -> Result<(), String> {
+    let kind = fate.verdict.kind();
+    if kind == Kind::Forward
+        && let Some((before, frame)) = tunnelled::aligned(before, &fate.frame)
+    {
+        tunnelled::check(&fate.frame)?;
+        return check(&before, &Fate { frame, ..fate.clone() });
+    }
+    match tunnelled::without(before) {
+        Some(inner) if kind == Kind::Answer && answered(before, &fate.frame).is_err() => {
+            answered(&inner, &fate.frame)
+        }
+        _ => check(before, fate),
+    }
+}
+
 /// Checks a frame and its fate against rules that hold for every packet.
 ///
 /// # Errors
 ///
 /// The rule that was broken.
 pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
-    let kind = fate.verdict.kind();
-    if kind == Kind::Forward
-        && let Some((before, frame)) = tunnelled::aligned(before, &fate.frame)
-    {
-        tunnelled::check(&fate.frame)?;
-        return check_plain(&before, &Fate { frame, ..fate.clone() });
-    }
-    match tunnelled::without(before) {
-        Some(inner) if kind == Kind::Answer && answered(before, &fate.frame).is_err() => {
-            answered(&inner, &fate.frame)
-        }
-        _ => check_plain(before, fate),
-    }
-}
-
-fn check_plain(before: &[u8], fate: &Fate) -> Result<(), String> {
     let kept = |kind| matches!(kind, Kind::Forward | Kind::Deliver | Kind::Punt);
     match fate.verdict.kind() {
         kind if kept(kind) && translated::has_other_ends(before, &fate.frame) => {

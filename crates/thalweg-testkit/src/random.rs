@@ -1,5 +1,6 @@
 //! Worlds and frames by chance, repeatable by their seed.
 
+use crate::engine::{Course, Native};
 use crate::world::World;
 use std::fmt::Write;
 use thalweg_packet::Line;
@@ -278,4 +279,20 @@ fn line(chance: &mut Chance) -> String {
         let _ = write!(text, " pad {}", chance.below(40));
     }
     text
+}
+
+/// A world with routes, labels and VRFs, in force on the core in this process: what fuzzed frames meet.
+///
+/// # Panics
+///
+/// If a line of a random world is none.
+pub fn settled() -> (Native, World) {
+    let mut native = Native::new();
+    let mut course = Course::new(&mut native);
+    for line in world(&mut Chance::new(7)).lines() {
+        course.change(&format!("wrong {line}")).expect("lines by chance are lines");
+    }
+    course.settle().expect("what makes sense of them is in force");
+    let world = course.world.clone();
+    (native, world)
 }
