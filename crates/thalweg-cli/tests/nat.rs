@@ -1,11 +1,10 @@
 //! Source translation with real sockets: pods reach a server outside that has no way back to them.
 
 mod lab;
-#[path = "lab/pods.rs"]
-mod pods;
 
 use lab::ip;
-use pods::{LONG, Pods, connect, inside, pod};
+use lab::pods::{Pods, pod};
+use lab::sockets::{LONG, connect, inside};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};

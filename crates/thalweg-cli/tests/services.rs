@@ -2,13 +2,13 @@
 
 mod lab;
 
-use lab::{Lab, ip};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use lab::ip;
+use lab::pods::{Pods, pod};
+use lab::sockets::{LONG, connect, inside, listen};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Addresses of the pods; the first is a client, the others serve.
 const PODS: [&str; 3] = ["10.9.0.2", "10.9.0.3", "10.9.0.4"];
-/// How long anything may take.
-const LONG: Duration = Duration::from_secs(4);
 
 /// The files: pods, a service with two ports, and those of its endpoints that are given.
 fn config(endpoints: &str) -> String {
@@ -27,11 +25,7 @@ fn config(endpoints: &str) -> String {
          metadata: {name: router}\nspec: {limits: {flows: 4096, ringSlots: 65536}}\n",
     );
     for (number, address) in PODS.iter().enumerate() {
-        text += &format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p{number}\n  namespace: shop\n  \
-             annotations: {{thalweg.io/interface: pod{number}}}\n\
-             status: {{podIPs: [{{ip: {address}}}]}}\n"
-        );
+        text += &pod(number, address, "");
     }
     text + "---
 apiVersion: v1
@@ -67,41 +61,16 @@ const HOST: &str = "- {addresses: [10.0.0.1]}\n";
 const NONE: &str = "  []\n";
 
 /// The node with its pods.
-struct Node {
-    lab: Lab,
-    stop: Arc<AtomicBool>,
-    servers: Vec<JoinHandle<()>>,
-}
+struct Node(Pods);
 
 impl Node {
     fn new(tag: &str) -> Option<Self> {
-        let mut lab = Lab::new(tag)?;
-        let n = lab.name.clone();
-        for (number, address) in PODS.iter().enumerate() {
-            for line in [
-                format!("netns add {n}p{number}"),
-                format!(
-                    "link add pod{number} netns {n}r address 02:00:00:00:09:0{number} \
-                     type veth peer name eth0 netns {n}p{number}"
-                ),
-                format!("-n {n}p{number} link set lo up"),
-                format!("-n {n}p{number} link set eth0 up"),
-                format!("-n {n}r link set pod{number} up"),
-                format!("-n {n}p{number} addr add {address}/32 dev eth0"),
-                format!("-n {n}p{number} route add 169.254.1.1 dev eth0 scope link"),
-                format!("-n {n}p{number} route add default via 169.254.1.1 dev eth0"),
-                format!(
-                    "-n {n}p{number} neigh add 169.254.1.1 dev eth0 lladdr 02:00:00:00:09:0{number}"
-                ),
-            ] {
-                ip(&line).unwrap();
-            }
-        }
-        fs::write(lab.config(), config(BOTH)).unwrap();
-        if !lab.start() {
+        let mut pods = Pods::new(tag, &PODS)?;
+        fs::write(pods.lab.config(), config(BOTH)).unwrap();
+        if !pods.lab.start() {
             return None;
         }
-        let mut node = Self { lab, stop: Arc::default(), servers: Vec::new() };
+        let mut node = Self(pods);
         for number in [1, 2] {
             node.serve(&format!("p{number}"));
         }
@@ -110,7 +79,7 @@ impl Node {
 
     /// Servers of a host: one says who it is and whom it sees, two say everything again.
     fn serve(&mut self, host: &str) {
-        let stop = self.stop.clone();
+        let stop = self.0.stop.clone();
         let name = host.to_owned();
         let who = move |mut stream: TcpStream, peer: SocketAddr| {
             let _ = write!(stream, "{name} saw {}", peer.ip());
@@ -125,15 +94,15 @@ impl Node {
                 }
             });
         };
-        let namespace = format!("{}{host}", self.lab.name);
-        self.servers.push(echo_datagrams(&namespace, stop.clone()));
-        self.servers.push(listen(&namespace, 8080, stop.clone(), who));
-        self.servers.push(listen(&namespace, 8007, stop, echo));
+        let namespace = self.0.namespace(host);
+        self.0.servers.push(echo_datagrams(&namespace, stop.clone()));
+        self.0.servers.push(listen(&namespace, ("0.0.0.0", 8080), stop.clone(), who));
+        self.0.servers.push(listen(&namespace, ("0.0.0.0", 8007), stop, echo));
     }
 
     /// Connects from a host's namespace; what is heard until the other side closes.
     fn hears(&self, host: &str, at: &str) -> Result<String, String> {
-        inside(&format!("{}{host}", self.lab.name), || {
+        inside(&self.0.namespace(host), || {
             let mut stream = connect(at)?;
             let mut text = String::new();
             stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
@@ -150,59 +119,6 @@ impl Node {
         }
         heard
     }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.stop.store(true, SeqCst);
-        for server in self.servers.drain(..) {
-            let _ = server.join();
-        }
-        for number in 0..PODS.len() {
-            let _ = ip(&format!("netns del {}p{number}", self.lab.name));
-        }
-    }
-}
-
-fn connect(at: &str) -> Result<TcpStream, String> {
-    let at: SocketAddr = at.parse().unwrap();
-    let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    Ok(stream)
-}
-
-/// Runs something in a network namespace, on a thread of its own.
-fn inside<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let path = format!("/run/netns/{namespace}");
-        let work = scope.spawn(move || {
-            let file = fs::File::open(path).unwrap();
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            work()
-        });
-        work.join().unwrap()
-    })
-}
-
-fn listen(
-    namespace: &str,
-    port: u16,
-    stop: Arc<AtomicBool>,
-    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
-) -> JoinHandle<()> {
-    let listener = inside(namespace, || TcpListener::bind(("0.0.0.0", port)).unwrap());
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        while !stop.load(SeqCst) {
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    stream.set_nonblocking(false).unwrap();
-                    serve(stream, peer);
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(2)),
-            }
-        }
-    })
 }
 
 /// Sends every datagram back to whom it came from.
@@ -245,12 +161,12 @@ fn clients_reach_backends_which_see_their_real_addresses() {
     // The host's own processes and its workloads talk as on any host.
     let told = node.hears("r", "10.9.0.3:8080");
     assert_eq!(told.as_deref(), Ok("p1 saw 10.0.0.1"), "from the host to a pod");
-    let stop = node.stop.clone();
+    let stop = node.0.stop.clone();
     let greet = |mut stream: TcpStream, _| drop(stream.write_all(b"the host"));
-    let server = listen(&format!("{}r", node.lab.name), 8022, stop, greet);
+    let server = listen(&node.0.namespace("r"), ("0.0.0.0", 8022), stop, greet);
     let told = node.hears("p0", "10.0.0.1:8022");
     assert_eq!(told.as_deref(), Ok("the host"), "from a pod to the host");
-    node.servers.push(server);
+    node.0.servers.push(server);
     // Who serves reaches itself, too, and then hears the service.
     let heard = node.many("p1", "10.96.0.10:80", 20);
     let wished = ["p1 saw 10.96.0.10", "p2 saw 10.9.0.3"];
@@ -260,11 +176,11 @@ fn clients_reach_backends_which_see_their_real_addresses() {
     let refused = node.hears("p0", "10.96.0.10:81").unwrap_err();
     assert!(refused.contains("refused"), "{refused}");
     assert!(start.elapsed() < LONG / 2);
-    let flows = node.lab.text(&["get", "flows", "--from", "pod/shop/p0", "-o", "wide"]);
+    let flows = node.0.lab.text(&["get", "flows", "--from", "pod/shop/p0", "-o", "wide"]);
     assert!(flows.contains("10.96.0.10:80") && flows.contains("shop/web"), "{flows}");
-    let backends = node.lab.text(&["get", "backends"]);
+    let backends = node.0.lab.text(&["get", "backends"]);
     assert!(backends.contains("10.9.0.3:8080") && backends.contains("serving"), "{backends}");
-    let told = node.lab.text(&["explain", "pod0 < ip 10.9.0.2 > 10.96.0.10 tcp 5 > 80 syn"]);
+    let told = node.0.lab.text(&["explain", "pod0 < ip 10.9.0.2 > 10.96.0.10 tcp 5 > 80 syn"]);
     assert!(told.contains("shop/web at 10.96.0.10:80/TCP (ClusterIP): backend 10.9.0."), "{told}");
 }
 
@@ -275,7 +191,7 @@ fn a_backend_leaves_under_load_and_no_request_fails() {
     let mut last = BTreeMap::new();
     for round in 0..6 {
         let endpoints = if round % 2 == 0 { ONE } else { BOTH };
-        fs::write(node.lab.config(), config(endpoints)).unwrap();
+        fs::write(node.0.lab.config(), config(endpoints)).unwrap();
         last = node.many("a", "10.0.0.1:30080", 50);
         done += last.values().sum::<u32>();
         failed.extend(last.keys().filter(|words| !words.starts_with('p')).cloned());
@@ -283,14 +199,14 @@ fn a_backend_leaves_under_load_and_no_request_fails() {
     assert_eq!((done, failed), (300, Vec::new()));
     assert!(!last.is_empty());
     // When the last is gone, clients are told at once.
-    fs::write(node.lab.config(), config(NONE)).unwrap();
-    node.lab.until(|| node.hears("a", "10.0.0.1:30080").is_err_and(|e| e.contains("refused")));
+    fs::write(node.0.lab.config(), config(NONE)).unwrap();
+    node.0.lab.until(|| node.hears("a", "10.0.0.1:30080").is_err_and(|e| e.contains("refused")));
 }
 
 #[test]
 fn a_connection_outlives_the_agent_and_a_service_that_changes() {
     let Some(mut node) = Node::new("sc") else { return };
-    let mut stream = inside(&format!("{}a", node.lab.name), || connect("10.0.0.1:30007")).unwrap();
+    let mut stream = inside(&node.0.namespace("a"), || connect("10.0.0.1:30007")).unwrap();
     let mut say = |what: &[u8]| {
         let mut heard = vec![0; what.len()];
         stream.write_all(what).unwrap();
@@ -298,36 +214,36 @@ fn a_connection_outlives_the_agent_and_a_service_that_changes() {
         assert_eq!(heard, what);
     };
     say(b"before");
-    node.lab.end("-KILL");
+    node.0.lab.end("-KILL");
     say(b"nobody there");
-    assert!(node.lab.start());
+    assert!(node.0.lab.start());
     say(b"another agent");
     // A version with other tables takes the flows over, and gives them back.
-    if node.lab.next_version() {
+    if node.0.lab.next_version() {
         for words in [&b"another layout"[..], b"this one again"] {
-            node.lab.end("-KILL");
-            assert!(node.lab.start());
+            node.0.lab.end("-KILL");
+            assert!(node.0.lab.start());
             say(words);
-            node.lab.this_version();
+            node.0.lab.this_version();
         }
     }
-    fs::write(node.lab.config(), config(NONE)).unwrap();
-    node.lab.until(|| node.lab.text(&["get", "backends"]).contains("no backends"));
+    fs::write(node.0.lab.config(), config(NONE)).unwrap();
+    node.0.lab.until(|| node.0.lab.text(&["get", "backends"]).contains("no backends"));
     say(b"no backend any more");
-    let flows = node.lab.text(&["get", "flows", "--state", "established"]);
+    let flows = node.0.lab.text(&["get", "flows", "--state", "established"]);
     assert!(flows.contains("10.0.0.1:30007"), "{flows}");
 }
 
 #[test]
 fn what_goes_beside_connections_arrives_too() {
     let Some(node) = Node::new("sd") else { return };
-    let name = |host: &str| format!("{}{host}", node.lab.name);
+    let name = |host: &str| node.0.namespace(host);
     for (host, vip, node_port) in [("p0", "10.96.0.10:9", false), ("a", "10.0.0.1:30009", true)] {
         // In one piece, and in several.
         for len in [10, 4000] {
             let heard = asks(&name(host), vip, len);
             let heard = heard.map_err(|error| error.to_string());
-            let why = || node.lab.text(&["get", "drops"]) + &node.lab.text(&["get", "flows"]);
+            let why = || node.0.lab.text(&["get", "drops"]) + &node.0.lab.text(&["get", "flows"]);
             assert_eq!(heard, Ok(len), "{len} octets to {vip}\n{}", why());
         }
         // Nobody listens: the backend's error is heard as the service's.
@@ -353,13 +269,13 @@ fn what_goes_beside_connections_arrives_too() {
 fn a_backend_may_be_the_host_itself() {
     let Some(mut node) = Node::new("se") else { return };
     node.serve("r");
-    fs::write(node.lab.config(), config(HOST)).unwrap();
-    node.lab.until(|| node.lab.text(&["get", "backends"]).contains("10.0.0.1:8080"));
+    fs::write(node.0.lab.config(), config(HOST)).unwrap();
+    node.0.lab.until(|| node.0.lab.text(&["get", "backends"]).contains("10.0.0.1:8080"));
     for (host, at, seen) in
         [("p0", "10.96.0.10:80", "10.9.0.2"), ("a", "10.0.0.1:30080", "10.0.0.9")]
     {
         assert_eq!(node.hears(host, at), Ok(format!("r saw {seen}")), "{at}");
-        let namespace = format!("{}{host}", node.lab.name);
+        let namespace = node.0.namespace(host);
         let datagrams = if host == "a" { "10.0.0.1:30009" } else { "10.96.0.10:9" };
         for len in [10, 4000] {
             let heard = asks(&namespace, datagrams, len).map_err(|error| error.to_string());
@@ -370,10 +286,10 @@ fn a_backend_may_be_the_host_itself() {
         let refused = asks(&namespace, nobody, 10).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{nobody}");
     }
-    let flows = node.lab.text(&["get", "flows", "--from", "pod/shop/p0"]);
+    let flows = node.0.lab.text(&["get", "flows", "--from", "pod/shop/p0"]);
     assert!(flows.contains("10.0.0.1:8080"), "{flows}");
     // Its programs go with the others.
-    node.lab.end("-TERM");
-    let detached = node.lab.text(&["detach"]);
+    node.0.lab.end("-TERM");
+    let detached = node.0.lab.text(&["detach"]);
     assert!(detached.contains("leaving"), "{detached}");
 }

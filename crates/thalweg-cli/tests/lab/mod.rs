@@ -1,6 +1,9 @@
 //! A host, a router with an agent, and another host, in network namespaces of their own.
 #![allow(dead_code)] // Each test takes what it needs.
 
+pub mod pods;
+pub mod sockets;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -1,23 +1,17 @@
-//! Pods beside a router, and sockets in network namespaces.
+//! Pods beside a router, and servers in them.
 
-use crate::lab::{Lab, ip};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use super::sockets::listen;
+use super::{Lab, ip};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How long anything may take.
-pub const LONG: Duration = Duration::from_secs(4);
 
 /// A router with pods, each in its namespace, and servers.
 pub struct Pods {
     pub lab: Lab,
     pub stop: Arc<AtomicBool>,
-    servers: Vec<JoinHandle<()>>,
+    pub servers: Vec<JoinHandle<()>>,
     count: usize,
 }
 
@@ -62,7 +56,7 @@ impl Pods {
         port: u16,
         serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
     ) {
-        let server = listen(&self.namespace(host), port, self.stop.clone(), serve);
+        let server = listen(&self.namespace(host), ("0.0.0.0", port), self.stop.clone(), serve);
         self.servers.push(server);
     }
 }
@@ -86,45 +80,4 @@ pub fn pod(number: usize, address: &str, more: &str) -> String {
          annotations: {{thalweg.io/interface: pod{number}}}\n{more}\
          status: {{podIPs: [{{ip: {address}}}]}}\n"
     )
-}
-
-pub fn connect(at: &str) -> Result<TcpStream, String> {
-    let at: SocketAddr = at.parse().unwrap();
-    let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    Ok(stream)
-}
-
-/// Runs something in a network namespace, on a thread of its own.
-pub fn inside<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let path = format!("/run/netns/{namespace}");
-        let work = scope.spawn(move || {
-            let file = fs::File::open(path).unwrap();
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            work()
-        });
-        work.join().unwrap()
-    })
-}
-
-fn listen(
-    namespace: &str,
-    port: u16,
-    stop: Arc<AtomicBool>,
-    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
-) -> JoinHandle<()> {
-    let listener = inside(namespace, || TcpListener::bind(("0.0.0.0", port)).unwrap());
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        while !stop.load(SeqCst) {
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    stream.set_nonblocking(false).unwrap();
-                    serve(stream, peer);
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(2)),
-            }
-        }
-    })
 }

@@ -1,41 +1,18 @@
 //! Some nodes with a pod each, and a client, around a switch: every node in a namespace with an agent of its
 //! own.
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use crate::lab::sockets::{connect, inside, listen};
+pub use crate::lab::{ip, skip};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// How long anything may take.
-pub const LONG: Duration = Duration::from_secs(4);
-
-/// Runs `ip` with these words; what it said.
-pub fn ip(line: &str) -> Result<String, String> {
-    let output = Command::new("ip").args(line.split_whitespace()).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        }
-        Ok(output) => Err(format!("ip {line}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Err(format!("`ip` does not run: {error}")),
-    }
-}
-
-pub fn skip(why: &str) {
-    println!("skipped: {why}");
-    if let Ok(log) = std::env::var("THALWEG_SKIP_LOG") {
-        let file = fs::OpenOptions::new().append(true).create(true).open(log);
-        file.and_then(|mut file| writeln!(file, "skipped: {why}")).unwrap();
-    }
-}
 
 /// Nodes, numbered from 1, and the client: host `c`.
 pub struct Cluster {
@@ -271,8 +248,8 @@ spec:
             });
         };
         let namespace = format!("{}p{number}", self.name);
-        self.servers.push(listen(&namespace, 8080, self.stop.clone(), who));
-        self.servers.push(listen(&namespace, 8007, self.stop.clone(), echo));
+        self.servers.push(listen(&namespace, ("::", 8080), self.stop.clone(), who));
+        self.servers.push(listen(&namespace, ("::", 8007), self.stop.clone(), echo));
     }
 
     /// Connects from a host's namespace; what is heard until the other side closes.
@@ -330,45 +307,4 @@ impl Drop for Cluster {
             let _ = ip(&format!("netns del {}{host}", self.name));
         }
     }
-}
-
-pub fn connect(at: &str) -> Result<TcpStream, String> {
-    let at: SocketAddr = at.parse().unwrap();
-    let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(LONG)).unwrap();
-    Ok(stream)
-}
-
-/// Runs something in a network namespace, on a thread of its own.
-pub fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let path = format!("/run/netns/{namespace}");
-        let work = scope.spawn(move || {
-            let file = fs::File::open(path).unwrap();
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            work()
-        });
-        work.join().unwrap()
-    })
-}
-
-fn listen(
-    namespace: &str,
-    port: u16,
-    stop: Arc<AtomicBool>,
-    serve: impl Fn(TcpStream, SocketAddr) + Send + 'static,
-) -> JoinHandle<()> {
-    let listener = inside(namespace, || TcpListener::bind(("::", port)).unwrap());
-    listener.set_nonblocking(true).unwrap();
-    std::thread::spawn(move || {
-        while !stop.load(SeqCst) {
-            match listener.accept() {
-                Ok((stream, peer)) => {
-                    stream.set_nonblocking(false).unwrap();
-                    serve(stream, peer);
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(2)),
-            }
-        }
-    })
 }

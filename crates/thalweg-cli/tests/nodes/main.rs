@@ -2,6 +2,8 @@
 //! tunnel, with the client's address untouched.
 
 mod cluster;
+#[path = "../lab/mod.rs"]
+mod lab;
 
 use cluster::{Cluster, ip};
 use std::collections::BTreeSet;
