@@ -25,6 +25,7 @@ pub use fragment::remember as remember_fragments;
 pub use key::{Key, key_of, reversed};
 pub use leave::{UNTOUCHED, leave};
 pub use pipeline::{FlowDirect, FlowStages, process};
+pub(crate) use service::row_of;
 pub use service::{backend_of, frontend_of, is_admitted, search, slot_of};
 pub use state::{ANEW, next, timeout_of};
 pub use table::{find, find_stamped, forget as take_out, insert, is_expired, is_stamped, stamp};

@@ -10,9 +10,9 @@ pub use open::{OPENED, is_for_tunnel, open};
 pub use wrap::{send, tunnel_of};
 
 use crate::decide::{self, Decision};
-use crate::flow::Flows;
+use crate::flow::{Flows, row_of};
 use crate::packet::Packet;
-use thalweg_abi::service::{self, PROBES};
+use thalweg_abi::service;
 use thalweg_abi::tunnel;
 
 /// Octets of an Ethernet header.
@@ -34,21 +34,10 @@ pub fn give_back<C: Flows>(cells: &C, packet: &Packet, node: u64, decision: &mut
 /// The group that leads to a node with this number; 0 if there is no such node.
 #[inline(always)]
 pub fn group_of<C: Flows>(cells: &C, node: u64) -> u32 {
-    let key = service::backend_key(node);
-    let mask = (cells.masks() >> 32) as u32;
-    let first = service::first_place(key, mask);
-    for probe in 0..PROBES {
-        let cell = cells.index(first.wrapping_add(probe) & mask);
-        if cell.is_empty() {
-            break;
-        }
-        if cell.is_for(key)
-            && let Some(row) = cells.backend(cell.row())
-            && row.id == node
-            && tunnel::node_id(row.address) == node
-        {
-            return row.node;
-        }
-    }
-    0
+    let is = |row| {
+        let found = cells.backend(row);
+        found.is_some_and(|row| row.id == node && tunnel::node_id(row.address) == node)
+    };
+    let row = row_of(cells, service::backend_key(node), is);
+    cells.backend(row.wrapping_sub(1)).map_or(0, |row| row.node)
 }

@@ -17,6 +17,17 @@ pub fn frontend_of<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: 
 #[inline(always)]
 pub fn search<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -> u32 {
     let key = service::key(address, port, protocol);
+    row_of(cells, key, |row| {
+        cells.frontend(row).is_some_and(|row| {
+            row.address == address && row.port == port && row.protocol == protocol
+        })
+    })
+}
+
+/// The row that the index leads a key to, counted from 1, or 0: of those that may be its, the one that `is`
+/// its.
+#[inline(always)]
+pub(crate) fn row_of<C: Flows>(cells: &C, key: u64, is: impl Fn(u32) -> bool) -> u32 {
     let mask = (cells.masks() >> 32) as u32;
     let first = service::first_place(key, mask);
     for probe in 0..PROBES {
@@ -24,11 +35,7 @@ pub fn search<C: Flows>(cells: &C, address: [u64; 2], port: u16, protocol: u8) -
         if cell.is_empty() {
             break;
         }
-        if cell.is_for(key)
-            && cells.frontend(cell.row()).is_some_and(|row| {
-                row.address == address && row.port == port && row.protocol == protocol
-            })
-        {
+        if cell.is_for(key) && is(cell.row()) {
             return cell.row() + 1;
         }
     }
@@ -55,19 +62,8 @@ pub fn frontend_within<C: Flows>(
 /// Whether a backend still serves.
 #[inline(always)]
 pub fn is_backend<C: Flows>(cells: &C, id: u64) -> bool {
-    let key = service::backend_key(id);
-    let mask = (cells.masks() >> 32) as u32;
-    let first = service::first_place(key, mask);
-    for probe in 0..PROBES {
-        let cell = cells.index(first.wrapping_add(probe) & mask);
-        if cell.is_empty() {
-            break;
-        }
-        if cell.is_for(key) && cells.backend(cell.row()).is_some_and(|row| row.id == id) {
-            return true;
-        }
-    }
-    false
+    let is = |row| cells.backend(row).is_some_and(|row| row.id == id);
+    row_of(cells, service::backend_key(id), is) != 0
 }
 
 /// Whether an address may be a frontend's: "no" or "perhaps".
