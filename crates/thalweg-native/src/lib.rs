@@ -84,7 +84,8 @@ pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey 
     }
     if thalweg_core::parse(&inner, &cells, &mut packet).is_continue() {
         if flow::track(&inner, &cells, &mut packet, &mut found).is_continue() {
-            if found.facts().is(flow::what::KEEPS) {
+            let (keeps, amid) = (flow::what::KEEPS, flow::what::AMID);
+            if found.facts().is(keeps) && !found.facts().is(amid) {
                 flow::keep(&cells, &mut packet, &mut found);
             }
             let mut made = Decision::new(&packet);

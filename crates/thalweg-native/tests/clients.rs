@@ -1,7 +1,9 @@
 //! Who may use a service, and which backend a client keeps: against a plain reading of both.
 
+use std::sync::atomic::Ordering::Relaxed;
+use thalweg_abi::flow::slot;
 use thalweg_abi::service::RangeRow;
-use thalweg_abi::{BackendRow, LinkRow, SettingsRow, link};
+use thalweg_abi::{BackendRow, LinkRow, SettingsRow, TableId, link};
 use thalweg_core::flow::{self, Flows};
 use thalweg_core::{Reason, Tables};
 use thalweg_image::sample::SplitMix;
@@ -119,6 +121,23 @@ fn a_client_keeps_its_backend_as_long_as_that_serves_and_no_longer() {
         apply(&mut writer, if id > 1 { vec![Change::FreeBackends(SetId(id - 1))] } else { vec![] });
     }
     assert!(again > 1000 && moved > 100, "{again} kept, {moved} moved");
+}
+
+#[test]
+fn what_begins_no_connection_says_nothing_of_a_client() {
+    let (mut writer, tables) = writer();
+    apply(&mut writer, surroundings());
+    apply(&mut writer, vec![set(1, &[1, 2, 3], &[]), frontend(1, 60)]);
+    let rows = || {
+        let slots = tables.memory().words(TableId::FlowSlots);
+        slots.iter().filter(|slot| slot.load(Relaxed) != slot::EMPTY).count()
+    };
+    let words = format!("ip 100.64.0.7 > {VIP} tcp 4000 > 80 ack");
+    let frame = thalweg_packet::frame(&words, Mac([2, 0, 0, 0, 0, 3])).expect("a frame");
+    flow_journey(&tables, &frame, LINK);
+    assert_eq!(rows(), 0, "amid a connection that nobody knows");
+    connect(&tables, 7, 4000);
+    assert_eq!(rows(), 1, "the client's row");
 }
 
 #[test]

@@ -293,7 +293,8 @@ fn dispatch<S: FlowStages>(
     opened: bool,
 ) -> Option<Outcome> {
     let ended = stages.track(packet);
-    if stages.facts().is(what::KEEPS) {
+    // What begins no connection says nothing of a client.
+    if stages.facts().is(what::KEEPS) && !stages.facts().is(what::AMID) {
         stages.keep(packet);
     }
     let mut decision = Decision::new(packet);
