@@ -275,8 +275,9 @@ spec:
 fn a_router_says_how_other_nodes_are_reached() {
     let read_one = |tunnel: &str| {
         let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\n";
-        let intent = read(&format!("{head}spec: {{services: {{dsr: true}}, tunnel: {tunnel}}}\n"));
-        assert!(intent.router.services.dsr);
+        let dsr = !tunnel.contains("None");
+        let intent = read(&format!("{head}spec: {{services: {{dsr: {dsr}}}, tunnel: {tunnel}}}\n"));
+        assert_eq!(intent.router.services.dsr, dsr);
         assert_eq!(read(&to_yaml(&intent)).router, intent.router);
         intent.router.tunnel
     };

@@ -405,6 +405,27 @@ metadata: {name: n, namespace: default}
 }
 
 #[test]
+fn answers_that_could_go_straight_without_tunnels() {
+    check(
+        "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: r}
+spec: {services: {dsr: true}, tunnel: {protocol: None}}
+",
+        expect![[r#"
+            warning: Router/r: dsr is on without tunnels: what goes to other nodes goes by routes, translated
+             --> lab.yaml:4:18 (spec.services)
+              |
+            4 | spec: {services: {dsr: true}, tunnel: {protocol: None}}
+              |                  ^
+              = help: set spec.tunnel, or leave dsr out
+
+            1 warning
+        "#]],
+    );
+}
+
+#[test]
 fn kinds_that_are_not_read() {
     check(
         "apiVersion: v1

@@ -100,6 +100,13 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     router.services = traffic::services(spec, report);
     router.flows = traffic::flows(spec, report);
     router.tunnel = tunnel::read(spec, report);
+    if router.services.dsr
+        && router.tunnel.is_none()
+        && let Some(services) = spec.get("services", report)
+    {
+        let what = "dsr is on without tunnels: what goes to other nodes goes by routes, translated";
+        services.warning(what, "set spec.tunnel, or leave dsr out", report);
+    }
     draft.router(router, id, report);
 }
 
