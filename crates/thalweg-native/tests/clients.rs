@@ -1,10 +1,10 @@
 //! Who may use a service, and which backend a client keeps: against a plain reading of both.
 
 use std::sync::atomic::Ordering::Relaxed;
-use thalweg_abi::flow::slot;
+use thalweg_abi::flow::{hash, kind, slot, tail, word};
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::{BackendRow, LinkRow, SettingsRow, TableId, link};
-use thalweg_core::flow::{self, Flows};
+use thalweg_core::flow::{self, Flows, Words};
 use thalweg_core::{Reason, Tables};
 use thalweg_image::sample::SplitMix;
 use thalweg_image::{
@@ -75,6 +75,11 @@ fn frontend(set: u32, affinity: u32) -> Change {
     Change::Frontend(key, Frontend { affinity, internal, external, ..Frontend::default() })
 }
 
+/// A frontend without anybody behind it, as addresses have that only stand for themselves.
+fn nobody() -> Frontend {
+    Frontend { internal: SetId(1), external: SetId(1), ..Frontend::default() }
+}
+
 /// The backend that a new connection of a client gets, by its last octet.
 fn connect(tables: &MemoryCells, client: u8, port: u16) -> u8 {
     let words = format!("ip 100.64.0.{client} > {VIP} tcp {port} > 80 syn");
@@ -138,6 +143,47 @@ fn what_begins_no_connection_says_nothing_of_a_client() {
     assert_eq!(rows(), 0, "amid a connection that nobody knows");
     connect(&tables, 7, 4000);
     assert_eq!(rows(), 1, "the client's row");
+}
+
+#[test]
+fn pings_are_answered_at_a_limited_rate() {
+    let (mut writer, tables) = writer();
+    apply(&mut writer, surroundings());
+    let vip = FrontendKey::new(VIP.parse().unwrap(), 0, 0);
+    apply(&mut writer, vec![set(1, &[], &[]), Change::Frontend(vip, nobody())]);
+    let tables = MemoryCells::with_meters(tables.memory().clone());
+    let words = format!("ip 100.64.0.7 > {VIP} icmp echo id 1 seq 1");
+    let frame = thalweg_packet::frame(&words, Mac([2, 0, 0, 0, 0, 3])).expect("a frame");
+    let reasons: Vec<Reason> =
+        (0..1000).map(|_| flow_journey(&tables, &frame, LINK).verdict.reason()).collect();
+    assert_eq!(reasons[0], Reason::Echo);
+    assert!(reasons.contains(&Reason::RateLimited), "a thousand at once are too many");
+}
+
+#[test]
+fn an_error_about_a_flow_that_has_outlived_its_time_is_related_to_none() {
+    let (mut writer, tables) = writer();
+    apply(&mut writer, surroundings());
+    let (backend, client) = (0x0a01_0001, 0x6440_0007);
+    let back = [0, backend, 0, client, tail(8080 << 16 | 4000, 0, 6, 4)];
+    let cells = tables.at(tables.epoch());
+    let hash = hash(back, SettingsRow::default().seed);
+    tables.set_clock(100);
+    let row = flow::insert(&cells, &back, hash, 100, 0, |row| {
+        row.set(word::NEW_SOURCE + 1, 0xcb00_7107);
+        row.set(word::NEW_DESTINATION + 1, client);
+        row.set(word::REWRITE, (80 << 16 | 4000) << 32 | u64::from(kind::REWRITES | kind::ANSWERS));
+        row.set(word::SEEN, 20 << 32 | 100);
+    });
+    assert_ne!(row, 0);
+    let words = "ip 10.1.0.1 > 100.64.0.7 icmp unreachable port \
+                 [ip 100.64.0.7 > 10.1.0.1 tcp 4000 > 8080 syn]";
+    let frame = thalweg_packet::frame(words, Mac([2, 0, 0, 0, 0, 3])).expect("a frame");
+    for (clock, related) in [(120, true), (121, false)] {
+        tables.set_clock(clock);
+        let tracked = flow_journey(&tables, &frame, LINK).tracked.expect("it was looked for");
+        assert_eq!(tracked.facts().is(flow::what::RELATED), related, "at {clock} s");
+    }
 }
 
 #[test]
