@@ -49,9 +49,6 @@ pub const fn backend_key(id: u64) -> u64 {
 /// Protocol of keys that stand for a range of addresses: the address is its first one, the port its length,
 /// plus 256 for IPv6. Its row says by [`flag::MASQUERADE`] what becomes of packets that leave the cluster.
 pub const RANGE: u8 = 255;
-/// Protocol of keys, with port 0, that stand for an address of a workload which is another outside: that of
-/// the row's only backend.
-pub const OUTSIDE: u8 = 254;
 
 /// Where the search for a key begins, in a table of `mask + 1` cells, a power of two.
 #[inline(always)]
@@ -144,8 +141,6 @@ pub mod flag {
     pub const DROPS_EXTERNAL: u8 = 1 << 1;
     /// External traffic gets an address of this host as its source.
     pub const MASQUERADE: u8 = 1 << 2;
-    /// Of an address as such: all of its ports lead to the same ports of its only backend.
-    pub const WHOLE: u8 = 1 << 5;
     /// External traffic for a backend on another node goes there as it came: that node translates it, and
     /// its answers go straight to the client.
     pub const DIRECT: u8 = 1 << 3;
