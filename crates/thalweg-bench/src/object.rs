@@ -34,6 +34,9 @@ pub struct Object {
     ebpf: Ebpf,
 }
 
+/// Octets of the row of settings.
+const SETTINGS: usize = size_of::<thalweg_abi::SettingsRow>();
+
 impl Object {
     /// Loads the helper programs named, with maps of these sizes (by name) and tables of `capacity`.
     pub fn helpers(
@@ -195,6 +198,7 @@ impl Object {
                 16 => self.copy_rows::<2>(memory, *table, whole)?,
                 32 => self.copy_rows::<4>(memory, *table, whole)?,
                 64 => self.copy_rows::<8>(memory, *table, whole)?,
+                SETTINGS => self.copy_rows::<{ SETTINGS / 8 }>(memory, *table, whole)?,
                 other => return Err(format!("rows of {other} octets are not known here").into()),
             }
         }
@@ -269,4 +273,18 @@ pub fn key6(prefix: thalweg_wire::Prefix6) -> Key<[u8; 16]> {
 /// rx_queue_index, egress_ifindex.
 fn context(len: u32, link: u32) -> Vec<u8> {
     [0, len, 0, link, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_every_table_can_be_copied() {
+        let copied = TableId::ALL.into_iter().filter(|table| *table != TableId::Flows);
+        for table in copied {
+            let octets = table.row_bytes();
+            assert!(matches!(octets, 8 | 16 | 32 | 64 | SETTINGS), "{table:?}: {octets} octets");
+        }
+    }
 }
