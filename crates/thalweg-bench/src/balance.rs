@@ -103,10 +103,7 @@ impl Stage {
             image::apply(&mut writer, &plan)?;
         }
         let mut real = Object::flows(&capacity)?;
-        let ours = TableId::ALL
-            .into_iter()
-            .filter(|table| !matches!(table, TableId::Flows | TableId::FlowSlots));
-        real.copy(writer.memory(), &ours.collect::<Vec<_>>(), false)?;
+        real.copy(writer.memory(), &TableId::ALL, false)?;
         let helpers = Object::helpers(&["empty"], &[], None)?;
         Ok(Self { real, helpers, services, link, out, clients: 0 })
     }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use thalweg_abi::TableId;
+use thalweg_abi::table::Change;
 use thalweg_image::{Capacity, Memory};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -191,8 +192,9 @@ impl Object {
     }
 
     /// Copies tables that were built in this process into the maps. With `whole` zero rows, too.
+    /// Tables that programs write themselves ([`Change::Shared`]) stay as the programs have them.
     pub fn copy(&mut self, memory: &Memory, tables: &[TableId], whole: bool) -> Measured<()> {
-        for table in tables {
+        for table in tables.iter().filter(|table| table.change() != Change::Shared) {
             match table.row_bytes() {
                 8 => self.copy_rows::<1>(memory, *table, whole)?,
                 16 => self.copy_rows::<2>(memory, *table, whole)?,
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn rows_of_every_table_can_be_copied() {
-        let copied = TableId::ALL.into_iter().filter(|table| *table != TableId::Flows);
+        let copied = TableId::ALL.into_iter().filter(|table| table.change() != Change::Shared);
         for table in copied {
             let octets = table.row_bytes();
             assert!(matches!(octets, 8 | 16 | 32 | 64 | SETTINGS), "{table:?}: {octets} octets");
