@@ -15,6 +15,7 @@
 pub mod access;
 pub mod answer;
 mod audit;
+mod balancers;
 mod bfd;
 mod brain;
 pub mod capture;
@@ -28,6 +29,7 @@ mod fpm;
 mod herald;
 mod history;
 mod hold;
+mod http;
 mod install;
 pub mod judge;
 mod keeper;

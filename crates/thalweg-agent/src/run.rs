@@ -3,6 +3,7 @@
 use crate::access::{Access, Group};
 use crate::answer::{self, Context};
 use crate::audit::{self, Auditor};
+use crate::balancers::Balancers;
 use crate::bfd::Sessions;
 use crate::brain::{Brain, Effect, Event, Level};
 use crate::events::Note;
@@ -155,6 +156,7 @@ struct Shell {
     keeper: Keeper,
     record: Record,
     exporter: Exporter,
+    balancers: Balancers,
     herald: Herald,
     sessions: Sessions,
     auditor: Auditor,
@@ -198,6 +200,7 @@ impl Shell {
             keeper,
             record,
             exporter,
+            balancers: Balancers::default(),
             herald: Herald::new(&herald::Environment::read()),
             sessions,
             auditor: Auditor::new(settings.audit),
@@ -364,6 +367,7 @@ impl Shell {
             (&self.brain.compiler, self.brain.phase, self.check)
         {
             self.sessions.follow(compiler);
+            self.balancers.follow(compiler);
         }
         self.write_sessions();
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
@@ -564,6 +568,8 @@ impl Shell {
         };
         problems.extend(self.plane.iter().flat_map(|plane| plane.problems()));
         problems.extend(self.exporter.problem());
+        let compiler = self.brain.compiler.as_ref();
+        problems.extend(compiler.into_iter().flat_map(|all| self.balancers.problems(all)));
         problems.extend(self.sessions.problems());
         problems
     }

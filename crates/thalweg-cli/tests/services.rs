@@ -293,3 +293,74 @@ fn a_backend_may_be_the_host_itself() {
     let detached = node.0.lab.text(&["detach"]);
     assert!(detached.contains("leaving"), "{detached}");
 }
+
+/// A balanced service of which some endpoints are here, beside the rest of the files.
+fn balanced(local: &str) -> String {
+    config(BOTH)
+        + "---
+apiVersion: v1
+kind: Node
+metadata: {name: here}
+status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lb, namespace: shop}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.20
+  clusterIPs: [10.96.0.20]
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 31234
+  ports: [{name: who, port: 80, nodePort: 30081, protocol: TCP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: lb-1, namespace: shop, labels: {kubernetes.io/service-name: lb}}
+addressType: IPv4
+ports: [{name: who, port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [10.9.0.3], nodeName: here, conditions: {ready: "
+        + local
+        + "}}
+- {addresses: [10.9.1.3], nodeName: elsewhere, conditions: {ready: true}}
+"
+}
+
+#[test]
+fn balancers_hear_whether_endpoints_are_here() {
+    let Some(node) = Node::new("sf") else { return };
+    let router = "metadata: {name: router}\nspec: {";
+    let write = |text: String| {
+        let text = text.replace(router, &format!("{router}node: here, "));
+        fs::write(node.0.lab.config(), text).unwrap();
+    };
+    let ask = || {
+        inside(&node.0.namespace("a"), || {
+            let mut stream = connect("10.0.0.1:31234")?;
+            let question = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n";
+            stream.write_all(question).map_err(|error| error.to_string())?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map_err(|error| error.to_string())?;
+            Ok::<_, String>(text)
+        })
+    };
+    assert!(ask().is_err_and(|error| error.contains("refused")), "nobody is asked yet");
+    write(balanced("true"));
+    node.0.lab.until(|| ask().is_ok_and(|text| text.starts_with("HTTP/1.1 200")));
+    let text = ask().unwrap();
+    assert!(text.contains("\"localEndpoints\":1") && text.contains("\"name\":\"lb\""), "{text}");
+    assert!(text.contains("x-load-balancing-endpoint-weight: 1"), "{text}");
+    write(balanced("false"));
+    node.0.lab.until(|| ask().is_ok_and(|text| text.starts_with("HTTP/1.1 503")));
+    // What has the port is named, and the rest goes on.
+    write(config(BOTH));
+    node.0.lab.until(|| ask().is_err_and(|error| error.contains("refused")));
+    let other = inside(&node.0.namespace("r"), || std::net::TcpListener::bind("10.0.0.1:31234"));
+    write(balanced("true"));
+    node.0.lab.until(|| node.0.lab.text(&["status"]).contains("cannot be answered"));
+    let status = node.0.lab.text(&["status"]);
+    assert!(status.contains("another program listens there"), "{status}");
+    assert!(node.hears("a", "10.0.0.1:30081").is_ok_and(|text| text == "p1 saw 10.0.0.9"));
+    drop(other);
+}

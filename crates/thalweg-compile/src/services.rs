@@ -312,6 +312,17 @@ impl Compiler {
         of_services.chain(self.services.nat.host_ports())
     }
 
+    /// What is to be answered at the `healthCheckNodePort`s of services, and at which addresses: those
+    /// that node ports answer at. Nothing while services are not carried out.
+    pub fn health_checks(&self) -> impl Iterator<Item = (&ObjectName, thalweg_service::Check)> {
+        self.services.resolver.checks()
+    }
+
+    /// Addresses of this node that its ports answer at.
+    pub fn node_port_addresses(&self) -> Vec<IpAddr> {
+        self.services.resolver.here().node_port_addresses()
+    }
+
     /// The frontend at an address, port and protocol number.
     pub fn frontend_at(
         &self,

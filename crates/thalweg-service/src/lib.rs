@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+mod check;
 mod choose;
 mod claims;
 mod difference;
@@ -25,6 +26,7 @@ mod resolver;
 mod size;
 
 pub use ask::{Fate, From};
+pub use check::Check;
 pub use difference::{Changes, Difference};
 pub use frontend::{Backend, Choice, Class, Empty, Frontend, FrontendKey, Problem, Vip};
 pub use here::{Here, NodeAddress};

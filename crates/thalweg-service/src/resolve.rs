@@ -1,5 +1,6 @@
 //! One service to what it wants of a data plane, as if it were alone.
 
+use crate::check::Check;
 use crate::choose::{self, Chosen, Place};
 use crate::endpoints;
 use crate::frontend::{Backend, Choice, Class, Empty, Frontend, FrontendKey, Problem};
@@ -39,6 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) vips: Vec<IpAddr>,
     /// What it cannot have, others aside.
     pub(crate) problems: Vec<Problem>,
+    /// What balancers are answered.
+    pub(crate) check: Option<Check>,
 }
 
 /// Resolves one service with its slices, given by name.
@@ -57,6 +60,7 @@ pub(crate) fn resolve(
         slices.iter().filter_map(|slice| Some((*slice, cluster.slices.get(*slice)?))).collect();
     count_useless(&named, &mut wanted.problems);
     let slices: Vec<&EndpointSlice> = named.into_iter().map(|(_, slice)| slice).collect();
+    wanted.check = Check::of(service, &slices, context.place);
     let one = One { context, name, service, addresses: addresses(service, &mut wanted.problems) };
     for port in &service.ports {
         for family in [Family::V4, Family::V6] {
@@ -108,7 +112,7 @@ fn addresses(service: &Service, problems: &mut Vec<Problem>) -> Vec<(Class, IpAd
 }
 
 /// Whether a service serves a family.
-fn has_family(service: &Service, family: Family) -> bool {
+pub(crate) fn has_family(service: &Service, family: Family) -> bool {
     let usable = service.cluster_ips.iter().filter(|address| is_usable(**address));
     usable.into_iter().any(|address| Family::of(*address) == family)
 }

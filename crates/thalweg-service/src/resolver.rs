@@ -3,6 +3,7 @@
 //! Each service is resolved as if it were alone; claims then say which of several has a key. So a
 //! change costs what its own services cost, however many others there are.
 
+use crate::check::Check;
 use crate::claims::Claims;
 use crate::difference::{Changes, Difference};
 use crate::frontend::{Frontend, FrontendKey, Problem, Vip};
@@ -28,6 +29,8 @@ pub struct Resolver {
     faulty: BTreeSet<ObjectName>,
     claims: Claims,
     vips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Services that balancers ask about.
+    checks: BTreeMap<ObjectName, Check>,
     /// Keys that services want, and who has them instead.
     taken: BTreeMap<ObjectName, BTreeMap<FrontendKey, ObjectName>>,
 }
@@ -101,6 +104,11 @@ impl Resolver {
         self.vips.keys().filter_map(|address| self.vip(*address))
     }
 
+    /// What balancers are answered about services, by name.
+    pub fn checks(&self) -> impl Iterator<Item = (&ObjectName, Check)> {
+        self.checks.iter().map(|(service, check)| (service, *check))
+    }
+
     /// What is wrong with a service.
     pub fn problems_of(&self, service: &ObjectName) -> Vec<Problem> {
         let own = self.held.get(service).map(|held| held.problems.as_slice()).unwrap_or_default();
@@ -172,6 +180,10 @@ impl Resolver {
         };
         wanted.frontends.into_values().for_each(|frontend| self.claims.add(created, frontend));
         self.put_vips(&name, &old.vips, &held.vips, before);
+        match wanted.check {
+            Some(check) => self.checks.insert(name.clone(), check),
+            None => self.checks.remove(&name),
+        };
         match held.problems.is_empty() {
             true => self.faulty.remove(&name),
             false => self.faulty.insert(name.clone()),

@@ -3,12 +3,11 @@
 use super::server::{self, Ask, Source};
 use super::{Asks, Record};
 use crate::brain::Level;
-use crate::log;
+use crate::{http, log};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thalweg_model::{Origin, Problem, Severity};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -44,7 +43,7 @@ impl Exporter {
         let before = self.failed.take();
         self.wanted = wanted;
         let Some(address) = wanted else { return };
-        match listen(address) {
+        match http::listen(address) {
             Ok(listener) => {
                 log::write(Level::Info, &format!("metrics at http://{address}/metrics"));
                 let source = Arc::new(Source::new(self.ask.clone(), self.record.clone()));
@@ -85,10 +84,4 @@ impl Drop for Exporter {
             server.abort();
         }
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }

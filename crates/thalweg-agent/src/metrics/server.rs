@@ -1,32 +1,18 @@
-//! Answers scrapers and health checks over HTTP, at most a few at once and none for long.
+//! Answers scrapers and probes of this agent.
 
 use super::snapshot::{self, Snapshot};
 use super::{Record, families};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use crate::http::{self, Reply, plain};
+use hyper::StatusCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Connections at once; more are closed at once.
-const CONNECTIONS: usize = 16;
-/// How long a connection may last, however slow its other end is.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the other end may take to say what it wants.
-const QUESTION: Duration = Duration::from_secs(3);
 /// How long the loop may take to answer before it counts as stuck.
 const LOOP: Duration = Duration::from_secs(5);
 /// How old a snapshot may be.
 const FRESH: Duration = Duration::from_secs(1);
-/// Octets of a request's head.
-const HEAD: usize = 16 << 10;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PATHS: &str = "/metrics, /healthz and /readyz are here\n";
@@ -71,44 +57,15 @@ impl Source {
 
 /// Serves until it is aborted.
 pub(super) async fn serve(listener: TcpListener, source: Arc<Source>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: some will be closed.
-            tokio::time::sleep(FRESH).await;
-            continue;
-        };
-        let Ok(place) = room.clone().try_acquire_owned() else { continue };
+    let answer = move |path: String| {
         let source = source.clone();
-        tokio::spawn(async move {
-            let _ = tokio::time::timeout(PATIENCE, connection(stream, source)).await;
-            drop(place);
-        });
-    }
-}
-
-async fn connection(stream: TcpStream, source: Arc<Source>) {
-    let answer = |request: Request<Incoming>| {
-        let source = source.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &source).await) }
+        async move { answer(&path, &source).await }
     };
-    // What goes wrong on the way is the other end's business.
-    let _ = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(QUESTION)
-        .keep_alive(false)
-        .max_buf_size(HEAD)
-        .serve_connection(TokioIo::new(stream), service_fn(answer))
-        .await;
+    http::serve(listener, answer).await;
 }
 
-async fn answer(request: &Request<Incoming>, source: &Source) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
-    }
-    match request.uri().path() {
+async fn answer(path: &str, source: &Source) -> Reply {
+    match path {
         "/metrics" => metrics(source).await,
         "/healthz" => match source.look().await {
             Some(_) => plain(StatusCode::OK, "ok\n"),
@@ -123,19 +80,15 @@ async fn answer(request: &Request<Incoming>, source: &Source) -> Response<Full<B
     }
 }
 
-async fn metrics(source: &Source) -> Response<Full<Bytes>> {
+async fn metrics(source: &Source) -> Reply {
     let Some(snapshot) = source.look().await else { return stuck() };
     match families::text(snapshot, &source.record) {
-        Ok(text) => {
-            let mut answer = plain(StatusCode::OK, text);
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPEN_METRICS));
-            answer
-        }
+        Ok(text) => http::typed(StatusCode::OK, OPEN_METRICS, text),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
-fn ready(snapshot: &Snapshot) -> Response<Full<Bytes>> {
+fn ready(snapshot: &Snapshot) -> Reply {
     let why = snapshot.unready();
     match why.is_empty() {
         true => plain(StatusCode::OK, "ok\n"),
@@ -143,16 +96,7 @@ fn ready(snapshot: &Snapshot) -> Response<Full<Bytes>> {
     }
 }
 
-fn stuck() -> Response<Full<Bytes>> {
+fn stuck() -> Reply {
     let text = format!("the agent's loop did not answer within {} s\n", LOOP.as_secs());
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
-}
-
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(text.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }

@@ -214,6 +214,48 @@ fn rule_10_affinity_is_told_and_at_most_a_day() {
 }
 
 #[test]
+fn rule_12_balancers_hear_how_many_ready_endpoints_are_here() {
+    let check = |world: &World| world.resolver().checks().next().map(|(_, check)| check);
+    let local = |endpoints: Vec<Endpoint>| {
+        let mut service = balanced(TrafficPolicy::Local);
+        service.health_check_port = Some(31_234);
+        World::with(service, endpoints)
+    };
+    let told = |endpoints| check(&local(endpoints)).map(|check| (check.port, check.local));
+    assert_eq!(told(two_nodes()), Some((31_234, 1)));
+    assert_eq!(told(vec![ready("10.1.1.1", "b")]), Some((31_234, 0)), "elsewhere");
+    assert_eq!(told(Vec::new()), Some((31_234, 0)), "also without any endpoint");
+    assert_eq!(
+        told(vec![leaving("10.1.0.1", "a")]),
+        Some((31_234, 0)),
+        "turn away from those that end"
+    );
+    let weightless = Endpoint { weight: 0, ..ready("10.1.0.1", "a") };
+    assert_eq!(told(vec![weightless, ready("10.1.0.2", "a")]), Some((31_234, 1)));
+    // Two ports of one endpoint are one endpoint.
+    let mut world = local(two_nodes());
+    let slice = world.cluster.slices.get_mut(&name("web-1")).unwrap();
+    slice.ports.push(EndpointPort { name: "more".into(), protocol: Protocol::Tcp, port: 8_081 });
+    world.cluster.services.get_mut(&name("web")).unwrap().ports.push(port(
+        "more",
+        Protocol::Tcp,
+        81,
+    ));
+    assert_eq!(check(&world).map(|check| check.local), Some(1));
+    // Only balancers under policy Local ask.
+    for change in [
+        |service: &mut Service| service.external = TrafficPolicy::Cluster,
+        |service: &mut Service| service.kind = ServiceType::NodePort,
+        |service: &mut Service| service.health_check_port = None,
+        |service: &mut Service| service.cluster_ips.clear(),
+    ] {
+        let mut world = local(two_nodes());
+        change(world.cluster.services.get_mut(&name("web")).unwrap());
+        assert_eq!(check(&world), None);
+    }
+}
+
+#[test]
 fn rule_13_each_family_is_a_frontend_of_its_own() {
     let mut dual = balanced(TrafficPolicy::Cluster);
     dual.cluster_ips.push(ip("fd00::1"));

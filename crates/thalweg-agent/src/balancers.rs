@@ -1,0 +1,189 @@
+//! Answers load balancers at the `healthCheckNodePort` of services, as kube-proxy does
+//! (`pkg/proxy/healthcheck/service_health.go`): 200 where this node has ready endpoints, 503 where it has
+//! none, and how many it has.
+
+use crate::brain::Level;
+use crate::http::{self, Reply, typed};
+use crate::log;
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use thalweg_compile::Compiler;
+use thalweg_model::{Key, ObjectName, Origin, Problem, Severity};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// An address that cannot be had is tried again after this time, when something changes.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How balancers that weigh nodes are told.
+const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
+
+/// What is answered at a place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Answer {
+    service: ObjectName,
+    local: u32,
+}
+
+/// A place where balancers ask.
+enum Place {
+    Served { answer: watch::Sender<Answer>, task: JoinHandle<()> },
+    Failed { service: ObjectName, at: Instant, error: std::io::Error },
+}
+
+/// All places where balancers ask.
+#[derive(Default)]
+pub struct Balancers {
+    places: BTreeMap<SocketAddr, Place>,
+    wanted: BTreeMap<SocketAddr, Answer>,
+}
+
+impl Balancers {
+    /// Lets the answers be those of the services that a compiler has, and no others.
+    pub fn follow(&mut self, compiler: &Compiler) {
+        let mut wanted = BTreeMap::new();
+        let checks: Vec<_> = compiler.health_checks().collect();
+        if !checks.is_empty() {
+            let addresses = compiler.node_port_addresses();
+            for (service, check) in checks {
+                let answer = Answer { service: service.clone(), local: check.local };
+                let at = addresses.iter().map(|address| SocketAddr::new(*address, check.port));
+                // Of two services with one port the first has it; the files say so where they clash.
+                for at in at {
+                    wanted.entry(at).or_insert_with(|| answer.clone());
+                }
+            }
+        }
+        let failed = self.places.values().any(|place| place.is_due());
+        if wanted == self.wanted && !failed {
+            return;
+        }
+        self.places.retain(|at, _| wanted.contains_key(at));
+        for (at, answer) in &wanted {
+            self.put(*at, answer);
+        }
+        self.wanted = wanted;
+    }
+
+    fn put(&mut self, at: SocketAddr, wanted: &Answer) {
+        let mut before = None;
+        match self.places.get(&at) {
+            Some(Place::Served { answer, .. }) => {
+                answer.send_if_modified(|now| {
+                    let changed = now != wanted;
+                    now.clone_from(wanted);
+                    changed
+                });
+                return;
+            }
+            Some(place) if !place.is_due() => return,
+            Some(Place::Failed { error, .. }) => before = Some(error.kind()),
+            None => {}
+        }
+        let place = match http::listen(at) {
+            Ok(listener) => {
+                let (answer, answers) = watch::channel(wanted.clone());
+                let reply = move |_| {
+                    let reply = reply(&answers.borrow());
+                    async { reply }
+                };
+                Place::Served { answer, task: tokio::spawn(http::serve(listener, reply)) }
+            }
+            Err(error) => {
+                if before != Some(error.kind()) {
+                    let name = &wanted.service;
+                    let line = format!("no health checks of service {name} at {at}: {error}");
+                    log::write(Level::Error, &line);
+                }
+                Place::Failed { service: wanted.service.clone(), at: Instant::now(), error }
+            }
+        };
+        self.places.insert(at, place);
+    }
+
+    /// Places that cannot be had.
+    pub fn problems(&self, compiler: &Compiler) -> Vec<Problem> {
+        let mut seen = BTreeSet::new();
+        let failed = self.places.iter().filter_map(|(at, place)| match place {
+            Place::Failed { service, error, .. } => Some((at, service, error)),
+            Place::Served { .. } => None,
+        });
+        let first = failed.filter(|(at, service, _)| seen.insert((at.port(), (*service).clone())));
+        first.map(|(at, service, error)| problem(*at, service, error, compiler)).collect()
+    }
+}
+
+impl Place {
+    /// Whether it is to be tried again.
+    fn is_due(&self) -> bool {
+        matches!(self, Self::Failed { at, .. } if at.elapsed() >= AGAIN)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Self::Served { task, .. } = self {
+            task.abort();
+        }
+    }
+}
+
+fn problem(
+    at: SocketAddr,
+    service: &ObjectName,
+    error: &std::io::Error,
+    compiler: &Compiler,
+) -> Problem {
+    let name = service.to_string();
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; end it",
+        std::io::ErrorKind::AddrNotAvailable => "no link of this host has the address (yet)",
+        _ => "balancers get no answer from this node meanwhile",
+    };
+    let origin: Origin = compiler.intent().origin("Service", &name);
+    Problem {
+        severity: Severity::Error,
+        origin,
+        object: Some(Key { kind: "Service".into(), name: name.into() }),
+        field: Some("spec.healthCheckNodePort".into()),
+        what: format!("health checks cannot be answered at {at}: {error}"),
+        remedy: remedy.into(),
+    }
+}
+
+/// In the words of kube-proxy, since balancers' programs read them.
+fn reply(answer: &Answer) -> Reply {
+    let status = match answer.local {
+        0 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    let ObjectName { namespace, name } = &answer.service;
+    let body = serde_json::json!({
+        "service": { "namespace": namespace.to_string(), "name": name.to_string() },
+        "localEndpoints": answer.local,
+        "serviceProxyHealthy": true,
+    });
+    let mut reply = typed(status, "application/json", body.to_string() + "\n");
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply.headers_mut().insert(WEIGHT, answer.local.into());
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balancers_are_told_how_many_are_here() {
+        let answer = Answer { service: ObjectName::new("shop", "web"), local: 2 };
+        let some = reply(&answer);
+        assert_eq!(
+            (some.status(), &some.headers()[WEIGHT]),
+            (StatusCode::OK, &"2".parse().unwrap())
+        );
+        let none = reply(&Answer { local: 0, ..answer });
+        assert_eq!(none.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
