@@ -107,13 +107,13 @@ impl Place {
             };
         }
         let files = &texts.0;
-        if let Some(pair) = files.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            let message = format!("two of the files have the name {}", pair[0].name);
+        if let Some(pair) = files.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+            let message = format!("two of the files have the name {}", pair[0].name());
             return Err(Fault::invalid(message, "give one another name"));
         }
-        match files.iter().find(|file| !thalweg_config::is_config(file.name.as_ref())) {
-            Some(Text { name, .. }) => Err(Fault::invalid(
-                format!("{name} would not be read in the agent's directory"),
+        match files.iter().find(|file| !thalweg_config::is_config(file.name().as_ref())) {
+            Some(file) => Err(Fault::invalid(
+                format!("{} would not be read in the agent's directory", file.name()),
                 "give it a name that ends in .yaml and does not begin with a dot",
             )),
             None => Ok(texts),
@@ -162,7 +162,7 @@ impl Place {
     /// What texts say here: with the names that files have in problems.
     pub fn parse(&self, texts: Texts) -> (Loaded, Texts) {
         let path = |name: &str| self.path(name).display().to_string();
-        let files = texts.0.iter().map(|file| (path(&file.name), file.text().to_owned()));
+        let files = texts.0.iter().map(|file| (path(file.name()), file.text().to_owned()));
         let files: Vec<_> = files.collect();
         let mut loaded = thalweg_config::parse(&files);
         loaded.sources = Default::default();
@@ -243,7 +243,7 @@ fn steps(present: &BTreeMap<String, Vec<u8>>, texts: &Texts) -> Vec<Step> {
         steps.insert(name, step);
     }
     for file in &texts.0 {
-        let (name, text) = (&file.name, file.text());
+        let (name, text) = (file.name(), file.text());
         let none = || Step { name: name.clone(), old: None, new: None };
         steps.entry(name).or_insert_with(none).new = Some(id_of(text.as_bytes()));
     }
@@ -264,7 +264,7 @@ fn prepare(journal: &Journal, texts: &Texts) -> Result<(), Fault> {
                 .map_err(|error| cannot("prepare", &path, &error))?;
             point("install-link-old");
         }
-        let found = texts.0.iter().find(|file| file.name == step.name);
+        let found = texts.0.iter().find(|file| file.name() == step.name);
         if let (Some(_), Some(file)) = (&step.new, found) {
             let new = place.temp(&step.name, NEW);
             write_like(&new, file.text().as_bytes(), fs::metadata(&path).ok().as_ref())
@@ -401,7 +401,7 @@ fn resume(state: &State, journal: &Journal) -> io::Result<bool> {
             continue;
         }
         let texts = state.kept(&journal.config).map_err(io::Error::other)?;
-        let found = texts.0.iter().find(|file| file.name == step.name);
+        let found = texts.0.iter().find(|file| file.name() == step.name);
         let file = found.ok_or_else(|| io::Error::other("its texts are not kept"))?;
         write_like(
             &new,

@@ -23,13 +23,14 @@ use crate::trial::{Clocks, Trial};
 use crate::witness;
 use job::{Done, Gate, Job, Outcome, Wanted};
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_api::model::Problem;
 use thalweg_api::view::{ChangeView, EventSeverity, ObjectView, Phase};
 use thalweg_compile::Compiler;
-use thalweg_config::{Library, Loaded};
+use thalweg_config::{Change, Library, Loaded};
 use thalweg_image::Plan;
 use tokio::sync::mpsc;
 
@@ -57,10 +58,24 @@ pub struct Reader {
 impl Reader {
     /// What the files say now.
     pub fn read(&self) -> Read {
+        self.look(None)
+    }
+
+    /// What the files say after a change.
+    pub fn changed(&self, change: &Change) -> Read {
+        match change {
+            Change::File(name) => self.look(Some(name)),
+            Change::Any => self.look(None),
+        }
+    }
+
+    fn look(&self, only: Option<&OsStr>) -> Read {
         let guard = self.gate.close();
         let user = rustix::process::geteuid().as_raw();
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut loaded = steady::read(&self.path, || library.load_guarded(&self.path, user));
+        let one = only.and_then(|name| library.load_changed(&self.path, name, user));
+        let mut loaded = one
+            .unwrap_or_else(|| steady::read(&self.path, || library.load_guarded(&self.path, user)));
         drop(library);
         let texts = Texts::take(&mut loaded).map(|texts| (texts.id(), texts));
         Read { epoch: guard.epoch(), result: Ok(Box::new(loaded)), texts }

@@ -664,7 +664,7 @@ fn follow_files(
     // Nobody listens any more when the agent stops.
     let watch = thalweg_config::watch(&settings.config, move |change| {
         let _ = again.send(match change {
-            Ok(()) => reader.read(),
+            Ok(change) => reader.changed(&change),
             Err(problem) => reader.failed(problem),
         });
     })

@@ -1,7 +1,6 @@
 //! Configuration files as texts, and the name that their contents give them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::path::Path;
 use std::sync::Arc;
 use thalweg_config::{Loaded, Source};
 
@@ -11,29 +10,23 @@ pub struct Texts(pub Vec<Text>);
 
 /// A file of a configuration.
 #[derive(Clone, Debug)]
-pub struct Text {
-    /// Its name, without a directory.
-    pub name: String,
-    source: Arc<Source>,
-}
+pub struct Text(Arc<Source>);
 
 impl Text {
     /// A file by name, without a directory, and text.
     pub fn new(name: String, text: String) -> Self {
-        Self { source: Arc::new(Source::new(name.clone(), text)), name }
+        Self(Arc::new(Source::new(name, text)))
     }
 
-    fn of(source: &Arc<Source>) -> Self {
-        let name = match Path::new(source.name()).file_name() {
-            Some(file) => file.to_string_lossy().into_owned(),
-            None => source.name().to_owned(),
-        };
-        Self { name, source: source.clone() }
+    /// Its name, without a directory.
+    pub fn name(&self) -> &str {
+        let path = self.0.name();
+        path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
     /// What it says.
     pub fn text(&self) -> &str {
-        self.source.text()
+        self.0.text()
     }
 }
 
@@ -41,13 +34,13 @@ impl Eq for Text {}
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.text() == other.text()
+        self.name() == other.name() && self.text() == other.text()
     }
 }
 
 impl Serialize for Texts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|file| (&file.name, file.text())))
+        serializer.collect_seq(self.0.iter().map(|file| (file.name(), file.text())))
     }
 }
 
@@ -62,18 +55,18 @@ impl Texts {
     /// Sorts files and takes the directories off their names.
     pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
         let sources = files.into_iter().map(|(name, text)| Arc::new(Source::new(name, text)));
-        Self::sorted(sources.map(|source| Text::of(&source)).collect())
+        Self::sorted(sources.map(Text).collect())
     }
 
     fn sorted(mut files: Vec<Text>) -> Self {
-        files.sort_by(|a, b| (&a.name, a.text()).cmp(&(&b.name, b.text())));
+        files.sort_by(|a, b| (a.name(), a.text()).cmp(&(b.name(), b.text())));
         Self(files)
     }
 
     /// Takes the texts out of what was loaded; none where it has errors.
     pub fn take(loaded: &mut Loaded) -> Option<Self> {
         let sources = std::mem::take(&mut loaded.sources);
-        loaded.is_ok().then(|| Self::sorted(sources.iter().map(Text::of).collect()))
+        loaded.is_ok().then(|| Self::sorted(sources.iter().cloned().map(Text).collect()))
     }
 
     /// The name of these contents: the same for the same files only. Each file's part of it is found
@@ -81,8 +74,8 @@ impl Texts {
     pub fn id(&self) -> String {
         let mut hash = Hash::default();
         for file in &self.0 {
-            hash.part(file.name.as_bytes());
-            hash.part(&file.source.digest().to_le_bytes());
+            hash.part(file.name().as_bytes());
+            hash.part(&file.0.digest().to_le_bytes());
         }
         hash.word()
     }
@@ -96,7 +89,7 @@ impl Texts {
     fn old_id(&self) -> String {
         let mut hash = Hash::default();
         for file in &self.0 {
-            hash.part(file.name.as_bytes());
+            hash.part(file.name().as_bytes());
             hash.part(file.text().as_bytes());
         }
         hash.word()
@@ -104,7 +97,7 @@ impl Texts {
 
     /// Octets of all texts.
     pub fn size(&self) -> u64 {
-        self.0.iter().map(|file| (file.name.len() + file.text().len()) as u64).sum()
+        self.0.iter().map(|file| (file.name().len() + file.text().len()) as u64).sum()
     }
 }
 

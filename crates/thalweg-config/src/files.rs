@@ -212,6 +212,17 @@ fn read(path: &Path, name: &str, library: Option<&mut Library>) -> io::Result<Re
     Ok(Reading::Octets(octets, stamp))
 }
 
+/// Reads a regular file of a directory anew; none where that is for [`Gathered`] to tell of.
+pub(crate) fn again(path: &Path, name: &str, library: &mut Library) -> Option<Arc<Source>> {
+    match read(path, name, Some(library)).ok()? {
+        Reading::Same(source) => Some(source),
+        Reading::Octets(octets, _) if octets.len() as u64 > MAX_FILE => None,
+        Reading::Octets(octets, stamp) => {
+            Some(library.take(name, stamp, String::from_utf8(octets).ok()?))
+        }
+    }
+}
+
 /// Whether a file says this and no more.
 fn says(file: &mut impl Read, text: &[u8]) -> io::Result<bool> {
     let (mut rest, mut buffer) = (text, vec![0; 128 << 10]);

@@ -18,13 +18,8 @@ const OTHERS_WRITE: u32 = 0o022;
 /// As [`load`], but what others than root and the user with the id `user` could have written is
 /// refused: its problems say which file, its mode, and the `chmod` or `chown` that helps.
 pub fn load_guarded(path: &Path, user: u32) -> Loaded {
-    guarded(path, user, || load(path))
-}
-
-/// What `load` finds at `path`, after what is refused there.
-pub(crate) fn guarded(path: &Path, user: u32, load: impl FnOnce() -> Loaded) -> Loaded {
     let refused = refused(path, user);
-    let mut loaded = load();
+    let mut loaded = load(path);
     if !refused.is_empty() {
         loaded.problems.splice(0..0, refused);
     }
@@ -32,7 +27,7 @@ pub(crate) fn guarded(path: &Path, user: u32, load: impl FnOnce() -> Loaded) -> 
 }
 
 /// What is wrong with who may write.
-fn refused(path: &Path, user: u32) -> Vec<Problem> {
+pub(crate) fn refused(path: &Path, user: u32) -> Vec<Problem> {
     places(path).iter().filter_map(|place| judge(place, user)).collect()
 }
 
@@ -54,7 +49,8 @@ fn places(path: &Path) -> BTreeSet<PathBuf> {
     places
 }
 
-fn judge(path: &Path, user: u32) -> Option<Problem> {
+/// Why others could have written this, if they could.
+pub(crate) fn judge(path: &Path, user: u32) -> Option<Problem> {
     let meta = std::fs::metadata(path).ok()?;
     let (what, remedy) = fault(path, &meta, user)?;
     let read_only = statvfs(path).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));

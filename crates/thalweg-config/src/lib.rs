@@ -35,7 +35,7 @@ pub use guard::load_guarded;
 pub use library::Library;
 pub use render::render;
 pub use sources::{Source, Sources};
-pub use watch::{Watch, watch};
+pub use watch::{Change, Watch, watch};
 pub use write::to_yaml;
 
 use draft::Draft;

@@ -8,7 +8,7 @@
 //! [`crate::load`] does.
 
 use crate::draft::{Kind, clash};
-use crate::files::Gathered;
+use crate::files::{self, Gathered};
 use crate::part::Part;
 use crate::report::Report;
 use crate::sources::{Source, Sources};
@@ -16,8 +16,9 @@ use crate::stamp::Stamp;
 use crate::tally::Tally;
 use crate::{Loaded, guard, parse_sources, uses};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use thalweg_model::catalog::Edit;
@@ -33,13 +34,29 @@ pub struct Library {
     known: HashMap<String, Known>,
     /// What they say together.
     joined: Joined,
+    /// What was read last, as long as it is what is joined.
+    standing: Option<Standing>,
     /// Tells the time.
     clock: fn() -> SystemTime,
 }
 
+/// A directory that was read, of which nothing but its files' own words is to be told.
+#[derive(Debug)]
+struct Standing {
+    path: PathBuf,
+    user: u32,
+    /// Of the parts that are joined, in their order.
+    sources: Sources,
+}
+
 impl Default for Library {
     fn default() -> Self {
-        Self { known: HashMap::new(), joined: Joined::default(), clock: SystemTime::now }
+        Self {
+            known: HashMap::new(),
+            joined: Joined::default(),
+            standing: None,
+            clock: SystemTime::now,
+        }
     }
 }
 
@@ -60,29 +77,65 @@ struct Joined {
     intent: Intent,
     /// What one of those may have.
     tally: Tally,
+    /// How often each thing is claimed that only one file may claim, once it was asked for.
+    claims: Option<HashMap<u64, u32>>,
 }
 
 impl Library {
     /// As [`crate::load`].
     pub fn load(&mut self, path: &Path) -> Loaded {
+        self.standing = None;
         let Gathered { sources, unfit, problems, .. } = Gathered::at(path, Some(self));
-        self.join(sources, &unfit, problems)
+        self.join(sources, &unfit, problems).0
     }
 
     /// As [`crate::load_guarded`].
     pub fn load_guarded(&mut self, path: &Path, user: u32) -> Loaded {
-        guard::guarded(path, user, || self.load(path))
+        self.standing = None;
+        let refused = guard::refused(path, user);
+        let Gathered { sources, unfit, mut problems, .. } = Gathered::at(path, Some(self));
+        let clean = refused.is_empty() && unfit.is_empty() && problems.is_empty();
+        problems.splice(0..0, refused);
+        let (loaded, joined) = self.join(sources, &unfit, problems);
+        if clean && joined && path.is_dir() {
+            let (path, sources) = (path.to_owned(), loaded.sources.clone());
+            self.standing = Some(Standing { path, user, sources });
+        }
+        loaded
+    }
+
+    /// As [`Self::load_guarded`] of the same directory, of which the regular file `name` alone changed
+    /// since; none where that cannot be told from one file.
+    pub fn load_changed(&mut self, path: &Path, name: &OsStr, user: u32) -> Option<Loaded> {
+        let standing = self.standing.take()?;
+        let place = path.join(name);
+        if standing.path != path || standing.user != user || guard::judge(&place, user).is_some() {
+            return None;
+        }
+        let name = place.display().to_string();
+        let at = self.joined.parts.iter().position(|(known, _)| *known == name)?;
+        let source = files::again(&place, &name, self)?;
+        let part = self.known.get(&name)?.part.clone();
+        if !self.joined.admits(at, &part) {
+            return None;
+        }
+        let sources = standing.sources.with(at as u32, source);
+        self.joined.replace(at, part);
+        self.standing = Some(Standing { sources: sources.clone(), ..standing });
+        let files: Vec<u32> = (0..sources.len() as u32).collect();
+        Some(self.told(sources, &files, Vec::new()))
     }
 
     /// As [`crate::parse`].
     pub fn parse(&mut self, files: &[(String, String)]) -> Loaded {
+        self.standing = None;
         let mut sources = Sources::default();
         for (name, text) in files {
             let same = self.text(name) == Some(text);
             let same = same.then(|| self.confirm(name, None)).flatten();
             sources.share(same.unwrap_or_else(|| self.take(name, None, text.clone())));
         }
-        self.join(sources, &[], Vec::new())
+        self.join(sources, &[], Vec::new()).0
     }
 
     /// How a file looks now.
@@ -121,8 +174,9 @@ impl Library {
         source
     }
 
-    /// What files say together.
-    fn join(&mut self, sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loaded {
+    /// What files say together, and whether they are joined now: those that claim the same are read in
+    /// a row instead.
+    fn join(&mut self, sources: Sources, unfit: &[u32], before: Vec<Problem>) -> (Loaded, bool) {
         let fit = (0..).zip(sources.iter()).filter(|(file, _)| !unfit.contains(file));
         let part = |(file, source): (u32, &Arc<Source>)| {
             let known = self.known.get(source.name());
@@ -131,38 +185,48 @@ impl Library {
         };
         let Some(parts) = fit.map(part).collect::<Option<Vec<_>>>() else {
             // Two files of one name.
-            return parse_sources(sources, unfit, before);
+            return (parse_sources(sources, unfit, before), false);
         };
         let names: HashSet<&str> = parts.iter().map(|(name, ..)| name.as_str()).collect();
         self.known.retain(|name, _| names.contains(name.as_str()));
         if names.len() < parts.len() || self.joined.conflicts(&parts) {
-            return parse_sources(sources, unfit, before);
+            return (parse_sources(sources, unfit, before), false);
         }
+        let files: Vec<u32> = parts.iter().map(|(_, file, _)| *file).collect();
+        self.joined.follow(parts.into_iter().map(|(name, _, part)| (name, part)).collect());
+        (self.told(sources, &files, before), true)
+    }
+
+    /// What the parts that are joined say; `files` are the numbers of their files.
+    fn told(&self, sources: Sources, files: &[u32], before: Vec<Problem>) -> Loaded {
+        let parts: Parts<'_> =
+            files.iter().copied().zip(self.joined.parts.iter().map(|(_, part)| &**part)).collect();
         let mut report = Report::new(&sources);
-        parts.iter().for_each(|(_, file, part)| report.absorb(*file, &part.findings));
+        parts.iter().for_each(|(file, part)| report.absorb(*file, &part.findings));
         let broken = before.iter().any(|problem| problem.severity == Severity::Error);
         // A file that could not be read may hold the very VRF that seems to be missing.
-        if !broken && parts.iter().all(|(.., part)| part.whole) {
+        if !broken && parts.iter().all(|(_, part)| part.whole) {
             for (at, kind) in [(0, Kind::Vrf), (1, Kind::BfdSession)] {
                 check_uses(at, kind, &parts, &mut report);
             }
         }
-        let files: Vec<u32> = parts.iter().map(|(_, file, _)| *file).collect();
-        self.joined.follow(parts.into_iter().map(|(name, _, part)| (name, part)).collect());
-        let intent = self.joined.intent(&files, &mut report);
+        let intent = self.joined.intent(files, &mut report);
         let mut problems = before;
         problems.extend(report.finish());
         Loaded { intent, problems, sources }
     }
 }
 
+/// Parts with the numbers of their files.
+type Parts<'p> = Vec<(u32, &'p Part)>;
+
 /// Reports fields that name objects that no part has.
-fn check_uses(at: usize, kind: Kind, parts: &[(String, u32, Arc<Part>)], report: &mut Report) {
-    let names = || parts.iter().flat_map(|(.., part)| &part.names[at]).map(String::as_str);
+fn check_uses(at: usize, kind: Kind, parts: &[(u32, &Part)], report: &mut Report) {
+    let names = || parts.iter().flat_map(|(_, part)| &part.names[at]).map(String::as_str);
     let all: HashSet<&str> = names().collect();
     let lacks = |name: &str| !all.contains(name);
-    let parts = parts.iter().filter(|(.., part)| part.wanted[at].iter().any(|name| lacks(name)));
-    let uses = parts.flat_map(|(_, file, part)| part.uses[at].iter().map(|use_| (*file, use_)));
+    let parts = parts.iter().filter(|(_, part)| part.wanted[at].iter().any(|name| lacks(name)));
+    let uses = parts.flat_map(|(file, part)| part.uses[at].iter().map(|use_| (*file, use_)));
     let missing = uses.filter(|(_, (one, _))| lacks(&one.name));
     let missing = missing.map(|(file, (one, user))| (one, file, user.clone()));
     uses::missing(kind, missing, names(), report);
@@ -208,6 +272,33 @@ impl Joined {
         intent
     }
 
+    /// Whether a part in the place of another claims nothing that any other does.
+    fn admits(&mut self, at: usize, part: &Part) -> bool {
+        if part.conflicts {
+            return false;
+        }
+        let parts = &self.parts;
+        let claims = self.claims.get_or_insert_with(|| {
+            let mut claims = HashMap::new();
+            let all = parts.iter().flat_map(|(_, part)| &part.prints);
+            all.for_each(|print| *claims.entry(*print).or_insert(0) += 1);
+            claims
+        });
+        let before = &parts[at].1.prints;
+        part.prints.iter().all(|print| {
+            let own = u32::from(before.binary_search(print).is_ok());
+            claims.get(print).copied().unwrap_or(0) <= own
+        })
+    }
+
+    /// Lets a part take the place of another.
+    fn replace(&mut self, at: usize, part: Arc<Part>) {
+        let before = std::mem::replace(&mut self.parts[at].1, part.clone());
+        if !Arc::ptr_eq(&before, &part) {
+            self.change(&[(Some(&before), Some(&part))]);
+        }
+    }
+
     /// Lets the intent follow the parts.
     fn follow(&mut self, parts: Vec<(String, Arc<Part>)>) {
         let before = std::mem::take(&mut self.parts);
@@ -226,18 +317,23 @@ impl Joined {
             .into_iter()
             .chain(gone.into_values().map(|part| (Some(part), None)))
             .collect();
-        if changes.is_empty() {
-            self.parts = parts;
-            return;
+        self.parts.clone_from(&parts);
+        if !changes.is_empty() {
+            self.change(&changes);
         }
-        for (old, new) in &changes {
+    }
+
+    /// Lets everything but the list of parts follow parts that came, went or changed.
+    fn change(&mut self, changes: &[(Option<&Part>, Option<&Part>)]) {
+        for (old, new) in changes {
             self.tally.change(old.map(|part| &part.cluster), new.map(|part| &part.cluster));
+            self.claim(*old, *new);
         }
         let intent = &mut self.intent;
-        follow(&mut intent.routes, &changes, |part| &part.intent.routes);
-        follow(&mut intent.labels, &changes, |part| &part.intent.labels);
-        follow(&mut intent.origins, &changes, |part| &part.intent.origins);
-        follow_cluster(&mut intent.cluster, &changes);
+        follow(&mut intent.routes, changes, |part| &part.intent.routes);
+        follow(&mut intent.labels, changes, |part| &part.intent.labels);
+        follow(&mut intent.origins, changes, |part| &part.intent.origins);
+        follow_cluster(&mut intent.cluster, changes);
         let old = || changes.iter().filter_map(|(old, _)| *old);
         for part in old() {
             intent.links.retain(|name, _| !part.intent.links.contains_key(name));
@@ -249,9 +345,23 @@ impl Joined {
             intent.vrfs.extend(part.intent.vrfs.clone());
             intent.sessions.extend(part.intent.sessions.clone());
         }
-        let router = parts.iter().find(|(_, part)| part.router);
+        let router = self.parts.iter().find(|(_, part)| part.router);
         intent.router = router.map(|(_, part)| part.intent.router.clone()).unwrap_or_default();
-        self.parts = parts;
+    }
+
+    /// Lets what is claimed follow a part.
+    fn claim(&mut self, old: Option<&Part>, new: Option<&Part>) {
+        let Some(claims) = &mut self.claims else { return };
+        for print in new.into_iter().flat_map(|part| &part.prints) {
+            *claims.entry(*print).or_insert(0) += 1;
+        }
+        for print in old.into_iter().flat_map(|part| &part.prints) {
+            let Some(count) = claims.get_mut(print) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                claims.remove(print);
+            }
+        }
     }
 }
 

@@ -73,6 +73,15 @@ impl Sources {
         (self.files.len() - 1) as u32
     }
 
+    /// These with another text of the number `at`.
+    pub(crate) fn with(&self, at: u32, source: Arc<Source>) -> Self {
+        let mut files = self.files.clone();
+        if let Some(place) = files.get_mut(at as usize) {
+            *place = source;
+        }
+        Self { files }
+    }
+
     /// How many texts there are.
     pub fn len(&self) -> usize {
         self.files.len()

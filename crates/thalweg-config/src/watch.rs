@@ -4,7 +4,8 @@
 //! stands, symbolic links included. So it is noticed when the directory goes and comes back, and
 //! when a link on the way is turned (as Kubernetes updates a ConfigMap: `..data` is renamed over).
 //! After each change the watches are made anew, *before* the change is told: whatever happens
-//! while the receiver reads is told again.
+//! while the receiver reads is told again. Where one file of the directory was written or put in place,
+//! they stand as they did, and the file is named.
 
 use crate::files;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -31,6 +32,15 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The most symbolic links on the way to one file, as in the kernel.
 const MAX_LINKS: usize = 40;
 
+/// What may say something new.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// This file of the directory alone, by name: it is complete, and no symbolic link.
+    File(OsString),
+    /// Anything.
+    Any,
+}
+
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
@@ -45,7 +55,8 @@ impl Drop for Watch {
 }
 
 /// Calls `on_change`, in a thread of its own, each time that [`crate::load`] of `path` may have
-/// something new to say: `Ok` after a change, `Err` when watching failed (it is tried again).
+/// something new to say: `Ok` after a change, `Err` when watching failed (it is tried again). What it is
+/// not told of is as it was when it was called last.
 ///
 /// Changes within 50 ms of each other are told once; that one file was written or moved there is told
 /// after 2 ms. `path` need not exist yet.
@@ -55,7 +66,7 @@ impl Drop for Watch {
 /// A [`Problem`] when the kernel refuses to watch: limits, rights.
 pub fn watch(
     path: &Path,
-    on_change: impl FnMut(Result<(), Box<Problem>>) + Send + 'static,
+    on_change: impl FnMut(Result<Change, Box<Problem>>) + Send + 'static,
 ) -> Result<Watch, Box<Problem>> {
     let failed = |error| problem(path, error);
     let absolute = std::path::absolute(path)
@@ -103,18 +114,31 @@ struct Touch {
     file: Option<OsString>,
     /// Whether that file is complete: closed after writing, or moved here.
     complete: bool,
+    /// Whether it stands in the directory of the configuration, and nothing else hangs on its name.
+    member: bool,
 }
 
 impl Touch {
-    fn of(event: &inotify::Event) -> Self {
+    fn of(event: &inotify::Event, interest: Option<&Interest>) -> Self {
         let file = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
         let complete = event.events().intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
-        Self { file, complete }
+        let member = interest
+            .zip(file.as_ref())
+            .is_some_and(|(interest, name)| interest.config && !interest.names.contains(name));
+        Self { file, complete, member }
     }
 
     /// This and then another.
     fn and(self, next: Self) -> Self {
-        if self.file == next.file { next } else { Self::default() }
+        let member = self.member && next.member;
+        if self.file == next.file { Self { member, ..next } } else { Self::default() }
+    }
+
+    /// The name of the file in the directory `path` that alone changed.
+    fn alone(self, path: &Path) -> Option<OsString> {
+        let name = self.file.filter(|_| self.complete && self.member)?;
+        let meta = std::fs::symlink_metadata(path.join(&name)).ok()?;
+        meta.is_file().then_some(name)
     }
 
     /// How long nothing must happen until it is told.
@@ -130,18 +154,21 @@ struct Watcher<F> {
     on_change: F,
 }
 
-impl<F: FnMut(Result<(), Box<Problem>>)> Watcher<F> {
+impl<F: FnMut(Result<Change, Box<Problem>>)> Watcher<F> {
     fn run(mut self) {
         loop {
             match self.wait(None) {
                 Seen::Stop => return,
                 Seen::Nothing => {}
                 Seen::Change(touch) => {
-                    if self.settle(touch) {
-                        return;
+                    let Some(touch) = self.settle(touch) else { return };
+                    if let Some(name) = touch.alone(&self.path) {
+                        // The watches stand as they did: what happens from here on is told next.
+                        (self.on_change)(Ok(Change::File(name)));
+                        continue;
                     }
                     let Some(before) = self.renew() else { return };
-                    (self.on_change)(Ok(()));
+                    (self.on_change)(Ok(Change::Any));
                     // The kernel takes its time to end watches.
                     drop(before);
                 }
@@ -149,15 +176,16 @@ impl<F: FnMut(Result<(), Box<Problem>>)> Watcher<F> {
         }
     }
 
-    /// Waits until nothing happens any more; returns whether to stop.
-    fn settle(&mut self, mut touch: Touch) -> bool {
+    /// Waits until nothing happens any more; returns what did, or nothing to stop.
+    fn settle(&mut self, mut touch: Touch) -> Option<Touch> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(touch.quiet());
             match self.wait(Some(left)) {
-                Seen::Stop => return true,
-                Seen::Change(next) if !left.is_zero() => touch = touch.and(next),
-                _ => return false,
+                Seen::Stop => return None,
+                Seen::Change(next) if left.is_zero() => return Some(touch.and(next)),
+                Seen::Change(next) => touch = touch.and(next),
+                Seen::Nothing => return Some(touch),
             }
         }
     }
@@ -282,7 +310,7 @@ impl Eye {
         loop {
             match reader.next() {
                 Ok(event) if is_change(&self.interests, &event) => {
-                    let touch = Touch::of(&event);
+                    let touch = Touch::of(&event, self.interests.get(&event.wd()));
                     seen = Some(match seen {
                         Some(before) => before.and(touch),
                         None => touch,

@@ -1,12 +1,13 @@
 //! Every way in which people and tools change files is noticed, and nothing else is.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use tempfile::tempdir;
-use thalweg_config::{Watch, load, watch};
+use thalweg_config::{Change, Watch, load, watch};
 
 /// Long enough on a loaded machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -14,7 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(300);
 
 struct Seen {
-    changes: Receiver<()>,
+    changes: Receiver<Change>,
     _watch: Watch,
 }
 
@@ -22,18 +23,24 @@ impl Seen {
     fn of(path: &Path) -> Self {
         let (sender, changes) = channel();
         let watch = watch(path, move |change| {
-            change.unwrap();
             // The test is over when nobody listens.
-            let _ = sender.send(());
+            let _ = sender.send(change.unwrap());
         });
         Self { changes, _watch: watch.unwrap() }
     }
 
     /// One change is told, and only one.
     #[track_caller]
-    fn change(&self) {
-        self.changes.recv_timeout(SOON).expect("a change was not told");
+    fn change(&self) -> Change {
+        let change = self.changes.recv_timeout(SOON).expect("a change was not told");
         self.nothing();
+        change
+    }
+
+    /// Of one file alone.
+    #[track_caller]
+    fn file(&self, name: &str) {
+        assert_eq!(self.change(), Change::File(OsString::from(name)));
     }
 
     /// At least one change is told.
@@ -55,17 +62,23 @@ fn files_that_come_change_move_and_go() {
     let path = |name: &str| dir.path().join(name);
     let seen = Seen::of(dir.path());
     fs::write(path("a.yaml"), "# 1").unwrap();
-    seen.change();
+    seen.file("a.yaml");
     fs::write(path("a.yaml"), "# 2").unwrap();
-    seen.change();
+    seen.file("a.yaml");
     fs::write(path(".a.yaml.tmp"), "# 3").unwrap();
     seen.nothing();
     fs::rename(path(".a.yaml.tmp"), path("a.yaml")).unwrap();
-    seen.change();
+    seen.file("a.yaml");
     fs::rename(path("a.yaml"), path("b.yml")).unwrap();
-    seen.change();
+    assert_eq!(seen.change(), Change::Any, "one went and one came");
+    fs::write(path("b.yml"), "# 4").unwrap();
+    seen.file("b.yml");
+    symlink(path(".a.yaml.tmp"), path("c.yaml")).unwrap();
+    assert_eq!(seen.change(), Change::Any, "what is behind a link is watched, too");
+    fs::write(path(".a.yaml.tmp"), "# 5").unwrap();
+    assert_eq!(seen.change(), Change::Any);
     fs::remove_file(path("b.yml")).unwrap();
-    seen.change();
+    assert_eq!(seen.change(), Change::Any);
 }
 
 #[test]

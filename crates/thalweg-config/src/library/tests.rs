@@ -3,7 +3,9 @@
 use super::*;
 use crate::{load, parse};
 use proptest::prelude::*;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tempfile::tempdir;
 
@@ -155,6 +157,59 @@ fn follow(mut library: Library, steps: Vec<Step>, tick: Duration) {
         assert_eq!(names, before.routes.keys().cloned().collect::<Vec<_>>());
         before = read.intent;
     }
+}
+
+/// The file that alone changes.
+fn only(step: &Step) -> Option<u8> {
+    match step {
+        Step::Write(file, _) | Step::Disguise(file) | Step::Damage(file) | Step::Touch(file) => {
+            Some(*file)
+        }
+        Step::Copy(_, to) => Some(*to),
+        Step::Remove(_) | Step::Rename(..) => None,
+    }
+}
+
+/// As one that watches reads; returns how often one file was enough.
+fn follow_changes(steps: Vec<Step>) -> usize {
+    let directory = tempdir().unwrap();
+    let user = directory.path().metadata().unwrap().uid();
+    let mut library = Library::default();
+    let mut single = 0;
+    for step in steps {
+        let only = only(&step).map(|file| OsString::from(format!("f{file}.yaml")));
+        take(step, directory.path());
+        let changed = only.filter(|name| directory.path().join(name).exists());
+        let read = changed.and_then(|name| library.load_changed(directory.path(), &name, user));
+        single += usize::from(read.is_some());
+        let read = read.unwrap_or_else(|| library.load_guarded(directory.path(), user));
+        same(&read, &crate::load_guarded(directory.path(), user));
+    }
+    single
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn one_file_of_a_directory_is_read_as_all_of_them_are(steps in steps()) {
+        follow_changes(steps);
+    }
+}
+
+#[test]
+fn one_file_is_enough_where_nothing_else_hangs_on_it() {
+    let service = |n: u32| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: x}}\n\
+             spec: {{clusterIP: 10.0.0.{n}, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let write = |file, n| Step::Write(file, vec![service(n)]);
+    assert_eq!(follow_changes(vec![write(0, 1), write(1, 2), write(0, 3), write(1, 4)]), 2);
+    // The same object twice, and then no more.
+    assert_eq!(follow_changes(vec![write(0, 1), write(1, 2), write(1, 1), write(1, 3)]), 0);
+    assert_eq!(follow_changes(vec![write(0, 1), write(1, 2), Step::Damage(1), write(1, 3)]), 0);
 }
 
 proptest! {
