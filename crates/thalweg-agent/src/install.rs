@@ -244,7 +244,7 @@ fn steps(present: &BTreeMap<String, Vec<u8>>, texts: &Texts) -> Vec<Step> {
     }
     for file in &texts.0 {
         let (name, text) = (file.name(), file.text());
-        let none = || Step { name: name.clone(), old: None, new: None };
+        let none = || Step { name: name.to_owned(), old: None, new: None };
         steps.entry(name).or_insert_with(none).new = Some(id_of(text.as_bytes()));
     }
     steps.into_values().filter(|step| step.old != step.new).collect()

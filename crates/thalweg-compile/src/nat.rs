@@ -265,7 +265,7 @@ impl Compiler {
             let (what, remedy) = (what.clone(), (*remedy).into());
             all.insert(self.of_object("Pod", &name, Severity::Warning, field, what, remedy));
         }
-        let own = self.intent.origins.keys().find(|key| key.kind == "Router");
+        let own = self.intent.router_object().map(|(key, _)| key);
         let Some((first, last)) = self.intent.router.flows.nat_ports else { return };
         let shared = (first..=last).filter(|port| self.host.ports.gives(*port)).count();
         if let Some(own) = own.filter(|_| shared > 0) {
