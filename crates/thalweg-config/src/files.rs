@@ -96,6 +96,9 @@ impl<'l> Gathered<'l> {
             let remedy = "add files, or name another directory";
             self.problem(Severity::Warning, whole(path), what, remedy);
         }
+        if let Some(library) = self.library.as_deref_mut() {
+            library.prepare(&paths);
+        }
         for path in paths {
             match std::fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => {}
@@ -210,6 +213,30 @@ fn read(path: &Path, name: &str, library: Option<&mut Library>) -> io::Result<Re
     let mut octets = Vec::with_capacity(meta.len().min(MAX_FILE) as usize + 1);
     file.take(MAX_FILE + 1).read_to_end(&mut octets)?;
     Ok(Reading::Octets(octets, stamp))
+}
+
+/// Reads a regular file for the first time; none where that is for [`Gathered`] to tell of.
+pub(crate) fn first(path: &Path, stamp: impl Fn(&Metadata) -> Option<Stamp>) -> Option<First> {
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut file = std::fs::File::open(path).ok()?;
+    let meta = file.metadata().ok().filter(|meta| meta.len() <= MAX_FILE)?;
+    let stamp = stamp(&meta);
+    let mut text = String::with_capacity(meta.len() as usize + 1);
+    file.by_ref().take(MAX_FILE + 1).read_to_string(&mut text).ok()?;
+    Some(First { name: path.display().to_string(), stamp, text })
+        .filter(|first| first.text.len() as u64 <= MAX_FILE)
+}
+
+/// A file that was read for the first time.
+pub(crate) struct First {
+    /// As in [`Source::name`].
+    pub name: String,
+    /// How it looked before.
+    pub stamp: Option<Stamp>,
+    /// What it says.
+    pub text: String,
 }
 
 /// Reads a regular file of a directory anew; none where that is for [`Gathered`] to tell of.

@@ -18,8 +18,10 @@ use crate::{Loaded, guard, parse_sources, uses};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 use thalweg_model::catalog::Edit;
 use thalweg_model::{Catalog, Cluster, Intent, Problem, Severity};
@@ -136,6 +138,35 @@ impl Library {
             sources.share(same.unwrap_or_else(|| self.take(name, None, text.clone())));
         }
         self.join(sources, &[], Vec::new()).0
+    }
+
+    /// Reads files that are not known yet, on all processors. What cannot be read here is left to be told
+    /// when it is its turn.
+    pub(crate) fn prepare(&mut self, paths: &[PathBuf]) {
+        let unknown = |path: &&PathBuf| !self.known.contains_key(&*path.to_string_lossy());
+        let new: Vec<&PathBuf> = paths.iter().filter(unknown).collect();
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        if new.len() < 2 || processors < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let turn = || new.get(next.fetch_add(1, Ordering::Relaxed));
+            let mut found = Vec::new();
+            while let Some(path) = turn() {
+                let Some(first) = files::first(path, |meta| self.stamp(meta)) else { continue };
+                let source = Arc::new(Source::new(first.name.clone(), first.text));
+                let part = Arc::new(Part::read(&source));
+                found.push((first.name, Known { source, stamp: first.stamp, part }));
+            }
+            found
+        };
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let works: Vec<_> = (0..processors.min(new.len())).map(|_| scope.spawn(work)).collect();
+            // What a worker that failed would have found is read in its turn.
+            works.into_iter().filter_map(|work| work.join().ok()).flatten().collect()
+        });
+        self.known.extend(found);
     }
 
     /// How a file looks now.

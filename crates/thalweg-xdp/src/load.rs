@@ -138,14 +138,9 @@ impl Loaded {
         loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
         let mut ebpf = loader.load(object)?;
         point("load-maps");
-        let [xdp, tc] = Program::pair(capacity);
-        verify(&mut ebpf, xdp)?;
-        point("load-xdp");
-        verify(&mut ebpf, tc)?;
-        point("load-tc");
-        if let Some(out) = Program::out(capacity) {
-            verify(&mut ebpf, out)?;
-        }
+        let mut wanted = Program::pair(capacity).to_vec();
+        wanted.extend(Program::out(capacity));
+        verify_all(&mut ebpf, &wanted)?;
         let memory = map_tables(&ebpf, capacity)?;
         point("load-mapped");
         Ok(Self { ebpf, memory })
@@ -231,16 +226,44 @@ fn tc_context(device: u32) -> Vec<u8> {
     words.into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
+/// Gives programs to the kernel's verifier, all at once: each keeps a processor busy for a second, and
+/// verifiers of a process with the rights for it do not wait for each other.
+fn verify_all(ebpf: &mut Ebpf, wanted: &[Program]) -> Result<(), LoadError> {
+    for which in wanted {
+        ebpf.program(which.name()).ok_or(LoadError::Missing(which.name()))?;
+    }
+    std::thread::scope(|scope| {
+        let mut works = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some(which) = wanted.iter().find(|which| which.name() == name) else { continue };
+            works.push(scope.spawn(|| {
+                let result = give(program, *which);
+                point(if which.is_xdp() { "load-xdp" } else { "load-tc" });
+                result
+            }));
+        }
+        let results = works
+            .into_iter()
+            .map(|work| work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
+}
+
 /// Gives a program to the kernel's verifier, if it has not had it yet.
 fn verify(ebpf: &mut Ebpf, which: Program) -> Result<(), LoadError> {
+    let name = which.name();
+    give(ebpf.program_mut(name).ok_or(LoadError::Missing(name))?, which)
+}
+
+fn give(program: &mut aya::programs::Program, which: Program) -> Result<(), LoadError> {
     let failed = |error| LoadError::Program(which.name(), error);
     if which.is_xdp() {
-        let program = program::<Xdp>(ebpf, which)?;
+        let program: &mut Xdp = program.try_into().map_err(failed)?;
         if program.fd().is_err() {
             patiently(|| program.load()).map_err(failed)?;
         }
     } else {
-        let program = program::<SchedClassifier>(ebpf, which)?;
+        let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
         if program.fd().is_err() {
             patiently(|| program.load()).map_err(failed)?;
         }

@@ -145,6 +145,8 @@ fn follow(mut library: Library, steps: Vec<Step>, tick: Duration) {
         std::thread::sleep(tick);
         let (read, plain) = (library.load(directory.path()), load(directory.path()));
         same(&read, &plain);
+        // One that knows nothing yet reads all files at once.
+        same(&Library::default().load(directory.path()), &plain);
         // What was given out before does not change under its owner's hands.
         let names: Vec<String> = before.routes.keys().cloned().collect();
         let copy = before.clone();
