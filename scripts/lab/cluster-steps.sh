@@ -7,7 +7,7 @@ CLIENT=203.0.113.9
 # How many requests measure the balance, and which share of all a pod's count may be off by, in percent.
 BALANCE_REQUESTS=2000 BALANCE_ERROR=5
 # The load under which a pod leaves.
-LOAD_REQUESTS=3000 LOAD_RATE=600
+LOAD_REQUESTS=3000 LOAD_RATE=600 HELD_REQUESTS=24
 
 declare -A SERVER=() SHARE=() COUNT=()
 
@@ -102,30 +102,28 @@ cluster_balance() {
 }
 
 cluster_leave() {
-    local load failed
+    local load held
     step 'A pod leaves under load; no request fails'
-    prompt client "thalweg-lab ask $BALANCER --times $LOAD_REQUESTS --rate $LOAD_RATE --every 500 &"
-    behind client "$DIR/load" "$LAB_HELPER" ask "$BALANCER" --times "$LOAD_REQUESTS" --rate "$LOAD_RATE" --every 500
+    asks_behind load --times "$LOAD_REQUESTS" --rate "$LOAD_RATE" --every 500
     load=$!
-    sleep 1.2
-    note 'the cluster says that pod-c is to end: who has a connection keeps it, nobody gets a new one'
+    note "and $HELD_REQUESTS requests that take their time, so that pod-c has connections when it leaves:"
+    asks_behind held --times "$HELD_REQUESTS" --at-once "$HELD_REQUESTS" --pause 2500
+    held=$!
+    sleep 1
+    note 'The cluster says that pod-c is to end. Who has a connection keeps it, new ones go elsewhere:'
     write_endpoints '/10\.244\.2\.11/s/}$/, conditions: {ready: false, serving: true, terminating: true}}/'
-    until_backend '10\.244\.2\.11.* terminating' || fail 'node1 does not see that pod-c is ending' 'thalweg get backends on node1'
+    until_without 10.244.2.11 || fail 'node1 does not see that pod-c is ending' 'thalweg get backends on node1'
+    show node1 thalweg get backends
     sleep 0.8
-    note 'then that it is gone; its server ends when its last connection has:'
+    note 'Then that it is gone. Its server ends when its last connection has ended:'
     write_endpoints '/10\.244\.2\.11/d'
-    until_backend '10\.244\.2\.11' gone || fail 'node1 still has pod-c' 'thalweg get backends on node1'
     until_idle pod-c || fail 'pod-c gets connections although it is gone' 'thalweg get flows on node1 and node2'
     prompt pod-c "kill ${SERVER[pod-c]}"
     kill "${SERVER[pod-c]}"
     kill -0 "$load" 2>/dev/null || note 'this machine is busy: the load had ended before'
-    wait "$load" || true
-    OUT=$(<"$DIR/load")
-    prompt client fg
-    result
-    failed=$(sed -nE 's/^[0-9]+ requests, ([0-9]+) failed.*/\1/p' <<<"$OUT")
-    [[ $failed == 0 ]] || fail "${failed:-all} of $LOAD_REQUESTS requests failed" 'thalweg get drops on node1 and node2'
-    says "^$LOAD_REQUESTS requests, 0 failed" || fail 'some requests were not made' "$DIR/load"
+    ended held "$held" "$HELD_REQUESTS"
+    says '^pod-c ' || fail 'no connection of pod-c was among them' "$DIR/held"
+    ended load "$load" "$LOAD_REQUESTS"
     good "$LOAD_REQUESTS requests at $LOAD_RATE a second, each with a connection of its own: 0 failed"
 }
 
@@ -169,11 +167,29 @@ asks() {
     ((STATUS == 0)) || fail 'not every request was answered' 'thalweg get drops --all on node1 and node2'
 }
 
-# until_backend PATTERN [gone]: waits until node1 has such a backend, or none.
-until_backend() {
+# asks_behind NAME OPTION…: requests in the background, with what comes of them in a file of that name.
+asks_behind() {
+    prompt client "thalweg-lab ask $BALANCER ${*:2} &"
+    behind client "$DIR/$1" "$LAB_HELPER" ask "$BALANCER" "${@:2}"
+}
+
+# ended NAME PID TIMES: waits for them and shows what came of them: all were answered.
+ended() {
+    local failed
+    wait "$2" || true
+    OUT=$(<"$DIR/$1")
+    prompt client fg
+    result
+    failed=$(sed -nE 's/^[0-9]+ requests, ([0-9]+) failed.*/\1/p' <<<"$OUT")
+    [[ $failed == 0 ]] || fail "${failed:-all} of $3 requests failed" 'thalweg get drops on node1 and node2'
+    says "^$3 requests, 0 failed" || fail 'some requests were not made' "$DIR/$1"
+}
+
+# until_without ADDRESS: waits until it is no backend at node1 any more.
+until_without() {
     for _ in {1..100}; do
         OUT=$(thalweg_of node1 get backends 2>&1) || true
-        if says "$1"; then [[ ${2-} == gone ]] || return 0; else [[ ${2-} != gone ]] || return 0; fi
+        if says '10\.244\.1\.10' && ! says "$1"; then return 0; fi
         sleep 0.05
     done
     return 1
@@ -182,7 +198,7 @@ until_backend() {
 # until_idle POD: waits until it has no connection, three times in a row.
 until_idle() {
     local idle=0
-    for _ in {1..100}; do
+    for _ in {1..200}; do
         OUT=$(inside "$1" ss -Htn state connected exclude time-wait)
         if [[ -z $OUT ]]; then idle=$((idle + 1)); else idle=0; fi
         ((idle < 3)) || return 0

@@ -7,8 +7,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How many requests are under way at once.
-const WORKERS: usize = 8;
 /// How long the server may say nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -16,10 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Order {
     pub at: SocketAddr,
     pub times: u32,
+    /// How many requests are under way at once.
+    pub workers: u32,
     /// Requests for each second; none: as fast as it goes.
     pub rate: Option<u32>,
     /// Rows of the table of who answered when; none: no table.
     pub every: Option<Duration>,
+    /// How long each request stops in its middle; none: not at all.
+    pub pause: Option<Duration>,
 }
 
 /// Makes the requests and prints the counts; whether all had an answer.
@@ -32,7 +34,7 @@ pub fn ask(order: &Order) -> io::Result<bool> {
     let mut tally = Tally::default();
     std::thread::scope(|scope| {
         let worker = || scope.spawn(|| work(order, start, &next));
-        let workers: Vec<_> = (0..WORKERS).map(|_| worker()).collect();
+        let workers: Vec<_> = (0..order.workers).map(|_| worker()).collect();
         for answers in workers.into_iter().filter_map(|worker| worker.join().ok()) {
             answers.into_iter().for_each(|answer| tally.add(answer));
         }
@@ -56,13 +58,13 @@ fn work(order: &Order, start: Instant, next: &AtomicU32) -> Vec<Answer> {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         let began = Instant::now();
-        let said = request(order.at).map_err(|error| error.to_string());
+        let said = request(order).map_err(|error| error.to_string());
         answers.push(Answer { after: began - start, took: began.elapsed(), said });
     }
 }
 
-fn request(at: SocketAddr) -> io::Result<String> {
-    let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+fn request(order: &Order) -> io::Result<String> {
+    let stream = TcpStream::connect_timeout(&order.at, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    http::get(&stream, &at.to_string())
+    http::get(&stream, &order.at.to_string(), order.pause)
 }

@@ -2,16 +2,28 @@
 //! carries one request.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::time::Duration;
 
 /// The longest head of a request or an answer, in octets.
 const HEAD: u64 = 8192;
 
-/// Asks for `/` and reads the whole answer: its body, without the end of the line.
+/// Asks for `/` and reads the whole answer: its body, without the end of the line. The request may pause in
+/// its middle, so that its connection lives longer.
 ///
 /// # Errors
 /// What the connection says, and an answer that is none, is not `200`, or ends early.
-pub fn get(mut stream: impl Read + Write, host: &str) -> io::Result<String> {
-    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+pub fn get(
+    mut stream: impl Read + Write,
+    host: &str,
+    pause: Option<Duration>,
+) -> io::Result<String> {
+    let mut rest = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    if let Some(pause) = pause {
+        let begin = rest.drain(.."GET /".len()).collect::<String>();
+        stream.write_all(begin.as_bytes())?;
+        std::thread::sleep(pause);
+    }
+    stream.write_all(rest.as_bytes())?;
     let mut reader = BufReader::new(stream);
     let head = head(&mut reader)?;
     let status = head.first().and_then(|line| line.strip_prefix("HTTP/1.1 "));
@@ -91,13 +103,16 @@ mod tests {
     }
 
     fn heard(hears: &str) -> io::Result<String> {
-        get(Wire { hears: hears.as_bytes(), said: Vec::new() }, "x")
+        get(Wire { hears: hears.as_bytes(), said: Vec::new() }, "x", None)
     }
 
     #[test]
     fn one_side_understands_the_other() {
         let mut client = Wire { hears: b"", said: Vec::new() };
-        assert!(get(&mut client, "192.0.2.1:80").is_err(), "nobody has answered");
+        assert!(get(&mut client, "192.0.2.1:80", None).is_err(), "nobody has answered");
+        let mut slow = Wire { hears: b"", said: Vec::new() };
+        assert!(get(&mut slow, "192.0.2.1:80", Some(Duration::from_millis(1))).is_err());
+        assert_eq!(slow.said, client.said);
         let mut server = Wire { hears: &client.said, said: Vec::new() };
         assert_eq!(answer(&mut server, "pod-a").unwrap(), "GET /");
         let answer = String::from_utf8(server.said).unwrap();

@@ -13,13 +13,15 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 usage: thalweg-lab serve NAME ADDRESS:PORT
-       thalweg-lab ask ADDRESS:PORT [--times N] [--rate N] [--every MILLISECONDS]
+       thalweg-lab ask ADDRESS:PORT [--times N] [--at-once N] [--rate N] [--every MS] [--pause MS]
 
 serve   answers each HTTP request with NAME; a line per request to standard output says who asked
 ask     makes requests, each by a connection of its own, and counts answers by their names
   --times N    how many (1)
-  --rate N     as many each second (as fast as eight at a time come through)
+  --at-once N  so many at a time (8)
+  --rate N     as many each second (as fast as they come through)
   --every MS   count in rows of that many milliseconds as well
+  --pause MS   wait that long in the middle of each request
 
 ask ends with 1 if a request had no answer, both with 2 if they were called wrongly.";
 
@@ -51,15 +53,17 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn order(at: SocketAddr, options: &[&str]) -> Result<ask::Order, String> {
-    let mut order = ask::Order { at, times: 1, rate: None, every: None };
+    let mut order = ask::Order { at, times: 1, workers: 8, rate: None, every: None, pause: None };
     for pair in options.chunks(2) {
         let [name, value] = pair else { return Err(format!("`{}` wants a number", pair[0])) };
         let number = value.parse::<u32>().ok().filter(|number| *number > 0);
         let number = number.ok_or_else(|| format!("{name}: `{value}` is no number above 0"))?;
         match *name {
             "--times" => order.times = number,
+            "--at-once" => order.workers = number,
             "--rate" => order.rate = Some(number),
             "--every" => order.every = Some(Duration::from_millis(number.into())),
+            "--pause" => order.pause = Some(Duration::from_millis(number.into())),
             _ => return Err(format!("unknown option {name}\n{USAGE}")),
         }
     }
