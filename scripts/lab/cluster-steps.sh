@@ -80,18 +80,21 @@ cluster_logs() {
 }
 
 cluster_explain() {
-    local port packet
+    local port wrapped
     step 'One packet, node by node'
     # Which pod serves depends on the client's port; take the first that node2 has.
     for port in {40000..40040}; do
-        packet="to-client < ip $CLIENT > ${BALANCER%:*} ttl 64 tcp $port > 80 syn"
-        OUT=$(thalweg_of node1 explain "$packet" 2>&1) || true
+        OUT=$(thalweg_of node1 explain "$(first_packet "$port")" 2>&1) || true
         ! says 'backend 10\.244\.2\.' || break
     done
-    show node1 thalweg explain "$packet"
+    show node1 thalweg explain "$(first_packet "$port")"
     says '^service +shop/web at 198\.51\.100\.80:80' || fail 'node1 sees no service in it' 'thalweg get services on node1'
     says '^next hop .*tunnel vxlan to 192\.0\.2\.2' || fail 'it does not go through the tunnel' 'thalweg get routes on node1'
-    good 'the same client port leads to the same pod at every node'
+    wrapped=$(thalweg_of node1 explain "$(first_packet "$port")" | sed -nE 's/^result +to-node2 > //p')
+    show node2 thalweg explain "to-node1 < $wrapped"
+    says '^tunnel +from node node1' || fail 'node2 does not take it out of the tunnel' 'thalweg get drops on node2'
+    says "^result +veth-[bc] > .* ip ${CLIENT//./\\.} > 10\\.244\\.2\\." || fail 'it does not reach the pod' 'thalweg get routes on node2'
+    good 'what node1 would send is what node2 was asked about; the pod gets it with the source it had'
 }
 
 cluster_balance() {
@@ -243,6 +246,9 @@ measure_balance() {
     result
 }
 
+# first_packet PORT: of a connection of the client's from that port, in the words of explain.
+first_packet() { printf 'to-client < ip %s > %s ttl 64 tcp %d > 80 syn' "$CLIENT" "${BALANCER%:*}" "$1"; }
+
 # chart WHEN: what was measured then, as bars; a whole line of 50 is all requests.
 chart() {
     local pod node length bar
@@ -255,8 +261,8 @@ chart() {
         printf -v bar '%*s' $((length / 2)) ''
         bar=${bar// /█}
         ((length % 2 == 0)) || bar+=▌
-        printf '    %-5s  %-5s  %5s %%  %8d  %s%s%s\n' "$pod" "$node" "${SHARE[$1:$pod]}" "${COUNT[$1:$pod]}" \
-            "$GREEN" "$bar" "$PLAIN"
+        printf '    %-5s  %-5s  %5s %%  %8d%s\n' "$pod" "$node" "${SHARE[$1:$pod]}" "${COUNT[$1:$pod]}" \
+            "${bar:+  $GREEN$bar$PLAIN}"
     done
 }
 
