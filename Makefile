@@ -25,13 +25,13 @@ bpf: ## Build the eBPF program into target/bpf/
 build: setup-demo bpf ## Build everything, optimized
 	$(CARGO) build --workspace --release
 
-demo: setup-demo bpf ## A small network in namespaces of this machine, forwarded by Thalweg
-	$(CARGO) build --release -p thalweg-cli
+demo: setup-demo bpf ## Small networks in namespaces of this machine, forwarded by Thalweg
+	$(CARGO) build --release -p thalweg-cli -p thalweg-lab
 	@scripts/demo.sh
 
-lab: setup-demo bpf ## The network of the demo, left standing to play with
-	$(CARGO) build --release -p thalweg-cli
-	@scripts/demo.sh --lab
+lab: setup-demo bpf ## A network of the demo, left standing to play with; make lab ACT=cluster for the second
+	$(CARGO) build --release -p thalweg-cli -p thalweg-lab
+	@scripts/demo.sh --lab $(ACT)
 
 test: ## Every check and test, also under older kernels: what CI runs
 	@scripts/test.sh

@@ -1,38 +1,56 @@
 #!/usr/bin/env bash
-# A small network in namespaces of this machine, forwarded by Thalweg: shown step by step.
+# Small networks in namespaces of this machine, forwarded by Thalweg: shown step by step, in two acts.
 #
-#   scripts/demo.sh          show everything, take it away again
-#   scripts/demo.sh --lab    build the network, leave it standing, say what to try
-#   scripts/demo.sh --down   take the network of --lab away
+#   scripts/demo.sh [ACT]          show everything, or one act, and take it away again
+#   scripts/demo.sh --lab [ACT]    build the network of an act (routers), leave it standing, say what to try
+#   scripts/demo.sh --down         take the network of --lab away
 #
-#   h1 ──── r1 ──── r2 ──── r3 ──── h2
+#   routers    h1 ──── r1 ──── r2 ──── r3 ──── h2
+#   cluster    client ──── node1 ════ node2, with pods behind both
 #
-# Needs root. THALWEG names the binary (target/release/thalweg unless given). Ends with 0 if
-# every step went as it says, and with 1 and the step that did not, otherwise.
+# Needs root. THALWEG names the binary (target/release/thalweg unless given), THALWEG_LAB the servers and
+# clients of the second act (target/release/thalweg-lab). Ends with 0 if every step went as it says, and
+# with 1 and the step that did not, otherwise.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/lab/routers.sh
+source "$ROOT/scripts/lab/routers.sh"
+# shellcheck source=scripts/lab/cluster.sh
+source "$ROOT/scripts/lab/cluster.sh"
 # shellcheck source=scripts/lab/network.sh
 source "$ROOT/scripts/lab/network.sh"
-# shellcheck source=scripts/lab/steps.sh
-source "$ROOT/scripts/lab/steps.sh"
+# shellcheck source=scripts/lab/words.sh
+source "$ROOT/scripts/lab/words.sh"
+# shellcheck source=scripts/lab/routers-steps.sh
+source "$ROOT/scripts/lab/routers-steps.sh"
+# shellcheck source=scripts/lab/cluster-steps.sh
+source "$ROOT/scripts/lab/cluster-steps.sh"
 
 usage() {
     sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "${BASH_SOURCE[0]}"
     exit "${1:-0}"
 }
 
-MODE=demo
-case ${1-} in
-    '') ;;
-    --lab) MODE=lab ;;
-    --down) MODE=down ;;
-    -h|--help) usage ;;
-    *) warn "unknown option $1"; usage 2 ;;
-esac
+MODE=demo ACTS=()
+for word in "$@"; do
+    case $word in
+        --lab) MODE=lab ;;
+        --down) MODE=down ;;
+        -h|--help) usage ;;
+        routers|cluster) ACTS=("$word") ;;
+        *) warn "unknown word $word"; usage 2 ;;
+    esac
+done
 MAKE_GOAL=$MODE
+if ((${#ACTS[@]} == 0)); then
+    ACTS=(routers)
+    [[ $MODE != demo ]] || ACTS+=(cluster)
+fi
 
-THALWEG=$(realpath -m "${THALWEG:-${CARGO_TARGET_DIR:-$ROOT/target}/release/thalweg}")
+BUILT=${CARGO_TARGET_DIR:-$ROOT/target}/release
+THALWEG=$(realpath -m "${THALWEG:-$BUILT/thalweg}")
+LAB_HELPER=$(realpath -m "${THALWEG_LAB:-$BUILT/thalweg-lab}")
 declare -A AGENT=()
 exec 9>&2
 LAB_MADE=() LAB_MOUNTED=no BACKGROUND=()
@@ -66,6 +84,7 @@ take_down() {
         say "there is no lab ($DIR)"
         return 0
     fi
+    lab_every_network
     agents_found
     local node
     mountpoint -q "$DIR/bpf" && LAB_MOUNTED=yes
@@ -83,29 +102,24 @@ stand() {
     trap 'exit 143' TERM HUP
     mkdir -m 700 "$DIR"
     mkdir -p "$SOCKETS"
-    step_build
-    step_agents
+    lab_network "${ACTS[0]}"
+    "${ACTS[0]}_build"
+    "${ACTS[0]}_agents"
     trap - EXIT INT TERM HUP
-    what_to_try
+    "${ACTS[0]}_to_try"
 }
 
 demo() {
+    local act part
     trap finish EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    DIR=$(mktemp -d "${TMPDIR:-/tmp}/thalweg-demo.XXXXXX")
-    cd "$DIR"
-    step_build
-    step_agents
-    step_pings
-    step_transfers
-    step_traces
-    step_explain
-    step_drops
-    step_kill
-    step_change
-    step_throughput
-    step_end
+    for act in "${ACTS[@]}"; do
+        lab_network "$act"
+        DIR=$(mktemp -d "${TMPDIR:-/tmp}/thalweg-demo.XXXXXX")
+        cd "$DIR"
+        for part in $("${act}_steps"); do "${act}_$part"; done
+    done
     trap - EXIT INT TERM HUP
     farewell
 }

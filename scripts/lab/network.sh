@@ -1,14 +1,26 @@
 # shellcheck shell=bash
-# The lab: namespaces, links and addresses, three agents, and how all of it goes away again.
-# Sourced by scripts/demo.sh after scripts/lib.sh.
-#
-#   h1 ──── r1 ──── r2 ──── r3 ──── h2      MPLS between the routers, IPv4 and IPv6 at the ends
+# How a network of the lab is built (namespaces, links, addresses, agents), and how all of it goes away
+# again. Sourced by scripts/demo.sh after scripts/lib.sh and what describes the networks: routers.sh and
+# cluster.sh, each with functions NAME_devices, NAME_addresses, NAME_more, NAME_links and NAME_files.
 #
 # Namespaces are called $LAB-r1, agents ${NAMED}r1, with their sockets in $SOCKETS and everything
 # else in $DIR. Nothing else is touched.
 
-LAB_NODES=(h1 r1 r2 r3 h2)
-LAB_ROUTERS=(r1 r2 r3)
+# lab_network NAME: what follows is about that one.
+# shellcheck disable=SC2034
+lab_network() {
+    LAB_NETWORK=$1
+    case $1 in
+        routers) LAB_NODES=("${ROUTERS_NODES[@]}") LAB_AGENTS=("${ROUTERS_AGENTS[@]}") ;;
+        cluster) LAB_NODES=("${CLUSTER_NODES[@]}") LAB_AGENTS=("${CLUSTER_AGENTS[@]}") ;;
+    esac
+}
+
+# lab_every_network: what follows is about whatever there may be.
+lab_every_network() {
+    LAB_NODES=("${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}")
+    LAB_AGENTS=("${ROUTERS_AGENTS[@]}" "${CLUSTER_AGENTS[@]}")
+}
 
 ns() { printf '%s-%s' "$LAB" "$1"; }
 
@@ -47,7 +59,9 @@ lab_preconditions() {
     ((${#missing[@]} == 0)) || die "missing: ${missing[*]}" "scripts/setup.sh --demo"
     [[ -x $THALWEG ]] || die "there is no $THALWEG" "make ${MAKE_GOAL:-demo}" \
         "THALWEG=/path/of/thalweg $0"
-    for node in "${LAB_NODES[@]}"; do
+    [[ -x $LAB_HELPER ]] || die "there is no $LAB_HELPER" "make ${MAKE_GOAL:-demo}" \
+        "THALWEG_LAB=/path/of/thalweg-lab $0"
+    for node in "${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}"; do
         [[ ! -e /run/netns/$(ns "$node") ]] ||
             die "the namespace $(ns "$node") exists already" "scripts/demo.sh --down" "ip netns del $(ns "$node")"
     done
@@ -55,57 +69,18 @@ lab_preconditions() {
 
 # --- links and addresses -------------------------------------------------------------------
 
-# Prints the addresses of NODE's DEV, one per line.
-lab_addresses() {
-    case $1:$2 in
-        h1:eth0)  printf '%s\n' 10.1.0.2/24 2001:db8:1::2/64 ;;
-        h1:lo)    printf '%s\n' 192.0.2.1/32 ;;
-        r1:to-h1) printf '%s\n' 10.1.0.1/24 2001:db8:1::1/64 ;;
-        r1:to-r2) printf '%s\n' 10.0.12.1/24 2001:db8:12::1/64 ;;
-        r2:to-r1) printf '%s\n' 10.0.12.2/24 2001:db8:12::2/64 ;;
-        r2:to-r3) printf '%s\n' 10.0.23.2/24 2001:db8:23::2/64 ;;
-        r3:to-r2) printf '%s\n' 10.0.23.3/24 2001:db8:23::3/64 ;;
-        r3:to-h2) printf '%s\n' 10.2.0.1/24 2001:db8:2::1/64 ;;
-        h2:eth0)  printf '%s\n' 10.2.0.2/24 2001:db8:2::2/64 ;;
-        h2:lo)    printf '%s\n' 198.51.100.1/32 203.0.113.7/32 ;;
-    esac
-}
-
-lab_devices() {
-    case $1 in
-        h1|h2) printf '%s\n' lo eth0 ;;
-        r1) printf '%s\n' lo to-h1 to-r2 ;;
-        r2) printf '%s\n' lo to-r1 to-r3 ;;
-        r3) printf '%s\n' lo to-r2 to-h2 ;;
-    esac
-}
-
-# Routes that are the kernel's alone; Thalweg has to learn them.
-lab_kernel_routes() {
-    case $1 in
-        h1) printf '%s\n' 'default via 10.1.0.1' '::/0 via 2001:db8:1::1' ;;
-        r1) printf '%s\n' '192.0.2.0/24 via 10.1.0.2' '198.51.100.0/24 via 10.0.12.2' ;;
-        r2) printf '%s\n' '192.0.2.0/24 via 10.0.12.1' '198.51.100.0/24 via 10.0.23.3' ;;
-        r3) printf '%s\n' '192.0.2.0/24 via 10.0.23.2' '198.51.100.0/24 via 10.2.0.2' \
-            '203.0.113.7/32 via 10.2.0.2' ;;
-        h2) printf '%s\n' 'default via 10.2.0.1' '::/0 via 2001:db8:2::1' ;;
-    esac
-}
-
 # Prints the `ip` commands that set NODE up.
 lab_node_batch() {
-    local node=$1 device address route
-    for device in $(lab_devices "$node"); do
-        for address in $(lab_addresses "$node" "$device"); do
+    local node=$1 device address
+    for device in $("${LAB_NETWORK}_devices" "$node"); do
+        for address in $("${LAB_NETWORK}_addresses" "$node" "$device"); do
             printf 'address add %s dev %s%s\n' "$address" "$device" "$([[ $address != *:* ]] || printf ' nodad')"
         done
-        # Between routers there is room for labels above 1500 octets of IP.
-        case $device in to-r*) printf 'link set %s mtu 1600\n' "$device" ;; esac
+        # Between routers and between nodes there is room for outer headers above 1500 octets of IP.
+        case $device in to-r*|to-node*) printf 'link set %s mtu 1600\n' "$device" ;; esac
         printf 'link set %s up\n' "$device"
     done
-    while read -r route; do
-        printf 'route add %s\n' "$route"
-    done < <(lab_kernel_routes "$node")
+    "${LAB_NETWORK}_more" "$node"
 }
 
 # Settings of a namespace; what is set before a link is made holds for the link.
@@ -120,17 +95,15 @@ LAB_SETTINGS='cd /proc/sys/net || exit 1
 
 # lab_build: namespaces, links, addresses and routes, all by the kernel alone so far.
 lab_build() {
-    local node router=0
+    local node router
     for node in "${LAB_NODES[@]}"; do
         ip netns add "$(ns "$node")"
         LAB_MADE+=("$(ns "$node")")
-        case $node in r*) router=1 ;; *) router=0 ;; esac
+        router=0
+        [[ " ${LAB_AGENTS[*]} " != *" $node "* ]] || router=1
         inside "$node" sh -c "$LAB_SETTINGS" sh "$router"
     done
-    ip link add eth0 netns "$(ns h1)" type veth peer name to-h1 netns "$(ns r1)"
-    ip link add to-r2 netns "$(ns r1)" type veth peer name to-r1 netns "$(ns r2)"
-    ip link add to-r3 netns "$(ns r2)" type veth peer name to-r2 netns "$(ns r3)"
-    ip link add to-h2 netns "$(ns r3)" type veth peer name eth0 netns "$(ns h2)"
+    "${LAB_NETWORK}_links"
     for node in "${LAB_NODES[@]}"; do
         lab_node_batch "$node" | ip -n "$(ns "$node")" -batch -
     done
@@ -140,7 +113,7 @@ lab_build() {
 lab_offloads() {
     local node device
     for node in "${LAB_NODES[@]}"; do
-        for device in $(lab_devices "$node"); do
+        for device in $("${LAB_NETWORK}_devices" "$node"); do
             [[ $device != lo ]] || continue
             # A veth takes frames that XDP redirects only while its other end polls: GRO makes it poll.
             inside "$node" ethtool -K "$device" gro on >/dev/null
@@ -158,9 +131,9 @@ lab_files() {
     mount -t bpf thalweg-lab "$DIR/bpf" 2>/dev/null ||
         die "cannot mount a BPF file system" "run outside of a container, or in one with CAP_SYS_ADMIN" "modprobe bpf"
     LAB_MOUNTED=yes
-    for router in "${LAB_ROUTERS[@]}"; do
+    for router in "${LAB_AGENTS[@]}"; do
         mkdir -p "$DIR/$router"
-        cp "$ROOT/scripts/lab/$router.yaml" "$DIR/$router/"
+        "${LAB_NETWORK}_files" "$router"
     done
 }
 
@@ -202,17 +175,26 @@ agent_ready() {
     return 1
 }
 
+# is_ours PID WORDS: whether that process was started with these words; the number may be somebody
+# else's by now.
+is_ours() {
+    [[ $1 =~ ^[0-9]+$ && -r /proc/$1/cmdline ]] || return 1
+    tr '\0' ' ' <"/proc/$1/cmdline" | grep -F -- "$2" >/dev/null
+}
+
 # agents_found: takes up the agents of a lab that another run of this script left standing, and those
-# that somebody has started in their place.
+# that somebody has started in their place; and its servers.
 agents_found() {
-    local router pid
-    for router in "${LAB_ROUTERS[@]}"; do
+    local router pid file
+    for file in "$DIR"/*.server; do
+        [[ ! -r $file ]] || ! is_ours "$(<"$file")" ' serve ' || BACKGROUND+=("$(<"$file")")
+    done
+    for router in "${LAB_AGENTS[@]}"; do
         pid=$(timeout 2 "$THALWEG" --instance "$NAMED$router" status -o json 2>/dev/null | sed -nE 's/^ *"pid": ([0-9]+),?$/\1/p') || true
         if [[ -z $pid && -r $DIR/$router.pid ]]; then
             pid=$(<"$DIR/$router.pid")
-            # It does not answer, and the number may be somebody else's by now.
-            [[ $pid =~ ^[0-9]+$ && -r /proc/$pid/cmdline ]] || continue
-            tr '\0' ' ' <"/proc/$pid/cmdline" | grep -F -- "--instance $NAMED$router " >/dev/null || continue
+            # It does not answer.
+            is_ours "$pid" "--instance $NAMED$router " || continue
         fi
         [[ -z $pid ]] || AGENT["$router"]=$pid
     done
@@ -225,16 +207,16 @@ lab_down() {
     local made router pid
     for pid in "${BACKGROUND[@]}"; do kill "$pid" 2>/dev/null || true; done
     BACKGROUND=()
-    for router in "${LAB_ROUTERS[@]}"; do agent_stop "$router"; done
+    for router in "${LAB_AGENTS[@]}"; do agent_stop "$router"; done
     if [[ $LAB_MOUNTED == yes ]]; then
-        for router in "${LAB_ROUTERS[@]}"; do
+        for router in "${LAB_AGENTS[@]}"; do
             thalweg_of "$router" detach --bpffs "$DIR/bpf" >/dev/null 2>&1 || true
         done
         # Without the mount the pins are gone as well, and with them what they held.
         umount "$DIR/bpf" || return 1
         LAB_MOUNTED=no
     fi
-    for router in "${LAB_ROUTERS[@]}"; do
+    for router in "${LAB_AGENTS[@]}"; do
         rm -f "$SOCKETS/$NAMED$router.sock" "$SOCKETS/$NAMED$router.lock"
     done
     for made in "${LAB_MADE[@]}"; do ip netns del "$made" 2>/dev/null || true; done

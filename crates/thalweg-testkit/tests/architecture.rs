@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("cli", &["agent", "api", "packet", "model"]),
+    ("lab", &[]),
     // Tools for developers see everything.
     ("bench", ANY),
     ("testkit", ANY),

@@ -16,6 +16,7 @@ pub fn connect(at: &str) -> Result<TcpStream, String> {
     let at: SocketAddr = at.parse().unwrap();
     let stream = TcpStream::connect_timeout(&at, LONG).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.set_write_timeout(Some(LONG)).unwrap();
     Ok(stream)
 }
 

@@ -272,6 +272,23 @@ spec:
         heard
     }
 
+    /// How many connections the kernel of each host has reset, and what nodes have dropped.
+    fn resets(&self) -> String {
+        let mut text = String::new();
+        let hosts = (1..=self.nodes).flat_map(|number| [format!("{number}"), format!("p{number}")]);
+        for host in hosts.chain(["c".to_owned()]) {
+            let line = format!("netns exec {}{host} nstat -asz TcpOutRsts TcpRetransSegs", self.name);
+            let said = Command::new("ip").args(line.split(' ')).output().unwrap();
+            let words = String::from_utf8_lossy(&said.stdout).replace('\n', " ");
+            text += &format!("\n{host}: {words}");
+        }
+        for number in self.agents.keys() {
+            text += &format!("\n{}", self.text(*number, &["get", "drops", "--all"]));
+            text += &format!("\n{}", self.text(*number, &["get", "flows"]));
+        }
+        text
+    }
+
     /// Sends and hears again that many octets, through an echo.
     pub fn echoes(&self, host: &str, at: &str, octets: usize) -> Result<(), String> {
         inside(&format!("{}{host}", self.name), || {
@@ -281,9 +298,18 @@ spec:
             let copy = sent.clone();
             let writer = std::thread::spawn(move || stream.write_all(&copy).map(|()| stream));
             let mut heard = vec![0; octets];
-            back.read_exact(&mut heard).map_err(|error| error.to_string())?;
-            writer.join().unwrap().map_err(|error| error.to_string())?;
-            if heard == sent { Ok(()) } else { Err("other octets came back".into()) }
+            let read = back.read_exact(&mut heard);
+            // An error of the connection is told once, to whoever asks first; the other hears of an end.
+            let written = writer.join().unwrap();
+            match (read, written) {
+                (Ok(()), Ok(_)) if heard == sent => Ok(()),
+                (Ok(()), Ok(_)) => Err("other octets came back".into()),
+                (read, written) => Err(format!(
+                    "read: {read:?}; written: {:?}; {}",
+                    written.map(drop),
+                    self.resets()
+                )),
+            }
         })
     }
 }

@@ -1,107 +1,9 @@
 # shellcheck shell=bash disable=SC2016
-# What the demo shows, one function a step. Sourced by scripts/demo.sh.
+# The first act, on the network of routers: one function a step. Sourced by scripts/demo.sh.
 
-STEP=0 STEP_TITLE='' OUT='' STATUS=0
-DIM='' COLOR=never
-[[ ! -t 1 ]] || DIM=$'\e[2m' COLOR=always
+routers_steps() { printf '%s\n' build agents pings transfers traces explain drops kill change throughput end; }
 
-# --- words ---------------------------------------------------------------------------------
-
-step() {
-    STEP=$((STEP + 1)) STEP_TITLE=$1
-    printf '\n%s%2d  %s%s\n' "$BOLD" "$STEP" "$1" "$PLAIN"
-}
-
-note() { printf '    %s%s%s\n' "$DIM" "$*" "$PLAIN"; }
-good() { printf '    %sok%s  %s\n' "$GREEN" "$PLAIN" "$*"; }
-
-# fail WHAT [WHERE TO LOOK…]
-fail() {
-    printf '    %sfailed%s  %s\n' "$RED" "$PLAIN" "$1" >&2
-    shift
-    local place
-    for place in "$@"; do printf '    look at: %s\n' "$place" >&2; done
-    exit 1
-}
-
-# failed_at STATUS: the last words of a run that did not end well; called while all still stands.
-failed_at() {
-    local router kept
-    if (($1 > 128)); then
-        printf '\ninterrupted in step %d: taking everything away\n' "$STEP" >&2
-        return 0
-    fi
-    printf '\n%serror: step %d (%s) did not go as it should%s\n' "$RED" "$STEP" "$STEP_TITLE" "$PLAIN" >&2
-    for router in "${LAB_ROUTERS[@]}"; do
-        [[ -s $DIR/$router.log ]] || continue
-        printf '  last words of the agent of %s:\n' "$router" >&2
-        tail -n 6 "$DIR/$router.log" | sed 's/^/    /' >&2
-        kept=${kept:-$(mktemp -d "${TMPDIR:-/tmp}/thalweg-logs.XXXXXX")}
-        cp "$DIR/$router.log" "$kept/"
-    done
-    [[ -z ${kept-} ]] || printf '  the whole logs: %s\n' "$kept" >&2
-    printf '  try: `make lab`, then the commands of this step by hand; `scripts/demo.sh --down` ends it\n' >&2
-}
-
-# prompt NODE WORDS: a command as one would type it in that namespace.
-prompt() { printf '  %s%s#%s %s\n' "$BOLD" "$1" "$PLAIN" "$2"; }
-
-# quoted ARGUMENT…: as a shell would want it.
-quoted() {
-    local word gap=''
-    for word in "$@"; do
-        case $word in
-            *[!A-Za-z0-9_./:=,-]*) printf "%s'%s'" "$gap" "$word" ;;
-            *) printf '%s%s' "$gap" "$word" ;;
-        esac
-        gap=' '
-    done
-}
-
-# result [PATTERN]: OUT, indented, without empty lines and those that match.
-result() { sed -E -e '/^[[:space:]]*$/d' ${1:+-e "/$1/d"} -e 's/^/    /' <<<"$OUT"; }
-
-# What ping says before its sums.
-PING_HEAD='^PING |^--- '
-
-# show NODE COMMAND…: shows it and what it says. Leaves OUT and STATUS.
-show() {
-    local node=$1
-    shift
-    prompt "$node" "$(quoted "$@")"
-    STATUS=0
-    case $1 in
-        thalweg)
-            shift
-            OUT=$(thalweg_of "$node" --color "$COLOR" "$@" 2>&1) || STATUS=$?
-            result ;;
-        *)
-            OUT=$(inside "$node" "$@" 2>&1) || STATUS=$?
-            result "$([[ $1 != ping ]] || printf '%s' "$PING_HEAD")" ;;
-    esac
-}
-
-# says PATTERN: whether OUT has a line that matches, colors aside.
-# shellcheck disable=SC2001
-says() { sed 's/\x1b\[[0-9;]*m//g' <<<"$OUT" | grep -E -- "$1" >/dev/null; }
-
-# until_answered NODE ADDRESS [FROM]: a few seconds for what the kernel and the agents resolve at first.
-until_answered() {
-    for _ in {1..25}; do
-        inside "$1" ping -q -c 1 -W 0.2 ${3:+-I "$3"} "$2" >/dev/null 2>&1 && return 0
-    done
-    return 1
-}
-
-# pings NODE ADDRESS: ten of them, and every one comes back.
-pings() {
-    show "$1" ping -q -c 10 -i 0.05 -W 1 "$2"
-    says ' 0% packet loss' || fail "not every packet came back" "thalweg get drops --all on r1, r2, r3"
-}
-
-# --- the steps -----------------------------------------------------------------------------
-
-step_build() {
+routers_build() {
     step 'Five network namespaces in a row: two hosts, three routers'
     lab_build
     lab_offloads
@@ -119,22 +21,10 @@ PICTURE
     good 'the kernel alone reaches nobody: it has no route to 10.2.0.0/24 and no labels'
 }
 
-step_agents() {
-    local router started
+routers_agents() {
     step 'An agent for each router'
-    lab_files
-    started=$(now_ms)
-    for router in "${LAB_ROUTERS[@]}"; do
-        prompt "$router" "thalweg run -f $router/ &"
-        agent_start "$router"
-    done
-    for router in "${LAB_ROUTERS[@]}"; do
-        if ! agent_ready "$router"; then
-            show "$router" thalweg status
-            fail "the agent of $router is not ready" "the log of $router"
-        fi
-    done
-    good "all three have their configuration in force ($(($(now_ms) - started)) ms)"
+    start_agents
+    good "all three have their configuration in force ($TOOK ms)"
     show r1 thalweg status
     show r2 thalweg get labels
     show r1 thalweg get routes 198.51.100.0/24
@@ -142,7 +32,7 @@ step_agents() {
     good 'a route that only the kernel had (`ip route`) was learned'
 }
 
-step_pings() {
+routers_pings() {
     step 'Pings from end to end, over the label-switched paths'
     until_answered h1 10.2.0.2 || fail 'h2 does not answer by IPv4' 'thalweg get drops --all; thalweg get neighbors'
     until_answered h1 2001:db8:2::2 || fail 'h2 does not answer by IPv6' 'thalweg get drops --all; thalweg get neighbors'
@@ -153,7 +43,7 @@ step_pings() {
     good 'IPv4 and IPv6, with labels and without: nothing lost'
 }
 
-step_transfers() {
+routers_transfers() {
     local address
     step 'TCP and UDP between real sockets'
     for address in 10.2.0.2 2001:db8:2::2 198.51.100.1; do serve_iperf "$address"; done
@@ -167,7 +57,7 @@ step_transfers() {
     good 'data went through'
 }
 
-step_traces() {
+routers_traces() {
     step 'Traceroute: the answers come from inside the label-switched path'
     show h1 traceroute -e -n -q 1 -w 1 -m 6 10.2.0.2
     says '^ *2 +10\.0\.12\.2 .*MPLS:L=102' || fail 'r2 does not answer with its label (RFC 4950)' 'thalweg get drops on r2'
@@ -178,7 +68,7 @@ step_traces() {
     good 'every hop answers, and names the label it saw (RFC 4950)'
 }
 
-step_explain() {
+routers_explain() {
     step 'What would happen to a packet, by the tables in force'
     show r1 thalweg explain 'to-h1 < ip 10.1.0.2 > 10.2.0.2 ttl 64 udp 4000 > 53'
     says 'result .* mpls 102 ' || fail 'r1 does not push label 102' 'thalweg get routes on r1'
@@ -187,7 +77,7 @@ step_explain() {
     good 'the real decision on a packet that was never sent'
 }
 
-step_drops() {
+routers_drops() {
     step 'Every drop has a reason'
     show h1 ping -q -c 3 -i 0.05 -W 0.2 203.0.113.9
     show r1 thalweg get drops
@@ -199,7 +89,7 @@ step_drops() {
     good 'each was dropped where it should be, and counted'
 }
 
-step_kill() {
+routers_kill() {
     local flood old
     step 'The agent dies; the packets do not notice'
     prompt h1 'ping -q -i 0.002 -c 1500 10.2.0.2 &'
@@ -236,7 +126,7 @@ spec:
   labels: [102]
 '
 
-step_change() {
+routers_change() {
     local started took=''
     step 'A wrong file is refused, a right one takes effect'
     write_guest 203.0.113.7/24
@@ -272,7 +162,7 @@ write_guest() {
     result
 }
 
-step_throughput() {
+routers_throughput() {
     local name
     local -A line=() best=()
     step 'Packets per second, beside the kernel'\''s own forwarding'
@@ -315,52 +205,18 @@ busy() {
     ((${LOAD%.*} > $(nproc) + 1))
 }
 
-step_end() {
-    local node left router
+routers_end() {
     step 'The agents stop, Thalweg lets go, nothing is left'
-    for router in "${LAB_ROUTERS[@]}"; do
-        prompt "$router" "kill ${AGENT[$router]}"
-        agent_stop "$router"
-    done
+    stop_agents
     pings h1 10.2.0.2
     good 'no agent runs, and packets flow'
-    for router in "${LAB_ROUTERS[@]}"; do
-        prompt "$router" 'thalweg detach | grep program'
-        STATUS=0
-        OUT=$(thalweg_of "$router" detach --bpffs "$DIR/bpf" 2>&1) || STATUS=$?
-        ((STATUS == 0)) || { result; fail "detach ended with $STATUS" "find $DIR/bpf"; }
-        OUT=$(grep program <<<"$OUT") || true
-        result
-    done
+    detach_agents
     show h1 ping -q -c 2 -i 0.1 -W 0.2 10.2.0.2
     says '100% packet loss' || fail 'something still forwards to 10.2.0.2' "ip -n $(ns r1) -d link"
-    # The BPF file system is our own; but for two files of the kernel's it has to be empty.
-    prompt '' 'find bpf -mindepth 1 -not -name "*.debug"'
-    OUT=$(find "$DIR/bpf" -mindepth 1 -not -name '*.debug')
-    result
-    [[ -z $OUT ]] || fail 'pins are left' "$DIR/bpf"
-    for node in "${LAB_ROUTERS[@]}"; do
-        OUT=$(ip -n "$(ns "$node")" -d link)
-        ! says 'prog/' || fail "a program is left on a link of $node" "ip -n $(ns "$node") -d link"
-    done
-    good 'no program, no pin, no table'
-    cd /
-    lab_down
-    left=$(ip netns list | grep -F "$LAB" || true)
-    [[ -z $left ]] || fail "namespaces are left: $left" 'ip netns list'
-    [[ ! -e $DIR ]] || fail "files are left" "$DIR"
-    prompt '' "ip netns list | grep $LAB"
-    good 'namespaces and files are gone'
-}
-
-farewell() {
-    printf '\n%sAll %d steps went as they should, in %d s.%s\n' "$GREEN" "$STEP" "$SECONDS" "$PLAIN"
-    printf '`make lab` leaves the network standing, to try things by hand.\n'
+    nothing_left
 }
 
 # --- tools of the steps --------------------------------------------------------------------
-
-now_ms() { local t=${EPOCHREALTIME/[.,]/}; printf '%s' $((t / 1000)); }
 
 # ratio A B: A/B with two places.
 ratio() { printf '%d.%02d' $(($1 / $2)) $(($1 * 100 / $2 % 100)); }
@@ -400,7 +256,7 @@ packets_per_second() {
 
 # --- the lab, left standing ----------------------------------------------------------------
 
-what_to_try() {
+routers_to_try() {
     local program=${THALWEG#"$ROOT"/}
     cat <<TEXT
 
