@@ -68,6 +68,14 @@ pub fn program() -> Measured<PathBuf> {
     }
 }
 
+/// The share of memory (PSS) of a process in octets, tables that it maps included.
+pub fn pss(process: u32) -> Measured<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(number.ok_or("the kernel does not tell the memory of a process")? * 1024.0)
+}
+
 /// A folder that goes away.
 pub struct Folder(pub PathBuf);
 
@@ -192,16 +200,8 @@ impl Process {
         }
     }
 
-    fn file(&self, name: &str) -> Measured<String> {
-        Ok(fs::read_to_string(format!("/proc/{}/{name}", self.child.id()))?)
-    }
-
-    /// Its share of memory (PSS) in octets, tables that it maps included.
     fn memory(&self) -> Measured<f64> {
-        let text = self.file("smaps_rollup")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        Ok(number.ok_or("the kernel does not tell the memory of a process")? * 1024.0)
+        pss(self.child.id())
     }
 
     /// Processor time of all its threads so far, in seconds.

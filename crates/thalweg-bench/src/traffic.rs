@@ -71,6 +71,25 @@ impl Template {
         Self { frame, sum: 0, mask: 0, link: 0 }
     }
 
+    /// A first packet of TCP from an address to a port, for a receiver.
+    pub fn syn(receiver: [u8; 6], source: Ipv4Addr, port: u16) -> Self {
+        let mut frame = Self::ethernet(0x0800);
+        frame[..6].copy_from_slice(&receiver);
+        frame[14..34].copy_from_slice(&ipv4(40, 64));
+        frame[23] = 6;
+        frame[26..30].copy_from_slice(&source.octets());
+        frame[36..38].copy_from_slice(&port.to_be_bytes());
+        // Without options, SYN, the largest window.
+        frame[46..50].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
+        let words = |octets: &[u8]| -> u64 {
+            let pair = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair[1]]));
+            octets.chunks_exact(2).map(pair).sum()
+        };
+        let (ip, tcp) = (words(&frame[14..34]), words(&frame[26..30]) + 6 + 20);
+        let tcp = tcp + words(&frame[34..54]);
+        Self { frame, sum: tcp << 32 | ip, mask: 0, link: 0 }
+    }
+
     /// The same with that many destinations of the trace: a power of two.
     pub fn flows(self, flows: u64) -> Self {
         Self { mask: flows - 1, ..self }
@@ -313,6 +332,22 @@ mod tests {
             .sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
         assert_eq!(frame[12..14], [0x88, 0x47]);
+    }
+
+    #[test]
+    fn a_first_packet_of_tcp_knows_both_sums_without_destination_and_source_port() {
+        let template = Template::syn([2, 0, 0, 0, 9, 0], Ipv4Addr::new(10, 0, 0, 2), 80);
+        let mut frame = template.frame;
+        frame[30..34].copy_from_slice(&[10, 96, 0, 1]);
+        frame[34..36].copy_from_slice(&1024u16.to_be_bytes());
+        let whole = thalweg_wire::checksum::sum(&frame[34..54]);
+        let pseudo = thalweg_wire::checksum::sum(&frame[26..34]);
+        let fold = thalweg_wire::checksum::fold;
+        let more = 0x0a60 + 1;
+        let ip = template.sum as u32 + more;
+        assert_eq!(fold(ip), fold(thalweg_wire::checksum::sum(&frame[14..34])));
+        let tcp = (template.sum >> 32) as u32 + more + 1024;
+        assert_eq!(fold(tcp), fold(whole + pseudo + 26));
     }
 
     #[test]
