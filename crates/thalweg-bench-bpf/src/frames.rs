@@ -19,7 +19,7 @@ pub struct Template {
     /// The frame with an empty destination, label and checksum.
     pub frame: [u64; OCTETS / 8],
     /// Sum of the IPv4 header without destination and checksum; in the upper half that of the TCP header
-    /// and of the addresses, without the destination and the source port.
+    /// and of the addresses, without source and source port.
     pub sum: u64,
     /// Destinations of the trace that are used, less one: 2^n − 1.
     pub mask: u64,
@@ -38,7 +38,7 @@ pub enum Shape {
     Ipv4,
     Ipv6,
     Mpls,
-    /// TCP SYN: a source port for each turn of [`TURN`] frames.
+    /// TCP SYN from an address of the trace: a source port for each turn of [`TURN`] frames.
     Syn,
 }
 
@@ -81,12 +81,13 @@ pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
     }
     match shape {
         Shape::Ipv4 | Shape::Syn => {
-            let destination = TRACE4.get(row)?[index];
-            let halves = (destination >> 16) + (destination & 0xffff);
+            let address = TRACE4.get(row)?[index];
+            let halves = (address >> 16) + (address & 0xffff);
+            let place = if shape == Shape::Syn { 26 } else { 30 };
             // SAFETY: as above.
             unsafe {
                 put(data, 24, checksum(template.sum as u32 + halves).to_be());
-                put(data, 30, destination.to_be());
+                put(data, place, address.to_be());
             }
             if shape == Shape::Syn {
                 let port = FIRST_PORT + (position >> TURN) % PORTS;

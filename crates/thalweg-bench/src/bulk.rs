@@ -68,7 +68,7 @@ fn ours() -> Measured<Took> {
     let start = {
         let stage = Stage::new(Node::new()?, CLUSTER.last())?;
         let router = stage.node.router.again()?;
-        let mut daemon = Daemon::new(&router, &CLUSTER.node(""))?;
+        let mut daemon = Daemon::new(&router, &CLUSTER.node("", &PODS))?;
         for (name, text) in files() {
             daemon.write(&name, &text)?;
         }
@@ -81,8 +81,8 @@ fn ours() -> Measured<Took> {
     let stage = Stage::new(Node::new()?, CLUSTER.last())?;
     let router = stage.node.router.again()?;
     let limits = "frontends: 400000, backends: 2000000, ringSlots: 256000000, flows: 1000000";
-    let mut daemon = Daemon::new(&router, &CLUSTER.node(limits))?;
-    daemon.start(PODS)?;
+    let mut daemon = Daemon::new(&router, &CLUSTER.node(limits, &PODS))?;
+    daemon.start(PODS.len())?;
     let names: Vec<String> = files()
         .map(|(name, text)| daemon.prepare(&name, &text).map(|()| name))
         .collect::<Measured<_>>()?;

@@ -3,7 +3,7 @@
 //! All services look alike. The last one leads to the pods of a [`crate::pods::Node`], the others to
 //! addresses that nobody has and no packet is sent to.
 
-use crate::pods::{PODS, SERVERS, address};
+use crate::pods::{SERVERS, address};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -19,7 +19,7 @@ const PODS_RANGE: &str = "10.128.0.0/9";
 pub struct Cluster {
     /// Services.
     pub services: u32,
-    /// Backends of each, but for the last one; none lets all services lead to the pods.
+    /// Backends of each, but for the last one.
     pub backends: u32,
 }
 
@@ -37,20 +37,20 @@ impl Cluster {
 
     /// Who serves a service.
     pub fn serving(self, number: u32) -> Vec<Ipv4Addr> {
-        if number + 1 == self.services || self.backends == 0 {
+        if number + 1 == self.services {
             return SERVERS.map(address).to_vec();
         }
         let first = u32::from(Ipv4Addr::new(10, 128, 0, 1)) + number * self.backends;
         (first..first + self.backends).map(Ipv4Addr::from_bits).collect()
     }
 
-    /// The node's own objects: settings and pods.
-    pub fn node(self, limits: &str) -> String {
+    /// The node's own objects: settings, and these pods.
+    pub fn node(self, limits: &str, pods: &[usize]) -> String {
         let mut text = format!(
             "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {{name: router}}\nspec:\n  \
              limits: {{{limits}}}\n"
         );
-        for pod in 0..PODS {
+        for &pod in pods {
             let _ = write!(
                 text,
                 "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: pod{pod}\n  namespace: bench\n  \

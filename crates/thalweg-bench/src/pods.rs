@@ -14,7 +14,7 @@ pub const CLIENT: usize = 0;
 /// The pods that answer.
 pub const SERVERS: [usize; 2] = [1, 2];
 /// All of them.
-pub const PODS: usize = 3;
+pub const PODS: [usize; 3] = [0, 1, 2];
 
 /// A router and its pods.
 pub struct Node {
@@ -32,7 +32,7 @@ impl Node {
     /// A router that forwards, links, and pods that send everything to the router; no routes to pods.
     pub fn new() -> Measured<Self> {
         let router = Namespace::new()?;
-        let pods = (0..PODS).map(|_| Namespace::new()).collect::<Measured<Vec<_>>>()?;
+        let pods = PODS.iter().map(|_| Namespace::new()).collect::<Measured<Vec<_>>>()?;
         router.inside(|| {
             let mut commands = String::from("link set lo up\n");
             for (number, pod) in pods.iter().enumerate() {
@@ -68,8 +68,9 @@ impl Node {
     /// The same with the kernel's routes to the pods.
     pub fn routed() -> Measured<Self> {
         let node = Self::new()?;
-        let routes: String = (0..PODS)
-            .map(|pod| format!("route add {}/32 dev pod{pod} scope link\n", address(pod)))
+        let routes: String = PODS
+            .iter()
+            .map(|pod| format!("route add {}/32 dev pod{pod} scope link\n", address(*pod)))
             .collect();
         node.router.inside(|| ip(&routes))?;
         Ok(node)

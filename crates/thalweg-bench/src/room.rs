@@ -59,11 +59,11 @@ fn slab(name: &str) -> Measured<f64> {
 /// Octets of an agent with these services, whose tables are as large as it chooses.
 fn agent(cluster: Cluster) -> Measured<f64> {
     let node = Node::new()?;
-    let mut daemon = Daemon::new(&node.router, &cluster.node(""))?;
+    let mut daemon = Daemon::new(&node.router, &cluster.node("", &PODS))?;
     for (name, text) in cluster.files() {
         daemon.write(name, &text)?;
     }
-    daemon.start(PODS)?;
+    daemon.start(PODS.len())?;
     daemon.memory()
 }
 

@@ -32,11 +32,11 @@ pub fn measure(bench: &mut Bench) {
         say("stream: one connection from pod to pod and to a service");
         let (ours, plain) = (Node::new()?, Node::routed()?);
         let cluster = Cluster { services: 1, backends: 2 };
-        let mut daemon = Daemon::new(&ours.router, &cluster.node(""))?;
+        let mut daemon = Daemon::new(&ours.router, &cluster.node("", &PODS))?;
         for (name, text) in cluster.files() {
             daemon.write(name, &text)?;
         }
-        daemon.start(PODS)?;
+        daemon.start(PODS.len())?;
         let pod: SocketAddr = (address(SERVERS[0]), PORT).into();
         let mut samples = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {

@@ -112,11 +112,11 @@ pub fn rules(node: &Node, cluster: Cluster, peer: &str) -> Measured<String> {
 /// The rows of a size.
 fn sized(bench: &mut Bench, cluster: Cluster, size: &str, names: &[String]) -> Measured<()> {
     let ours = Standing::new(Node::new()?)?;
-    let mut daemon = Daemon::new(&ours.node.router, &cluster.node(""))?;
+    let mut daemon = Daemon::new(&ours.node.router, &cluster.node("", &PODS))?;
     for (name, text) in cluster.files() {
         daemon.write(name, &text)?;
     }
-    daemon.start(PODS)?;
+    daemon.start(PODS.len())?;
     ours.served(cluster.last())?;
     let mut peers = Vec::new();
     for peer in PEERS {
