@@ -76,6 +76,17 @@ pub fn pss(process: u32) -> Measured<f64> {
     Ok(number.ok_or("the kernel does not tell the memory of a process")? * 1024.0)
 }
 
+/// Processor time of all threads of a process so far, in seconds.
+pub fn cpu(process: u32) -> Measured<f64> {
+    let mut sum = 0.0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+        sum += nanoseconds.ok_or("the kernel does not tell the time of a thread")?;
+    }
+    Ok(sum / 1e9)
+}
+
 /// A folder that goes away.
 pub struct Folder(pub PathBuf);
 
@@ -204,15 +215,8 @@ impl Process {
         pss(self.child.id())
     }
 
-    /// Processor time of all its threads so far, in seconds.
     fn cpu(&self) -> Measured<f64> {
-        let mut sum = 0.0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
-            sum += nanoseconds.ok_or("the kernel does not tell the time of a thread")?;
-        }
-        Ok(sum / 1e9)
+        cpu(self.child.id())
     }
 }
 

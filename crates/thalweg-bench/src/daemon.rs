@@ -115,8 +115,16 @@ impl<'n> Daemon<'n> {
 
     /// Its share of memory (PSS) in octets, tables that it maps included.
     pub fn memory(&self) -> Measured<f64> {
-        let id = self.agent.as_ref().ok_or("no agent runs")?.id();
-        crate::agent::pss(id)
+        crate::agent::pss(self.id()?)
+    }
+
+    /// Processor time of its threads that have not ended, in seconds.
+    pub fn cpu(&self) -> Measured<f64> {
+        crate::agent::cpu(self.id()?)
+    }
+
+    fn id(&self) -> Measured<u32> {
+        Ok(self.agent.as_ref().ok_or("no agent runs")?.id())
     }
 
     /// Packets of a verdict and a reason so far.
