@@ -36,6 +36,7 @@ frr             /usr/lib/frr/zebra
 BENCH='
 iputils-ping    ping
 nftables        nft
+iptables        iptables-restore
 ethtool         ethtool
 frr             /usr/lib/frr/zebra
 '

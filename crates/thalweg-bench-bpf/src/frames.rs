@@ -18,7 +18,8 @@ pub const OCTETS: usize = 64;
 pub struct Template {
     /// The frame with an empty destination, label and checksum.
     pub frame: [u64; OCTETS / 8],
-    /// Sum of the IPv4 header without destination and checksum.
+    /// Sum of the IPv4 header without destination and checksum; in the upper half that of the TCP header
+    /// and of the addresses, without source and source port.
     pub sum: u64,
     /// Destinations of the trace that are used, less one: 2^n − 1.
     pub mask: u64,
@@ -37,7 +38,15 @@ pub enum Shape {
     Ipv4,
     Ipv6,
     Mpls,
+    /// TCP SYN from an address of the trace: a source port for each turn of [`TURN`] frames.
+    Syn,
 }
+
+/// Frames with one source port, as a power of two.
+const TURN: u32 = 10;
+/// Source ports: from the first one on.
+const PORTS: u32 = 64_000;
+const FIRST_PORT: u32 = 1_024;
 
 /// Writes `value` into the frame at `at`, which the caller has checked to be inside.
 ///
@@ -59,7 +68,8 @@ pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
         return None;
     }
     let template = TEMPLATE.get(0)?;
-    let at = trace::advance(1) & template.mask as u32;
+    let position = trace::advance(1);
+    let at = position & template.mask as u32;
     let (row, index) = (at / CHUNK & (ROWS - 1), (at % CHUNK) as usize);
     let data = context.data();
     if data + OCTETS > context.data_end() {
@@ -70,15 +80,23 @@ pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
         unsafe { put(data, index * 8, *word) };
     }
     match shape {
-        Shape::Ipv4 => {
-            let destination = TRACE4.get(row)?[index];
-            let sum = template.sum as u32 + (destination >> 16) + (destination & 0xffff);
-            let sum = (sum & 0xffff) + (sum >> 16);
-            let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        Shape::Ipv4 | Shape::Syn => {
+            let address = TRACE4.get(row)?[index];
+            let halves = (address >> 16) + (address & 0xffff);
+            let place = if shape == Shape::Syn { 26 } else { 30 };
             // SAFETY: as above.
             unsafe {
-                put(data, 24, sum.to_be());
-                put(data, 30, destination.to_be());
+                put(data, 24, checksum(template.sum as u32 + halves).to_be());
+                put(data, place, address.to_be());
+            }
+            if shape == Shape::Syn {
+                let port = FIRST_PORT + (position >> TURN) % PORTS;
+                let sum = (template.sum >> 32) as u32 + halves + port;
+                // SAFETY: as above.
+                unsafe {
+                    put(data, 34, (port as u16).to_be());
+                    put(data, 50, checksum(sum).to_be());
+                }
             }
         }
         Shape::Ipv6 => {
@@ -97,6 +115,13 @@ pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
         }
     }
     Some(template.link as u32)
+}
+
+/// The checksum of a sum of 16-bit words.
+#[inline(always)]
+fn checksum(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// A fresh frame, then the program in the slot.

@@ -35,6 +35,30 @@ pub fn generate_mpls(context: XdpContext) -> u32 {
     generate(context, Shape::Mpls)
 }
 
+/// Sends first packets of TCP connections out of the link of the template.
+#[xdp]
+pub fn generate_syn(context: XdpContext) -> u32 {
+    generate(context, Shape::Syn)
+}
+
+/// Counts first packets of TCP connections and drops them; everything else goes on.
+#[xdp]
+pub fn syn_sink(context: XdpContext) -> u32 {
+    let (start, end) = (context.data(), context.data_end());
+    if start + 54 > end {
+        return xdp_action::XDP_PASS;
+    }
+    // SAFETY: the comparison above.
+    let (kind, protocol, flags) = unsafe {
+        (*((start + 12) as *const u16), *((start + 23) as *const u8), *((start + 47) as *const u8))
+    };
+    if kind != 0x0800u16.to_be() || protocol != 6 || flags & 0x12 != 2 {
+        return xdp_action::XDP_PASS;
+    }
+    maps::count(Verdict::deliver(Reason::Local), (end - start) as u32);
+    xdp_action::XDP_DROP
+}
+
 /// Counts by the last octet of the neighbor that a frame was sent to: 0xa0 as route, 0xb0 as label, any
 /// other as broken. What a kernel says by itself is not counted.
 #[xdp]

@@ -68,6 +68,25 @@ pub fn program() -> Measured<PathBuf> {
     }
 }
 
+/// The share of memory (PSS) of a process in octets, tables that it maps included.
+pub fn pss(process: u32) -> Measured<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(number.ok_or("the kernel does not tell the memory of a process")? * 1024.0)
+}
+
+/// Processor time of all threads of a process so far, in seconds.
+pub fn cpu(process: u32) -> Measured<f64> {
+    let mut sum = 0.0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
+        sum += nanoseconds.ok_or("the kernel does not tell the time of a thread")?;
+    }
+    Ok(sum / 1e9)
+}
+
 /// A folder that goes away.
 pub struct Folder(pub PathBuf);
 
@@ -192,27 +211,12 @@ impl Process {
         }
     }
 
-    fn file(&self, name: &str) -> Measured<String> {
-        Ok(fs::read_to_string(format!("/proc/{}/{name}", self.child.id()))?)
-    }
-
-    /// Its share of memory (PSS) in octets, tables that it maps included.
     fn memory(&self) -> Measured<f64> {
-        let text = self.file("smaps_rollup")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        Ok(number.ok_or("the kernel does not tell the memory of a process")? * 1024.0)
+        pss(self.child.id())
     }
 
-    /// Processor time of all its threads so far, in seconds.
     fn cpu(&self) -> Measured<f64> {
-        let mut sum = 0.0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok());
-            sum += nanoseconds.ok_or("the kernel does not tell the time of a thread")?;
-        }
-        Ok(sum / 1e9)
+        cpu(self.child.id())
     }
 }
 

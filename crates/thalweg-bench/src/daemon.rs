@@ -40,9 +40,19 @@ impl<'n> Daemon<'n> {
 
     /// Puts a file in the place of the one of that name, at once.
     pub fn write(&self, name: &str, text: &str) -> Measured<()> {
-        let fresh = self.folder.0.join("etc").join(format!(".{name}"));
-        fs::write(&fresh, text)?;
-        Ok(fs::rename(&fresh, self.folder.0.join("etc").join(name))?)
+        self.prepare(name, text)?;
+        self.publish(name)
+    }
+
+    /// Writes a file where no agent sees it yet.
+    pub fn prepare(&self, name: &str, text: &str) -> Measured<()> {
+        Ok(fs::write(self.folder.0.join("etc").join(format!(".{name}")), text)?)
+    }
+
+    /// Puts a file that was prepared in the place of the one of that name.
+    pub fn publish(&self, name: &str) -> Measured<()> {
+        let etc = self.folder.0.join("etc");
+        Ok(fs::rename(etc.join(format!(".{name}")), etc.join(name))?)
     }
 
     /// Lets agents be of the next version, whose tables are laid out otherwise, or of this one.
@@ -59,6 +69,20 @@ impl<'n> Daemon<'n> {
 
     /// Starts an agent and waits until it has so many routes in force, and its hooks.
     pub fn start(&mut self, routes: usize) -> Measured<()> {
+        self.spawn()?;
+        let start = Instant::now();
+        while !self.is_in_force(routes) {
+            self.lives()?;
+            if start.elapsed() > PATIENCE {
+                return Err(format!("the agent does not come in force: {}", self.word()).into());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Starts an agent.
+    pub fn spawn(&mut self) -> Measured<()> {
         let at = |name: &str| self.folder.0.join(name).display().to_string();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter"]);
@@ -67,20 +91,52 @@ impl<'n> Daemon<'n> {
         command.args(["--bpffs", &at("bpf"), "--state", &at("state")]);
         let log = self.folder.0.join("log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
-        let mut agent = self.router.inside(|| Ok(command.spawn()?))?;
-        let start = Instant::now();
-        while !self.is_in_force(routes) {
-            let ended = agent.try_wait()?.is_some();
-            if ended || start.elapsed() > PATIENCE {
-                let _ = agent.kill();
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("without a word").to_owned();
-                return Err(format!("the agent does not come in force: {last}").into());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        self.agent = Some(agent);
+        self.agent = Some(self.router.inside(|| Ok(command.spawn()?))?);
         Ok(())
+    }
+
+    /// Makes sure that the agent has not ended by itself.
+    pub fn lives(&mut self) -> Measured<()> {
+        let ended = match &mut self.agent {
+            Some(agent) => agent.try_wait()?.is_some(),
+            None => true,
+        };
+        match ended {
+            true => Err(format!("the agent has ended: {}", self.word()).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The last word of the agent on standard error.
+    fn word(&self) -> String {
+        let log = fs::read_to_string(self.folder.0.join("log")).unwrap_or_default();
+        log.lines().last().unwrap_or("without a word").to_owned()
+    }
+
+    /// Its share of memory (PSS) in octets, tables that it maps included.
+    pub fn memory(&self) -> Measured<f64> {
+        crate::agent::pss(self.id()?)
+    }
+
+    /// Processor time of its threads that have not ended, in seconds.
+    pub fn cpu(&self) -> Measured<f64> {
+        crate::agent::cpu(self.id()?)
+    }
+
+    fn id(&self) -> Measured<u32> {
+        Ok(self.agent.as_ref().ok_or("no agent runs")?.id())
+    }
+
+    /// Packets of a verdict and a reason so far.
+    pub fn counted(&self, verdict: &str, reason: &str) -> Measured<u64> {
+        let output = Command::new(&self.program)
+            .args(["get", "drops", "--all", "-o", "json", "--socket"])
+            .arg(self.folder.0.join("sock"))
+            .output()?;
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)?;
+        let wanted =
+            |row: &&serde_json::Value| row["verdict"] == verdict && row["reason"] == reason;
+        Ok(rows.iter().filter(wanted).filter_map(|row| row["packets"].as_u64()).sum())
     }
 
     /// What the agent says of itself; null while it does not.

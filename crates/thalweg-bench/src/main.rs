@@ -7,22 +7,30 @@
 mod agent;
 mod balance;
 mod blocked;
+mod bulk;
+mod cluster;
 mod crossing;
 mod daemon;
 #[cfg(test)]
 mod flips;
+mod flood;
 mod forward;
+mod http;
 mod image;
 mod load;
 mod lpm;
 mod network;
 mod object;
+mod pods;
 mod prefixes;
 mod report;
+mod room;
 mod routes;
 mod samples;
+mod stream;
 mod trace;
 mod traffic;
+mod vip;
 
 use report::{Report, Row};
 use std::error::Error;
@@ -96,10 +104,16 @@ fn run() -> Measured<()> {
     balance::measure(&mut bench);
     agent::measure(&mut bench, &full);
     blocked::measure(&mut bench, &full);
+    stream::measure(&mut bench);
+    vip::measure(&mut bench);
+    room::measure(&mut bench);
+    flood::measure(&mut bench);
+    bulk::measure(&mut bench);
     if bench.rows.is_empty() {
         return Err(format!(
             "no row begins with `{}`; rows begin with lpm4, lpm6, forward, lb, flow, veth, load, update, \
-             memory, agent, blocked, follow or commit",
+             memory, agent, blocked, follow, commit, http, first-packet, stream or \
+             flow-create",
             bench.only
         )
         .into());

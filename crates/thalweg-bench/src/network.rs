@@ -24,6 +24,11 @@ impl Namespace {
         Ok(Self { file: file? })
     }
 
+    /// The same one once more.
+    pub fn again(&self) -> Measured<Self> {
+        Ok(Self { file: self.file.try_clone()? })
+    }
+
     /// Does `work` inside.
     pub fn inside<T>(&self, work: impl FnOnce() -> Measured<T>) -> Measured<T> {
         let home = current()?;

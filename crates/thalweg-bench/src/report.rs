@@ -89,6 +89,10 @@ impl Row {
             "load/ipv4-1m" | "load/ipv6-250k" | "update/one-route" => {
                 (format!("≤ 1 {}", if self.unit == "s" { "s" } else { "ms" }), value <= 1.0)
             }
+            "load/50k-services/start" | "load/50k-services/files" => most(5.0),
+            "update/one-service-50k/p99" => most(10.0),
+            "flow-create/known-at-10x" => (format!("100 {}", self.unit), value >= 100.0),
+            "stream/pod-pod/vs-veth" | "stream/vip/vs-veth" => times(0.95),
             _ => return None,
         })
     }
@@ -239,9 +243,22 @@ fn tables(old: &str, fresh: &[Row], machine: &str) -> String {
 
 /// Where a row stands: by part, then as names sort, with sizes in order of size.
 fn place(name: &str) -> (usize, String) {
-    const PARTS: [&str; 11] = [
-        "lpm4", "lpm6", "forward", "veth", "load", "update", "memory", "agent", "blocked",
-        "follow", "commit",
+    const PARTS: [&str; 15] = [
+        "lpm4",
+        "lpm6",
+        "forward",
+        "veth",
+        "load",
+        "update",
+        "memory",
+        "agent",
+        "blocked",
+        "follow",
+        "commit",
+        "http",
+        "first-packet",
+        "stream",
+        "flow-create",
     ];
     let part = PARTS.iter().position(|part| name.starts_with(part)).unwrap_or(PARTS.len());
     (

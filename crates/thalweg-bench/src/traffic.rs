@@ -16,7 +16,7 @@ use crate::trace::{self, Kind};
 use crate::{Bench, Measured, forward, say};
 use aya::programs::XdpMode;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 use thalweg_abi::{Counter, TableId};
 
@@ -69,6 +69,26 @@ impl Template {
         frame[18..38].copy_from_slice(&header);
         frame[38..46].copy_from_slice(&[0x0f, 0xa0, 0, 53, 0, 26, 0, 0]);
         Self { frame, sum: 0, mask: 0, link: 0 }
+    }
+
+    /// A first packet of TCP to an address and port, for a receiver.
+    pub fn syn(receiver: [u8; 6], to: SocketAddrV4) -> Self {
+        let mut frame = Self::ethernet(0x0800);
+        frame[..6].copy_from_slice(&receiver);
+        frame[14..34].copy_from_slice(&ipv4(40, 64));
+        frame[23] = 6;
+        frame[26..30].fill(0);
+        frame[30..34].copy_from_slice(&to.ip().octets());
+        frame[36..38].copy_from_slice(&to.port().to_be_bytes());
+        // Without options, SYN, the largest window.
+        frame[46..50].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
+        let words = |octets: &[u8]| -> u64 {
+            let pair = |pair: &[u8]| u64::from(u16::from_be_bytes([pair[0], pair[1]]));
+            octets.chunks_exact(2).map(pair).sum()
+        };
+        let (ip, tcp) = (words(&frame[14..34]), words(&frame[30..34]) + 6 + 20);
+        let tcp = tcp + words(&frame[34..54]);
+        Self { frame, sum: tcp << 32 | ip, mask: 0, link: 0 }
     }
 
     /// The same with that many destinations of the trace: a power of two.
@@ -313,6 +333,23 @@ mod tests {
             .sum();
         assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
         assert_eq!(frame[12..14], [0x88, 0x47]);
+    }
+
+    #[test]
+    fn a_first_packet_of_tcp_knows_both_sums_without_its_source() {
+        let to = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 80);
+        let template = Template::syn([2, 0, 0, 0, 9, 0], to);
+        let mut frame = template.frame;
+        frame[26..30].copy_from_slice(&[10, 96, 0, 1]);
+        frame[34..36].copy_from_slice(&1024u16.to_be_bytes());
+        let whole = thalweg_wire::checksum::sum(&frame[34..54]);
+        let pseudo = thalweg_wire::checksum::sum(&frame[26..34]);
+        let fold = thalweg_wire::checksum::fold;
+        let more = 0x0a60 + 1;
+        let ip = template.sum as u32 + more;
+        assert_eq!(fold(ip), fold(thalweg_wire::checksum::sum(&frame[14..34])));
+        let tcp = (template.sum >> 32) as u32 + more + 1024;
+        assert_eq!(fold(tcp), fold(whole + pseudo + 26));
     }
 
     #[test]
