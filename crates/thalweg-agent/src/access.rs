@@ -79,7 +79,12 @@ impl Right {
             | Call::Diff { .. }
             | Call::History { .. }
             | Call::Events(_) => Self::Read,
-            Call::Apply { .. } | Call::Confirm | Call::Rollback { .. } | Call::Audit => Self::Admin,
+            Call::Apply { .. }
+            | Call::Attach { .. }
+            | Call::Detach { .. }
+            | Call::Confirm
+            | Call::Rollback { .. }
+            | Call::Audit => Self::Admin,
         }
     }
 }

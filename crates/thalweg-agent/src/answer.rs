@@ -83,6 +83,8 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         }
         Call::Diff { files } => Answer::Diff(diff(compiler, files)),
         Call::Apply { .. }
+        | Call::Attach { .. }
+        | Call::Detach { .. }
         | Call::Confirm
         | Call::Rollback { .. }
         | Call::History { .. }

@@ -41,7 +41,7 @@ impl Cause {
 
     /// Whether this happens all the time by itself: everything but files and people.
     pub fn is_routine(&self) -> bool {
-        !["start", "files", "apply", "rollback"].contains(&self.source.as_str())
+        !["start", "files", "apply", "attach", "detach", "rollback"].contains(&self.source.as_str())
     }
 }
 

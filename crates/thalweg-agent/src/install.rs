@@ -152,6 +152,26 @@ impl Place {
         Ok(files)
     }
 
+    /// The texts of the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`]: what cannot be read, and where there is one file instead of a directory.
+    pub fn members(&self) -> Result<Texts, Fault> {
+        if let Some(only) = &self.only {
+            return Err(Fault::invalid(
+                format!("the agent runs on the one file {only}, which is not ours to write into"),
+                "add the Pod object to it, or run the agent on a directory",
+            ));
+        }
+        self.present()?;
+        let cannot = || {
+            let what = format!("a file in {} is not UTF-8", self.directory.display());
+            Fault::invalid(what, "`thalweg check -f` shows which")
+        };
+        self.texts().ok_or_else(cannot)
+    }
+
     /// The texts that are there, if they are texts.
     pub fn texts(&self) -> Option<Texts> {
         let files = self.present().ok()?;

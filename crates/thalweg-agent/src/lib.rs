@@ -55,6 +55,7 @@ mod texts;
 mod trial;
 mod views;
 mod witness;
+mod workload;
 
 pub use plane::{DataPlane, MemoryPlane};
 pub use run::{HostSource, Parts, RunError, run};

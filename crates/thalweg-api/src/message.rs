@@ -108,6 +108,20 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         message: Option<String>,
     },
+    /// Make an interface a workload, by a `Pod` object in a file of its own: [`Answer::Apply`].
+    Attach {
+        /// The host's side of its veth.
+        interface: String,
+        /// The pod, as `NAMESPACE/NAME`.
+        pod: String,
+        /// Addresses that it speaks for; the first of each family is the pod's own.
+        addresses: Vec<std::net::IpAddr>,
+    },
+    /// Take such a file away again: [`Answer::Apply`].
+    Detach {
+        /// The pod, as `NAMESPACE/NAME`.
+        pod: String,
+    },
     /// Keep what was applied on trial: [`Answer::Apply`].
     Confirm,
     /// Go back to the configuration of a generation: [`Answer::Apply`].
@@ -135,7 +149,15 @@ pub enum Call {
 impl Call {
     /// Whether the call changes something, rather than only asking.
     pub const fn is_change(&self) -> bool {
-        matches!(self, Self::Apply { .. } | Self::Confirm | Self::Rollback { .. } | Self::Audit)
+        matches!(
+            self,
+            Self::Apply { .. }
+                | Self::Attach { .. }
+                | Self::Detach { .. }
+                | Self::Confirm
+                | Self::Rollback { .. }
+                | Self::Audit
+        )
     }
 }
 
@@ -220,7 +242,8 @@ pub enum Answer {
     Explain(Box<ExplainView>),
     /// To [`Call::Diff`].
     Diff(DiffView),
-    /// To [`Call::Apply`], [`Call::Confirm`] and [`Call::Rollback`].
+    /// To [`Call::Apply`], [`Call::Attach`], [`Call::Detach`], [`Call::Confirm`] and
+    /// [`Call::Rollback`].
     Apply(Box<ApplyView>),
     /// To [`Call::Audit`].
     Audit(AuditView),

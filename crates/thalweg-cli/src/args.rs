@@ -96,6 +96,21 @@ pub enum Command {
         #[command(flatten)]
         trial: Trial,
     },
+    /// Make an interface of this host a workload: programs on it, source checks, services
+    #[command(
+        after_help = "The agent writes a Pod object into the directory that it runs on, as one transaction.\n\
+                            Example: thalweg attach vp1 --pod shop/one --ip 10.1.0.2"
+    )]
+    Attach {
+        /// The host's side of its veth
+        interface: String,
+        /// The pod
+        #[arg(long, value_name = "NAMESPACE/NAME")]
+        pod: String,
+        /// An address of it; once for each family
+        #[arg(long, value_name = "ADDRESS", required = true)]
+        ip: Vec<std::net::IpAddr>,
+    },
     /// Keep what was applied on trial
     Confirm,
     /// Go back to the configuration of a generation, as a new one
@@ -143,8 +158,11 @@ pub enum Command {
     },
     /// Push a capture through a configuration without touching the host
     Replay(Replay),
-    /// Take programs, pins and tables of an instance out of the kernel
+    /// Take programs, pins and tables of an instance out of the kernel, or undo one `attach`
     Detach {
+        /// Only take away this pod, which was attached by `thalweg attach`; all else stays
+        #[arg(long, value_name = "NAMESPACE/NAME")]
+        pod: Option<String>,
         /// Mount point of the BPF file system
         #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
         bpffs: PathBuf,

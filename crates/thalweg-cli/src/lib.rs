@@ -77,6 +77,13 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
             let (confirm, message) = (trial.confirm, trial.message.clone());
             online::change(common, Call::Apply { files, confirm, message }, &mut writer)
         }
+        Command::Attach { interface, pod, ip } => {
+            let (interface, pod, addresses) = (interface.clone(), pod.clone(), ip.clone());
+            online::change(common, Call::Attach { interface, pod, addresses }, &mut writer)
+        }
+        Command::Detach { pod: Some(pod), .. } => {
+            online::change(common, Call::Detach { pod: pod.clone() }, &mut writer)
+        }
         Command::Audit => online::change(common, Call::Audit, &mut writer),
         Command::Confirm => online::change(common, Call::Confirm, &mut writer),
         Command::Rollback { generation, trial } => {
@@ -98,7 +105,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
             }
         }
         Command::Replay(replay) => files::replay(replay, common, writer.out),
-        Command::Detach { bpffs } => detach(common, bpffs, writer.out),
+        Command::Detach { bpffs, pod: None } => detach(common, bpffs, writer.out),
         Command::Doctor { bpffs, netns } => {
             doctor::run(common, bpffs, netns.as_deref(), &mut writer)
         }

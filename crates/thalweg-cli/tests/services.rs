@@ -364,3 +364,45 @@ fn balancers_hear_whether_endpoints_are_here() {
     assert!(node.hears("a", "10.0.0.1:30081").is_ok_and(|text| text == "p1 saw 10.0.0.9"));
     drop(other);
 }
+
+#[test]
+fn a_command_makes_a_link_a_workload() {
+    let Some(node) = Node::new("sg") else { return };
+    let all = config(BOTH);
+    let start = all.find("---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p0").unwrap();
+    let end = all.find("---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p1").unwrap();
+    fs::write(node.0.lab.config(), all[..start].to_owned() + &all[end..]).unwrap();
+    let hooks = || node.0.lab.text(&["get", "links"]);
+    node.0.lab.until(|| !hooks().contains("pod0") || hooks().contains("unhooked"));
+    let away = node.hears("p0", "10.96.0.10:80");
+    assert!(away.is_err(), "nobody's link: {away:?}");
+    let attach = |words: &[&str]| {
+        let done = node.0.lab.ask(&[&["attach"], words].concat());
+        (
+            done.status.code(),
+            String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned(),
+        )
+    };
+    for (words, why) in [
+        (&["pod1", "--pod", "shop/p0", "--ip", "10.9.0.2"][..], "already belongs to"),
+        (&["pod0", "--pod", "p0", "--ip", "10.9.0.2"], "NAMESPACE/NAME"),
+        (&["pod0", "--pod", "shop/p0", "--ip", "127.0.0.1"], "127.0.0.1"),
+        (&["pod0", "--pod", "shop/p0"], "--ip"),
+    ] {
+        let (code, said) = attach(words);
+        assert!(matches!(code, Some(1 | 2)) && said.contains(why), "{words:?}: {code:?} {said}");
+    }
+    let (code, said) = attach(&["pod0", "--pod", "shop/p0", "--ip", "10.9.0.2"]);
+    assert_eq!(code, Some(0), "{said}");
+    let heard = node.hears("p0", "10.96.0.10:80");
+    assert!(heard.as_ref().is_ok_and(|words| words.ends_with("saw 10.9.0.2")), "{heard:?}");
+    let history = node.0.lab.text(&["history"]);
+    assert!(history.contains("attach"), "{history}");
+    // And away again, alone.
+    let gone = node.0.lab.ask(&["detach", "--pod", "shop/p0"]);
+    assert!(gone.status.success(), "{}", String::from_utf8_lossy(&gone.stderr));
+    assert!(node.hears("p0", "10.96.0.10:80").is_err());
+    assert!(node.hears("a", "10.0.0.1:30080").is_ok());
+    let twice = node.0.lab.ask(&["detach", "--pod", "shop/p0"]);
+    assert_eq!(twice.status.code(), Some(1));
+}

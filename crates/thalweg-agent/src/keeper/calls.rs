@@ -1,4 +1,4 @@
-//! Calls that the keeper answers: `apply`, `confirm`, `rollback`, `history`.
+//! Calls that the keeper answers: `apply`, `attach`, `confirm`, `rollback`, `history`.
 
 use crate::brain::{Brain, Level};
 use crate::history::{self, Cause};
@@ -8,6 +8,7 @@ use crate::keeper::record::{entry_view, is_kept};
 use crate::log;
 use crate::serve::{Asked, Peer};
 use crate::trial;
+use crate::workload::Workload;
 use std::collections::BTreeSet;
 use thalweg_api::view::{ApplyView, EventSeverity, GenerationView, Phase};
 use thalweg_api::{Answer, Call, Code, Fault};
@@ -59,6 +60,15 @@ impl Keeper {
                 self.rollback(brain, generation, confirm, message, &asked.peer, asked.answer);
                 return None;
             }
+            Call::Attach { interface, pod, addresses } => {
+                let workload = Workload::attach(&pod, interface, addresses);
+                self.attach(brain, workload, &asked.peer, asked.answer);
+                return None;
+            }
+            Call::Detach { pod } => {
+                self.attach(brain, Workload::detach(&pod), &asked.peer, asked.answer);
+                return None;
+            }
             Call::Confirm => self.confirm(brain, &asked.peer),
             Call::History { limit } => Ok(Answer::History(self.views(limit))),
             Call::Describe { ref kind, ref name } if kind.starts_with("generation") => {
@@ -88,6 +98,22 @@ impl Keeper {
         let message = short(message);
         let cause = Cause { user: Some(user), message, ..Cause::of("apply") };
         self.start_job(Wanted::Files(files), cause, wish, false, Some(answer));
+    }
+
+    fn attach(
+        &mut self,
+        brain: &Brain,
+        workload: Result<Workload, Fault>,
+        peer: &Peer,
+        answer: Answerer,
+    ) {
+        match workload.and_then(|workload| self.may(brain, false).map(|()| workload)) {
+            Ok(workload) => {
+                let cause = Cause { user: Some(peer.user()), ..Cause::of(workload.source()) };
+                self.start_job(Wanted::Changed(workload), cause, None, false, Some(answer));
+            }
+            Err(fault) => drop(answer.send(Err(fault))),
+        }
     }
 
     fn rollback(

@@ -7,10 +7,11 @@ use crate::keeper::calls::Answerer;
 use crate::state::State;
 use crate::texts::Texts;
 use crate::trial::{self, Clocks, Trial};
+use crate::workload::Workload;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use thalweg_api::Fault;
+use thalweg_api::{Code, Fault};
 use thalweg_config::Loaded;
 use thalweg_model::Problem;
 
@@ -59,6 +60,8 @@ pub enum Wanted {
     Files(Vec<(String, String)>),
     /// Those kept under this name.
     Kept(String),
+    /// Those that are there, with a workload that comes or goes.
+    Changed(Workload),
 }
 
 /// The trial that is asked for.
@@ -155,8 +158,15 @@ impl Job {
     pub fn run(mut self) -> Result<Outcome, Refusal> {
         // Without a scribe there is nothing to wait for.
         let _ = self.written.recv();
+        let (mut base, mut own) = (None, None);
         let texts = match std::mem::replace(&mut self.wanted, Wanted::Kept(String::new())) {
             Wanted::Files(files) => self.place.adopt(Texts::new(files))?,
+            Wanted::Changed(workload) => {
+                let present = self.place.members()?;
+                let texts = workload.change(&present)?;
+                (base, own) = (Some(present), Some(workload));
+                self.place.adopt(texts)?
+            }
             Wanted::Kept(id) => self.state.kept(&id).map_err(|words| {
                 Fault::not_found(words, "apply the files that you mean with `thalweg apply`")
             })?,
@@ -165,9 +175,17 @@ impl Job {
         if !loaded.is_ok() {
             return Err(Refusal::Problems(loaded.problems));
         }
+        let wrong = own.map(|workload| workload.problems(&loaded.problems)).unwrap_or_default();
+        if !wrong.is_empty() {
+            return Err(Refusal::Problems(wrong));
+        }
         let id = texts.id();
         let closed = self.gate.close();
         let present = self.place.texts();
+        if base.is_some() && base != present {
+            let message = "the files changed meanwhile".into();
+            return Err(Fault { code: Code::NotReady, message, remedy: "try again".into() }.into());
+        }
         let mut replaced = present.as_ref().map(Texts::id);
         replaced = replaced.filter(|found| *found != id && Some(found) != self.in_force.as_ref());
         let (trial, stuck) = match self.place(&id, &texts, present, &closed) {
