@@ -277,7 +277,8 @@ spec:
         let mut text = String::new();
         let hosts = (1..=self.nodes).flat_map(|number| [format!("{number}"), format!("p{number}")]);
         for host in hosts.chain(["c".to_owned()]) {
-            let line = format!("netns exec {}{host} nstat -asz TcpOutRsts TcpRetransSegs", self.name);
+            let line =
+                format!("netns exec {}{host} nstat -asz TcpOutRsts TcpRetransSegs", self.name);
             let said = Command::new("ip").args(line.split(' ')).output().unwrap();
             let words = String::from_utf8_lossy(&said.stdout).replace('\n', " ");
             text += &format!("\n{host}: {words}");
