@@ -271,7 +271,7 @@ mod tests {
         for target in targets {
             assert!(chains.contains(&target), "{target}");
         }
-        let text = nftables(SMALL);
+        let text = nftables(SMALL) + &nft_change(2, address(SERVERS[0]));
         for word in text
             .split([' ', ','])
             .filter(|w| w.starts_with("service-0") || w.starts_with("endpoint-0"))
