@@ -271,9 +271,9 @@ mod tests {
         for target in targets {
             assert!(chains.contains(&target), "{target}");
         }
-        let text = nftables(SMALL);
+        let text = nftables(SMALL) + &nft_change(2, address(SERVERS[0]));
         for word in text
-            .split([' ', ','])
+            .split(|c: char| c.is_whitespace() || c == ',')
             .filter(|w| w.starts_with("service-0") || w.starts_with("endpoint-0"))
         {
             assert!(text.contains(&format!("chain {} {{", word.trim())), "{word}");

@@ -108,12 +108,14 @@ fn receive(listeners: &[TcpListener]) -> Measured<f64> {
     };
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    taken(&mut stream, START)?;
+    taken(&mut stream, TURN)
+}
+
+/// Bits per second that come for so long.
+fn taken(stream: &mut TcpStream, time: Duration) -> Measured<f64> {
     let (mut buffer, start, mut octets) = (vec![0; CHUNK], Instant::now(), 0);
-    while start.elapsed() < START {
-        stream.read(&mut buffer)?;
-    }
-    let start = Instant::now();
-    while start.elapsed() < TURN {
+    while start.elapsed() < time {
         match stream.read(&mut buffer)? {
             0 => return Err("the connection ended early".into()),
             len => octets += len,
