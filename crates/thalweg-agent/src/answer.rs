@@ -73,6 +73,11 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
             if matches!(kind.as_str(), "session" | "sessions") {
                 return describe::session(compiler, &context.sessions, name).map(Answer::Describe);
             }
+            if matches!(kind.as_str(), "service" | "services") {
+                let memory = context.plane.map(DataPlane::memory);
+                let view = describe::service(brain, compiler, memory, &counts, name);
+                return view.map(Answer::Describe);
+            }
             let described = describe::describe(brain, compiler, &counts, kind, name)?;
             Answer::Describe(described)
         }

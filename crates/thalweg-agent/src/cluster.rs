@@ -16,7 +16,16 @@ use thalweg_native::Journey;
 
 /// The frontends of all services, by service.
 pub fn services(compiler: &Compiler) -> Vec<ServiceView> {
-    let mut views: Vec<ServiceView> = compiler.frontends().map(|f| service(compiler, f)).collect();
+    services_of(compiler, |_| true)
+}
+
+/// Those of wanted frontends.
+pub(crate) fn services_of(
+    compiler: &Compiler,
+    wanted: impl Fn(&Frontend) -> bool,
+) -> Vec<ServiceView> {
+    let frontends = compiler.frontends().filter(|frontend| wanted(frontend));
+    let mut views: Vec<ServiceView> = frontends.map(|f| service(compiler, f)).collect();
     views.sort_by(|a, b| {
         (&a.service, &a.class, &a.frontend).cmp(&(&b.service, &b.class, &b.frontend))
     });
@@ -52,9 +61,18 @@ const fn class(class: Class) -> &'static str {
 
 /// The backends of all services, by service, port and address.
 pub fn backends(compiler: &Compiler, memory: Option<&Memory>) -> Vec<BackendView> {
+    backends_of(compiler, memory, |_| true)
+}
+
+/// Those of wanted frontends.
+pub(crate) fn backends_of(
+    compiler: &Compiler,
+    memory: Option<&Memory>,
+    wanted: impl Fn(&Frontend) -> bool,
+) -> Vec<BackendView> {
     let flows = memory.map(flows_of_backends).unwrap_or_default();
     let mut views: BTreeMap<(String, String, String, u64), BackendView> = BTreeMap::new();
-    for frontend in compiler.frontends() {
+    for frontend in compiler.frontends().filter(|frontend| wanted(frontend)) {
         for choice in [&frontend.internal, &frontend.external] {
             let shares = shares(compiler, choice);
             for (backend, share) in choice.backends.iter().zip(shares) {
@@ -183,9 +201,19 @@ pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAdd
     })
 }
 
+/// The object that `NAME` or `NAMESPACE/NAME` means.
+pub(crate) fn object_name(text: &str) -> ObjectName {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    ObjectName::new(namespace, name)
+}
+
+/// Whether a frontend is a service's: a pod with ports on the host may have the same name.
+pub(crate) fn is_of(frontend: &Frontend, service: &ObjectName) -> bool {
+    frontend.service == *service && frontend.class != Class::HostPort
+}
+
 fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    let name = ObjectName::new(namespace, name);
+    let name = object_name(name);
     match compiler.intent().cluster.services.contains_key(&name) {
         true => Ok(name.to_string()),
         false => Err(Fault::not_found(

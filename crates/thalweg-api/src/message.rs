@@ -82,7 +82,7 @@ pub enum Call {
     /// Everything about one object: [`Answer::Describe`].
     Describe {
         /// `link`, `vrf`, `route`, `label`, `nexthop`, `group`, `neighbor`,
-        /// `session` or `reason`.
+        /// `session`, `service`, `reason` or `generation`.
         kind: String,
         /// Name, prefix, label or number.
         name: String,

@@ -7,6 +7,7 @@ pub use record::{
     GenerationView, ObjectView, PendingView, TallyView,
 };
 
+use crate::cluster::{BackendView, ServiceView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -479,6 +480,12 @@ pub struct DescribeView {
     pub fields: Vec<(String, String)>,
     /// Lists of related things.
     pub sections: Vec<SectionView>,
+    /// Of a service: its frontends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frontends: Vec<ServiceView>,
+    /// Of a service: its backends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<BackendView>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
 }

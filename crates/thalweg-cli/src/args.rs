@@ -67,7 +67,8 @@ pub enum Command {
     Get(Get),
     /// Show everything about one thing
     Describe {
-        /// Kind: link, vrf, route, label, nexthop, group, neighbor, reason or generation
+        /// Kind: link, vrf, route, label, nexthop, group, neighbor, session, service, reason or
+        /// generation
         kind: String,
         /// Name, prefix, address, label or number
         name: String,

@@ -340,6 +340,7 @@ fn an_explanation_and_a_description() {
             lines: vec!["10.0.0.1/24".into()],
         }],
         problems: vec![problem()],
+        ..DescribeView::default()
     };
     expect![[r#"
         link eth0

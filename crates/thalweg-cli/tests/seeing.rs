@@ -1,0 +1,244 @@
+//! What of services and flows can be seen, on tables in memory: flows are rows that the test writes.
+
+use expect_test::expect;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use thalweg_abi::TableId;
+use thalweg_abi::flow::{WORDS, kind, slot, state, tail, word};
+use thalweg_agent::{DataPlane, HostSource, MemoryPlane, Parts, Settings};
+
+const HOST: &str = "
+links:
+- {name: eth0, index: 2, mac: '02:00:00:00:00:01', mtu: 1500, up: true}
+- {name: vp1, index: 3, mac: '02:00:00:00:00:02', mtu: 1500, up: true}
+addresses:
+- {address: 192.0.2.1/24, dev: eth0}
+routes:
+- {prefix: 192.0.2.0/24, protocol: kernel, nexthops: [{dev: eth0}]}
+";
+
+const CONFIG: &str = "apiVersion: thalweg.dev/v1alpha1
+kind: Link
+metadata: {name: all}
+spec: {interfaces: [eth0]}
+---
+apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec: {node: worker-1, limits: {flows: 4096, ringSlots: 65536}}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: one
+  namespace: shop
+  annotations: {thalweg.io/interface: vp1}
+status: {podIPs: [{ip: 10.1.0.2}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  externalTrafficPolicy: Local
+  sessionAffinity: ClientIP
+  ports:
+  - {name: http, port: 80, nodePort: 30080, protocol: TCP}
+  - {name: odd, port: 81, protocol: SCTP}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports:
+- {name: http, port: 8080, protocol: TCP}
+endpoints:
+- {addresses: [10.1.0.3], nodeName: worker-1}
+- {addresses: [10.1.0.4], nodeName: worker-2}
+- {addresses: [10.1.0.5], nodeName: worker-2, conditions: {ready: false}}
+- {addresses: [10.1.0.6], conditions: {ready: false, serving: false, terminating: true}}
+";
+
+/// Stores a word of a table.
+type Store = Box<dyn Fn(TableId, usize, u64) + Send>;
+
+/// An agent on tables in memory. It ends with the process.
+struct Lab {
+    dir: tempfile::TempDir,
+    store: Arc<Mutex<Option<Store>>>,
+}
+
+/// A flow as its row says.
+#[derive(Clone, Copy)]
+struct Flow {
+    source: (u32, u16),
+    destination: (u32, u16),
+    backend: (u32, u16),
+    id: u64,
+    state: u8,
+}
+
+const POD: u32 = 0x0a01_0002;
+const VIP: u32 = 0x0a60_000a;
+
+impl Lab {
+    fn new(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("host.yaml"), HOST).unwrap();
+        let lab = Self { dir, store: Arc::default() };
+        lab.write(config);
+        let host = thalweg_agent::offline::read_host(&lab.path().join("host.yaml")).unwrap();
+        let settings = Settings {
+            socket: lab.path().join("sock"),
+            state: Some(lab.path().join("state")),
+            ..Settings::new(lab.path().join("etc"), "lab")
+        };
+        let store = lab.store.clone();
+        let opener = Box::new(move |limits: &_| {
+            let plane = MemoryPlane::new(limits);
+            let memory = plane.memory().clone();
+            *store.lock().unwrap() = Some(Box::new(move |table, at, value| {
+                memory.words(table)[at].store(value, std::sync::atomic::Ordering::SeqCst);
+            }));
+            Ok(Box::new(plane) as Box<dyn DataPlane>)
+        });
+        let host = HostSource::Fixed(Box::new(host));
+        std::thread::spawn(move || {
+            thalweg_agent::run(settings, Parts { opener, host, stop: None })
+        });
+        lab.until(|| lab.run(&["status"]).contains("in force, generation 1"));
+        lab
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn write(&self, config: &str) {
+        fs::write(self.path().join("etc/config.yaml"), config).unwrap();
+    }
+
+    fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+        command.args(line).args(["--socket", "sock"]).current_dir(self.path());
+        command
+    }
+
+    /// Output, errors and exit code.
+    fn run(&self, line: &[&str]) -> String {
+        let output = self.command(line).output().unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let text = text(&output.stdout) + &text(&output.stderr);
+        let text = text.replace(&self.path().display().to_string(), "LAB");
+        format!("{text}exit {}\n", output.status.code().unwrap_or(-1))
+    }
+
+    fn json(&self, line: &[&str]) -> serde_json::Value {
+        let line = [line, &["-o", "json"]].concat();
+        serde_json::from_slice(&self.command(&line).output().unwrap().stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn until(&self, wished: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !wished() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{}", self.run(&["status"]));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn store(&self, table: TableId, at: usize, value: u64) {
+        self.store.lock().unwrap().as_ref().unwrap()(table, at, value);
+    }
+
+    /// Writes the row of one direction of a flow.
+    fn put(&self, at: usize, flow: &Flow) {
+        let ports = |a: u16, b: u16| u32::from(a) << 16 | u32::from(b);
+        let mut row = [0; WORDS];
+        row[word::SOURCE + 1] = u64::from(flow.source.0);
+        row[word::DESTINATION + 1] = u64::from(flow.destination.0);
+        row[word::TAIL] = tail(ports(flow.source.1, flow.destination.1), 0, 6, 4);
+        row[word::NEW_SOURCE + 1] = u64::from(flow.source.0);
+        row[word::NEW_DESTINATION + 1] = u64::from(flow.backend.0);
+        let ports = u64::from(ports(flow.source.1, flow.backend.1));
+        row[word::REWRITE] = ports << 32 | u64::from(kind::REWRITES | kind::SERVICE);
+        row[word::STATE] = u64::from(flow.state) | 3 << 32;
+        row[word::OCTETS] = 321;
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        row[word::SEEN] = 3_600 << 32 | clock.tv_sec as u64;
+        row[word::BACKEND] = flow.id;
+        for (word, value) in row.into_iter().enumerate() {
+            self.store(TableId::Flows, at * WORDS + word, value);
+        }
+        self.store(TableId::FlowSlots, at, slot::LIVE | 1);
+    }
+
+    #[allow(dead_code)]
+    fn take(&self, at: usize) {
+        self.store(TableId::FlowSlots, at, slot::EMPTY);
+    }
+
+    /// A flow from the pod through the service to one of its backends.
+    fn flow(&self, port: u16, backend: &str) -> Flow {
+        let backends = self.json(&["get", "backends"]);
+        let found = backends.as_array().unwrap().iter().find(|b| b["backend"] == backend).unwrap();
+        let address: std::net::SocketAddrV4 = backend.parse().unwrap();
+        Flow {
+            source: (POD, port),
+            destination: (VIP, 80),
+            backend: (address.ip().to_bits(), address.port()),
+            id: u64::from_str_radix(found["id"].as_str().unwrap(), 16).unwrap(),
+            state: state::ESTABLISHED,
+        }
+    }
+}
+
+#[test]
+fn a_service_is_described_with_all_that_belongs_to_it() {
+    let lab = Lab::new(CONFIG);
+    lab.put(7, &lab.flow(40_000, "10.1.0.3:8080"));
+    lab.put(9, &lab.flow(40_001, "10.1.0.3:8080"));
+    expect![[r#"
+        service shop/web
+          In force:                yes
+          Type:                    NodePort
+          Affinity:                ClientIP, 10800 s
+          External traffic policy: Local
+          Flows:                   2
+        Frontends
+          http 10.96.0.10:80/TCP ClusterIP, backends: 2 internal, 2 external
+          odd 10.96.0.10:81/SCTP ClusterIP, backends: 0 internal, 0 external: new flows are refused
+          http 192.0.2.1:30080/TCP NodePort, backends: 2 internal, 1 external
+        Backends
+          http 10.1.0.3:8080/TCP serving on worker-1, 50.2 % of new flows, 2 flows
+          http 10.1.0.4:8080/TCP serving on worker-2, 49.8 % of new flows, 0 flows
+        Endpoints that are no backends
+          10.1.0.5 on worker-2: not ready (EndpointSlice/shop/web-1)
+          10.1.0.6: terminating (EndpointSlice/shop/web-1)
+        error: Service/shop/web: SCTP is not translated yet: packets to this port are dropped
+          --> LAB/etc/config.yaml:21:18 (spec.ports)
+           = help: use TCP or UDP
+        exit 0
+    "#]]
+    .assert_eq(&lab.run(&["describe", "service", "shop/web"]));
+    let view = lab.json(&["describe", "service", "shop/web"]);
+    assert_eq!(view["backends"][0]["flows"], 2, "{view:#}");
+    assert_eq!(view["frontends"][0]["frontend"], "10.96.0.10:80", "{view:#}");
+    let missing = lab.run(&["describe", "service", "web"]);
+    assert!(
+        missing.contains("there is no service `default/web`; `thalweg get services`"),
+        "{missing}"
+    );
+    assert!(missing.ends_with("exit 1\n"), "{missing}");
+    // One that is wrong is set aside, and says why.
+    lab.write(&CONFIG.replace("sessionAffinity: ClientIP", "sessionAffinity: Often"));
+    lab.until(|| lab.run(&["describe", "service", "shop/web"]).contains("In force: no"));
+    let told = lab.run(&["describe", "service", "shop/web"]);
+    assert!(told.contains("Often"), "{told}");
+}
