@@ -93,6 +93,10 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         | Call::History { .. }
         | Call::Audit
         | Call::Events(_) => return Err(Fault::not_ready("this call is answered elsewhere")),
+        Call::FollowFlows(_) => {
+            let remedy = "watch it (`\"watch\":true`)";
+            return Err(Fault::invalid("what happens to flows is told to those who watch", remedy));
+        }
     })
 }
 

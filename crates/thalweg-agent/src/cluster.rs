@@ -126,7 +126,7 @@ fn flows_of_backends(memory: &Memory) -> HashMap<u64, u32> {
 }
 
 /// Rows of flows that live.
-fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
+pub(crate) fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
     all_rows(memory).filter(|row| row[word::TAIL] & NO_PACKET == 0)
 }
 
@@ -136,12 +136,17 @@ pub(crate) fn all_rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + 
     let slots = memory.words(TableId::FlowSlots);
     let flows = memory.words(TableId::Flows);
     slots.iter().enumerate().filter_map(move |(index, slot)| {
-        if slot.load(Ordering::Acquire) & slot::LIVE == 0 {
+        let held = slot.load(Ordering::Acquire);
+        if held & slot::LIVE == 0 {
             return None;
         }
         let words = flows.get(index * WORDS..(index + 1) * WORDS)?;
         let mut row = [0; WORDS];
         row.iter_mut().zip(words).for_each(|(to, from)| *to = from.load(Ordering::Acquire));
+        if slot.load(Ordering::Acquire) != held {
+            // Another flow took it meanwhile.
+            return None;
+        }
         let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
         (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
     })
@@ -165,8 +170,9 @@ pub fn flows(
     query: &FlowQuery,
 ) -> Result<Vec<FlowView>, Fault> {
     let addresses = query.from.as_deref().map(|from| addresses(compiler, from)).transpose()?;
-    let names = services_of_backends(compiler);
+    let names = names(compiler.frontends());
     let wanted = query.service.as_deref().map(|name| known_service(compiler, name)).transpose()?;
+    let wanted = wanted.map(|name| name.to_string());
     let links = compiler.host_facts();
     let mut views: Vec<FlowView> = rows(memory)
         .filter(|row| addresses.as_ref().is_none_or(|wanted| speaks(row, wanted)))
@@ -212,10 +218,15 @@ pub(crate) fn is_of(frontend: &Frontend, service: &ObjectName) -> bool {
     frontend.service == *service && frontend.class != Class::HostPort
 }
 
-fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
+/// The service that is meant.
+///
+/// # Errors
+///
+/// That there is none.
+pub(crate) fn known_service(compiler: &Compiler, name: &str) -> Result<ObjectName, Fault> {
     let name = object_name(name);
     match compiler.intent().cluster.services.contains_key(&name) {
-        true => Ok(name.to_string()),
+        true => Ok(name),
         false => Err(Fault::not_found(
             format!("there is no service `{name}`"),
             "`thalweg get services` lists them",
@@ -223,27 +234,36 @@ fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
     }
 }
 
-fn services_of_backends(compiler: &Compiler) -> HashMap<u64, String> {
+/// The services that backends serve, by their numbers.
+pub(crate) fn names<'a>(frontends: impl Iterator<Item = &'a Frontend>) -> HashMap<u64, String> {
     let mut names = HashMap::new();
-    for frontend in compiler.frontends() {
-        for backend in frontend.internal.backends.iter().chain(&*frontend.external.backends) {
-            names.entry(backend.id).or_insert_with(|| frontend.service.to_string());
+    for frontend in frontends {
+        for number in numbers(frontend) {
+            names.entry(number).or_insert_with(|| frontend.service.to_string());
         }
     }
     names
+}
+
+/// The numbers of the backends of a frontend; some come twice.
+pub(crate) fn numbers(frontend: &Frontend) -> impl Iterator<Item = u64> {
+    let all = frontend.internal.backends.iter().chain(&*frontend.external.backends);
+    all.map(|backend| backend.id)
 }
 
 pub(crate) fn address(row: &[u64; WORDS], at: usize) -> IpAddr {
     FrontendKey { address: [row[at], row[at + 1]], port: 0, protocol: 0 }.address()
 }
 
-fn speaks(row: &[u64; WORDS], wanted: &HashSet<IpAddr>) -> bool {
+/// Whether somebody with such an address is at one end.
+pub(crate) fn speaks(row: &[u64; WORDS], wanted: &HashSet<IpAddr>) -> bool {
     [word::SOURCE, word::DESTINATION, word::NEW_SOURCE, word::NEW_DESTINATION]
         .into_iter()
         .any(|at| wanted.contains(&address(row, at)))
 }
 
-fn view(
+/// A row in words.
+pub(crate) fn view(
     row: &[u64; WORDS],
     names: &HashMap<u64, String>,
     link: impl Fn(u32) -> Option<String>,
@@ -307,7 +327,7 @@ pub fn steps(
         let from = (facts.found() as usize - 1) * WORDS;
         let words = memory.words(TableId::Flows).get(from..from + WORDS).unwrap_or_default();
         row.iter_mut().zip(words).for_each(|(to, word)| *to = word.load(Ordering::Acquire));
-        let flow = view(&row, &services_of_backends(compiler), |_| None);
+        let flow = view(&row, &names(compiler.frontends()), |_| None);
         let through = flow.service.map(|service| format!(", through service {service}"));
         push("flow", format!("known, {}{}", flow.state, through.unwrap_or_default()));
         return;

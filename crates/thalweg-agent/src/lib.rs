@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod ebpf;
 pub mod events;
 mod export;
+mod follow;
 mod fpm;
 mod herald;
 mod history;

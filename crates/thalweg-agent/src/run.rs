@@ -8,13 +8,14 @@ use crate::brain::{Brain, Effect, Event, Level};
 use crate::events::Note;
 use crate::export::Exports;
 use crate::fault::point;
+use crate::follow::Scene;
 use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
 use crate::selftest::Finding;
-use crate::serve::{self, Asked, SocketError};
+use crate::serve::{self, Asked, Askers, Look, SocketError};
 use crate::settings::{Settings, check_instance};
 use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
@@ -138,6 +139,13 @@ fn access(settings: &Settings) -> Result<Access, RunError> {
     Ok(Access { read, admin: find(&settings.admin_group).map_err(RunError::Group)? })
 }
 
+/// What the loop is asked.
+struct Questions {
+    calls: mpsc::Receiver<Asked>,
+    flows: mpsc::Receiver<Look>,
+    scrapes: metrics::Asks,
+}
+
 /// Everything with a file descriptor.
 struct Shell {
     brain: Brain,
@@ -173,15 +181,18 @@ impl Shell {
         (listener, access): (StdListener, Access),
     ) -> Result<(), RunError> {
         let listener = UnixListener::from_std(listener)?;
-        let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
+        let (asked, calls) = mpsc::channel::<Asked>(CALLS);
+        let (looks, flows) = mpsc::channel::<Look>(1);
         let (changes, changed) = watch::channel(0);
         let keeper = Keeper::open(settings);
         let sessions = Sessions::open(keeper.state());
-        tokio::spawn(serve::serve(listener, access, asked, changed, keeper.events()));
+        let askers = Askers { asked, looks };
+        tokio::spawn(serve::serve(listener, access, askers, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
         let record = Record::default();
-        let (exporter, mut looks) = Exporter::new(record.clone());
+        let (exporter, scrapes) = Exporter::new(record.clone());
+        let mut questions = Questions { calls, flows, scrapes };
         let mut shell = Self {
             brain: Brain::new(settings.config.display().to_string(), machine_seed()),
             opener: parts.opener,
@@ -207,7 +218,7 @@ impl Shell {
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
-        let result = shell.turn(&mut signals, &mut files, &mut calls, &mut looks).await;
+        let result = shell.turn(&mut signals, &mut files, &mut questions).await;
         if shell.check || matches!(result, Err(RunError::SelfTest(_))) {
             shell.plane.take().into_iter().for_each(DataPlane::forsake);
         }
@@ -232,8 +243,7 @@ impl Shell {
         &mut self,
         signals: &mut Signals,
         files: &mut mpsc::UnboundedReceiver<Read>,
-        calls: &mut mpsc::Receiver<Asked>,
-        looks: &mut metrics::Asks,
+        Questions { calls, flows, scrapes }: &mut Questions,
     ) -> Result<(), RunError> {
         while !(self.check && self.tried) {
             if self.check && self.brain.phase == Phase::AwaitsConfig && self.brain.has_read() {
@@ -281,7 +291,8 @@ impl Shell {
                     }
                     _ => self.answer(asked),
                 },
-                Some(asked) = looks.recv() => self.look(asked),
+                Some(asked) = scrapes.recv() => self.look(asked),
+                Some(look) = flows.recv() => self.lend(look),
                 () = self.herald.due() => self.herald.alive(),
             }
         }
@@ -609,6 +620,18 @@ impl Shell {
         let context = self.context(self.host_problems());
         // Who asked may be gone.
         let _ = asked.send(Snapshot::of(&self.brain, &context));
+    }
+
+    /// Lends the tables to somebody who follows flows.
+    fn lend(&self, look: Look) {
+        let scene = match (&self.brain.compiler, self.brain.phase, &self.plane) {
+            (Some(compiler), Phase::InForce, Some(plane)) => {
+                Scene::new(compiler, plane.memory(), &look.wanted)
+            }
+            (_, phase, _) => Err(Fault::not_ready(format!("the agent is {}", phase.describe()))),
+        };
+        // Who asked may be gone.
+        let _ = look.answer.send(scene);
     }
 
     fn answer(&mut self, asked: Asked) {

@@ -2,8 +2,9 @@
 
 use expect_test::expect;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use thalweg_abi::TableId;
@@ -179,7 +180,6 @@ impl Lab {
         self.store(TableId::FlowSlots, at, slot::LIVE | 1);
     }
 
-    #[allow(dead_code)]
     fn take(&self, at: usize) {
         self.store(TableId::FlowSlots, at, slot::EMPTY);
     }
@@ -241,4 +241,64 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
     lab.until(|| lab.run(&["describe", "service", "shop/web"]).contains("In force: no"));
     let told = lab.run(&["describe", "service", "shop/web"]);
     assert!(told.contains("Often"), "{told}");
+}
+
+#[test]
+fn flows_are_followed_until_the_reader_goes() {
+    let lab = Lab::new(CONFIG);
+    let mut flow = lab.flow(40_000, "10.1.0.3:8080");
+    lab.put(7, &flow);
+    let line = ["flows", "-f", "--service", "shop/web", "--from", "pod/shop/one", "-o", "json"];
+    let mut child = lab.command(&line).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = move || -> serde_json::Value {
+        serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap()
+    };
+    // What is there at first is no news, so something has to come after it.
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_millis(1_500) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    flow.source.1 = 40_001;
+    flow.state = state::SYN;
+    lab.put(9, &flow);
+    let told = next();
+    assert_eq!((&told["change"], &told["source"]), (&"begun".into(), &"10.1.0.2:40001".into()));
+    assert_eq!(told["newDestination"], "10.1.0.3:8080", "{told}");
+    assert_eq!(told["service"], "shop/web", "{told}");
+    assert!(told["at"].as_str().unwrap().ends_with('Z'), "{told}");
+    flow.state = state::ESTABLISHED;
+    lab.put(9, &flow);
+    let told = next();
+    assert_eq!((&told["before"], &told["state"]), (&"syn-sent".into(), &"established".into()));
+    lab.take(9);
+    let told = next();
+    assert_eq!((&told["change"], &told["octets"]), (&"ended".into(), &321.into()));
+    // Nobody reads any more: the next line ends it, and that is no error.
+    drop(next);
+    lab.put(9, &flow);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn flows_are_listed_and_followed_by_the_same_words() {
+    let lab = Lab::new(CONFIG);
+    lab.put(7, &lab.flow(40_000, "10.1.0.4:8080"));
+    let line = ["--service", "shop/web", "--state", "established"];
+    let listed = lab.run(&[&["flows"], &line[..]].concat());
+    assert!(
+        listed.contains("10.1.0.2:40000  10.96.0.10:80  > 10.1.0.4:8080  established"),
+        "{listed}"
+    );
+    assert_eq!(listed, lab.run(&[&["get", "flows"], &line[..]].concat()));
+    for (line, words) in [
+        (&["flows", "-f", "--from", "pod/shop/nobody"][..], "there is no pod `shop/nobody`"),
+        (&["flows", "-f", "--service", "no"], "there is no service `default/no`"),
+        (&["flows", "-f", "--interval", "2h"], "choose a time from 100 ms to 3600 s"),
+        (&["flows", "--interval", "2s"], "--follow"),
+        (&["flows", "-f", "--limit", "2"], "--limit"),
+    ] {
+        let told = lab.run(line);
+        assert!(told.contains(words) && !told.ends_with("exit 0\n"), "{line:?}: {told}");
+    }
 }

@@ -312,6 +312,12 @@ impl Compiler {
         of_services.chain(self.services.nat.host_ports())
     }
 
+    /// The same, to be kept and looked at elsewhere.
+    pub fn shared_frontends(&self) -> Vec<Arc<thalweg_service::Frontend>> {
+        let of_pods = self.services.nat.host_ports().cloned().map(Arc::new);
+        self.services.resolver.frontends().cloned().chain(of_pods).collect()
+    }
+
     /// The frontend at an address, port and protocol number.
     pub fn frontend_at(
         &self,
