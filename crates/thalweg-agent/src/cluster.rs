@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
 use thalweg_abi::flow::{NO_PACKET, WAYS, WORDS, kind, slot, state, word};
 use thalweg_api::Fault;
 use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use thalweg_compile::Compiler;
-use thalweg_compile::service::{Choice, Class, Empty, Frontend};
+use thalweg_compile::service::{Backend, Choice, Class, Empty, Frontend};
 use thalweg_core::flow::{Tracked, what};
 use thalweg_image::{FrontendKey, Memory};
 use thalweg_model::ObjectName;
+use thalweg_model::cluster::Protocol;
 use thalweg_native::Journey;
 
 /// The frontends of all services, by service.
@@ -71,41 +73,66 @@ pub(crate) fn backends_of(
     wanted: impl Fn(&Frontend) -> bool,
 ) -> Vec<BackendView> {
     let flows = memory.map(flows_of_backends).unwrap_or_default();
-    let mut views: BTreeMap<(String, String, String, u64), BackendView> = BTreeMap::new();
+    let mut by_name: BTreeMap<&ObjectName, Vec<&Frontend>> = BTreeMap::new();
     for frontend in compiler.frontends().filter(|frontend| wanted(frontend)) {
-        for choice in [&frontend.internal, &frontend.external] {
-            let shares = shares(compiler, choice);
-            for (backend, share) in choice.backends.iter().zip(shares) {
-                let protocol = frontend.key.protocol.to_string();
-                let (service, port) = (frontend.service.to_string(), frontend.port_name.clone());
-                let key = (service.clone(), port.clone(), protocol.clone(), backend.id);
-                views.entry(key).or_insert_with(|| BackendView {
-                    service,
-                    port,
-                    backend: SocketAddr::new(backend.address, backend.port).to_string(),
-                    protocol,
-                    weight: backend.weight,
-                    share,
-                    node: backend.node.clone(),
-                    state: if backend.terminating { "terminating" } else { "serving" }.into(),
-                    flows: flows.get(&backend.id).copied().unwrap_or(0),
-                    id: format!("{:016x}", backend.id),
-                });
-            }
-        }
+        by_name.entry(&frontend.service).or_default().push(frontend);
     }
-    let mut views: Vec<BackendView> = views.into_values().collect();
+    let mut views = Vec::new();
+    for (service, frontends) in by_name {
+        let members =
+            members(&frontends, |choice| shares(choice, |choice| compiler.ring(choice)).into());
+        views.extend(members.into_iter().map(|((port, protocol, number), (backend, share))| {
+            BackendView {
+                service: service.to_string(),
+                port: port.into(),
+                backend: end_of(backend),
+                protocol: protocol.to_string(),
+                weight: backend.weight,
+                share,
+                node: backend.node.clone(),
+                state: if backend.terminating { "terminating" } else { "serving" }.into(),
+                flows: flows.get(&number).copied().unwrap_or(0),
+                id: format!("{number:016x}"),
+            }
+        }));
+    }
     views.sort_by(|a, b| (&a.service, &a.port, &a.backend).cmp(&(&b.service, &b.port, &b.backend)));
     views
 }
 
+/// Backends of one service, by port, protocol and number, with their shares in percent.
+pub(crate) type Members<'a> = BTreeMap<(&'a str, Protocol, u64), (&'a Backend, f64)>;
+
+/// The backends behind frontends of one service. A share is that among internal ones, if it has one there.
+pub(crate) fn members<'a>(
+    frontends: &[&'a Frontend],
+    mut shares: impl FnMut(&Choice) -> Arc<[f64]>,
+) -> Members<'a> {
+    let mut members = Members::new();
+    for frontend in frontends {
+        for choice in [&frontend.internal, &frontend.external] {
+            let shares = shares(choice);
+            for (backend, share) in choice.backends.iter().zip(&*shares) {
+                let key = (&frontend.port_name[..], frontend.key.protocol, backend.id);
+                members.entry(key).or_insert((backend, *share));
+            }
+        }
+    }
+    members
+}
+
+/// Address and port of a backend.
+pub(crate) fn end_of(backend: &Backend) -> String {
+    SocketAddr::new(backend.address, backend.port).to_string()
+}
+
 /// The part of the ring that each backend has, in percent.
-fn shares(compiler: &Compiler, choice: &Choice) -> Vec<f64> {
+pub(crate) fn shares(choice: &Choice, ring: impl FnOnce(&Choice) -> Vec<u16>) -> Vec<f64> {
     let mut slots = vec![0_u32; choice.backends.len()];
     if let [only] = &choice.backends[..] {
         return vec![if only.weight > 0 { 100.0 } else { 0.0 }];
     }
-    let ring = compiler.ring(choice);
+    let ring = ring(choice);
     for member in &ring {
         if let Some(count) = slots.get_mut(usize::from(*member)) {
             *count += 1;

@@ -12,7 +12,7 @@ use crate::follow::Scene;
 use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
-use crate::metrics::{self, Exporter, Record, Snapshot};
+use crate::metrics::{self, Exporter, Lent, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
 use crate::selftest::Finding;
 use crate::serve::{self, Asked, Askers, Look, SocketError};
@@ -291,7 +291,7 @@ impl Shell {
                     }
                     _ => self.answer(asked),
                 },
-                Some(asked) = scrapes.recv() => self.look(asked),
+                Some(question) = scrapes.recv() => self.scraped(question),
                 Some(look) = flows.recv() => self.lend(look),
                 () = self.herald.due() => self.herald.alive(),
             }
@@ -615,11 +615,22 @@ impl Shell {
         }
     }
 
-    /// Gives a snapshot for metrics and health.
-    fn look(&self, asked: tokio::sync::oneshot::Sender<Snapshot>) {
-        let context = self.context(self.host_problems());
+    /// Gives what metrics and health are made of.
+    fn scraped(&self, question: metrics::Question) {
         // Who asked may be gone.
-        let _ = asked.send(Snapshot::of(&self.brain, &context));
+        match question {
+            metrics::Question::Snapshot(asked) => {
+                let context = self.context(self.host_problems());
+                let _ = asked.send(Snapshot::of(&self.brain, &context));
+            }
+            metrics::Question::Flows(asked) => {
+                let compiler =
+                    self.brain.compiler.as_ref().filter(|_| self.brain.phase == Phase::InForce);
+                let tables = compiler.zip(self.plane.as_ref());
+                let lent = tables.and_then(|(compiler, plane)| Lent::new(compiler, plane.memory()));
+                let _ = asked.send(lent);
+            }
+        }
     }
 
     /// Lends the tables to somebody who follows flows.

@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -300,5 +301,31 @@ fn flows_are_listed_and_followed_by_the_same_words() {
     ] {
         let told = lab.run(line);
         assert!(told.contains(words) && !told.ends_with("exit 0\n"), "{line:?}: {told}");
+    }
+}
+
+#[test]
+fn metrics_tell_flows_of_services_and_backends() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("spec: {{metrics: {{listen: {}}}, node", free.port());
+    let lab = Lab::new(&CONFIG.replace("spec: {node", &listen));
+    lab.put(7, &lab.flow(40_000, "10.1.0.3:8080"));
+    lab.put(9, &lab.flow(40_001, "10.1.0.3:8080"));
+    let mut stream = TcpStream::connect(free).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let backend = "{service=\"shop/web\",port=\"http\",protocol=\"TCP\",backend=\"10.1.0.3:8080\"}";
+    for line in [
+        "thalweg_flow_rows 8192.0",
+        "thalweg_flow_rows_used 2.0",
+        "thalweg_flows_translated 0.0",
+        "thalweg_table_used{table=\"flows\"} 2.0",
+        "thalweg_service_flows{service=\"shop/web\"} 2.0",
+        &format!("thalweg_backend_flows{backend} 2.0"),
+        &format!("thalweg_backend_share{backend} 0.50"),
+        "thalweg_services_left_out 0.0",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
     }
 }

@@ -336,6 +336,11 @@ impl Compiler {
         self.services.ring(choice)
     }
 
+    /// Slots of the largest ring, and what rings promise.
+    pub fn ring_shape(&self) -> (u32, Goal) {
+        (self.services.here.settings.ring, self.services.goal)
+    }
+
     /// What of services cannot be put in force.
     pub(crate) fn service_problems(&self, all: &mut BTreeSet<Problem>) {
         for (name, problems) in self.services.resolver.problems() {
