@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub suite: Option<thalweg_api::view::FpmView>,
     /// BFD sessions, by name.
     pub sessions: Vec<thalweg_api::view::SessionView>,
+    /// How full the table of flows is, where there is one.
+    pub flows: Option<thalweg_api::view::FlowRowsView>,
     /// The same as a whole, if there are any.
     pub sessions_whole: Option<thalweg_api::view::SessionsView>,
 }
@@ -117,7 +119,13 @@ fn plane<'a>(context: &Context<'a>) -> Result<&'a dyn DataPlane, Fault> {
 }
 
 fn tables(context: &Context<'_>) -> Result<Vec<TableView>, Fault> {
-    Ok(views::tables(plane(context)?.occupancy()))
+    let mut tables = views::tables(plane(context)?.occupancy());
+    let flows = tables.iter_mut().find(|table| table.name == thalweg_abi::TableId::Flows.name());
+    if let (Some(table), Some(rows)) = (flows, context.flows) {
+        // The writer does not know what packets have taken.
+        table.used = rows.used as u32;
+    }
+    Ok(tables)
 }
 
 /// How the agent is doing.
@@ -149,6 +157,7 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         sessions: context.sessions_whole.clone(),
         overruns: brain.overruns,
         fullest: context.plane.and_then(|plane| fullest(plane.occupancy())),
+        flows: context.flows,
         metrics: compiler.and_then(|c| c.intent().router.metrics).map(|at| at.to_string()),
         problems: brain.problems().into_iter().chain(context.host_problems.clone()).collect(),
     }

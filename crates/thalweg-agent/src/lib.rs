@@ -53,6 +53,7 @@ mod sysctl;
 mod texts;
 mod trial;
 mod views;
+mod watermark;
 mod witness;
 
 pub use plane::{DataPlane, MemoryPlane};

@@ -17,6 +17,7 @@ use crate::plane::{DataPlane, Opener};
 use crate::selftest::Finding;
 use crate::serve::{self, Asked, Askers, Look, SocketError};
 use crate::settings::{Settings, check_instance};
+use crate::watermark::Watermark;
 use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixListener as StdListener;
@@ -166,6 +167,7 @@ struct Shell {
     herald: Herald,
     sessions: Sessions,
     auditor: Auditor,
+    watermark: Watermark,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -212,6 +214,7 @@ impl Shell {
             herald: Herald::new(&herald::Environment::read()),
             sessions,
             auditor: Auditor::new(settings.audit),
+            watermark: Watermark::new(),
             tried: false,
             took_over: None,
             check: settings.check,
@@ -282,6 +285,11 @@ impl Shell {
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 _ = self.auditor.due() => drop(self.audit().await?),
+                () = self.watermark.due() => {
+                    if let Some(plane) = &self.plane {
+                        self.watermark.look(plane.memory(), &self.keeper.events());
+                    }
+                }
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => match asked.call {
                     Call::Audit => {
@@ -576,6 +584,9 @@ impl Shell {
         problems.extend(self.plane.iter().flat_map(|plane| plane.problems()));
         problems.extend(self.exporter.problem());
         problems.extend(self.sessions.problems());
+        let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
+        let router = intent.and_then(thalweg_model::Intent::router_object);
+        problems.extend(self.watermark.problem(router));
         problems
     }
 
@@ -610,6 +621,7 @@ impl Shell {
             host_problems,
             pending: self.keeper.pending(),
             suite: self.suite.view(),
+            flows: self.plane.as_ref().and_then(|plane| self.watermark.rows(plane.memory())),
             sessions_whole: self.sessions.whole(&sessions),
             sessions,
         }

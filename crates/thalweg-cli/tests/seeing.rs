@@ -329,3 +329,24 @@ fn metrics_tell_flows_of_services_and_backends() {
         assert!(text.contains(line), "{line}\n{text}");
     }
 }
+
+#[test]
+fn a_table_of_flows_that_fills_up_is_a_warning_until_there_is_room_again() {
+    let lab = Lab::new(CONFIG);
+    let flow = lab.flow(40_000, "10.1.0.3:8080");
+    let full = || lab.run(&["status"]).contains("the table of flows is 85 % full");
+    let warned = || lab.run(&["status"]).contains("the table of flows is");
+    assert!(lab.run(&["status"]).contains("0.0% of 8192 rows in use") && !warned());
+    (0..7_000).for_each(|at| lab.put(at, &flow));
+    lab.until(full);
+    let tables = lab.json(&["get", "tables"]);
+    let table = tables.as_array().unwrap().iter().find(|table| table["name"] == "flows");
+    assert_eq!(table.unwrap()["used"], 7_000);
+    (0..3_000).for_each(|at| lab.take(at));
+    lab.until(|| !warned());
+    let events = lab.run(&["events"]);
+    let told: Vec<_> = events.lines().filter(|line| line.contains("table flows:")).collect();
+    assert_eq!(told.len(), 2, "{events}");
+    assert!(told[0].contains("warning") && told[0].ends_with("more than 80 %"), "{events}");
+    assert!(told[1].contains("info") && told[1].ends_with("less than 70 %"), "{events}");
+}

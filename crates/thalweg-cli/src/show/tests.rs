@@ -38,6 +38,7 @@ fn problem() -> Problem {
 
 fn well() -> StatusView {
     StatusView {
+        flows: None,
         version: "0.1.0".into(),
         instance: "default".into(),
         pid: 4711,
