@@ -1,6 +1,7 @@
 //! Calls of the control socket, answered from the compiled state and the tables in force.
 
 use crate::brain::Brain;
+use crate::fold::fold;
 use crate::plane::DataPlane;
 use crate::{cluster, describe, judge, nat, routes, views};
 use thalweg_api::view::{
@@ -40,7 +41,10 @@ pub struct Context<'a> {
 /// [`Fault`] for what is not there, not ready or makes no sense.
 pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answer, Fault> {
     if let Call::Status = call {
-        return Ok(Answer::Status(Box::new(status(brain, context))));
+        let mut view = status(brain, context);
+        view.problems = fold(view.problems);
+        view.config.problems = fold(view.config.problems);
+        return Ok(Answer::Status(Box::new(view)));
     }
     let compiler = ready(brain)?;
     Ok(match call {
@@ -55,7 +59,14 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Neighbors => Answer::Neighbors(views::neighbors(compiler)),
         Call::Vrfs => Answer::Vrfs(views::vrfs(compiler)),
         Call::Sessions => Answer::Sessions(context.sessions.clone()),
-        Call::Services => Answer::Services(cluster::services(compiler)),
+        Call::Services => {
+            let mut views = cluster::services(compiler);
+            let problems = describe::problems_of_services(brain);
+            for view in &mut views {
+                view.problems = problems.get(&view.service).copied().unwrap_or(0);
+            }
+            Answer::Services(views)
+        }
         Call::Backends => {
             let memory = context.plane.map(DataPlane::memory);
             Answer::Backends(cluster::backends(compiler, memory))

@@ -48,6 +48,7 @@ fn service(compiler: &Compiler, frontend: &Frontend) -> ServiceView {
         empty: if frontend.internal.empty == Empty::Drop { "drop" } else { "reject" }.into(),
         affinity: frontend.affinity.map(|time| time.as_secs()),
         ring: if internal > 1 { compiler.ring(&frontend.internal).len() as u32 } else { 0 },
+        problems: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod service;
 
-pub use service::service;
+pub use service::{problems_of_services, service};
 
 use crate::brain::Brain;
 use crate::plane::Counts;

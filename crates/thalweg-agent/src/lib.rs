@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod ebpf;
 pub mod events;
 mod export;
+mod fold;
 mod follow;
 mod fpm;
 mod herald;

@@ -26,6 +26,9 @@ pub struct ServiceView {
     pub affinity: Option<u64>,
     /// Slots of the ring that chooses among the internal ones; 0 where there is nothing to choose.
     pub ring: u32,
+    /// Problems of the service: `describe service` tells them.
+    #[serde(default)]
+    pub problems: u32,
 }
 
 /// A backend of a service.

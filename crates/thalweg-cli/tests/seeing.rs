@@ -350,3 +350,31 @@ fn a_table_of_flows_that_fills_up_is_a_warning_until_there_is_room_again() {
     assert!(told[0].contains("warning") && told[0].ends_with("more than 80 %"), "{events}");
     assert!(told[1].contains("info") && told[1].ends_with("less than 70 %"), "{events}");
 }
+
+#[test]
+fn what_many_services_lack_is_told_once() {
+    let service = |number: u32| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{number:02}, namespace: far}}\n\
+             spec:\n  clusterIP: 10.96.1.{number}\n  clusterIPs: [10.96.1.{number}]\n  \
+             ports: [{{port: 81, protocol: SCTP}}]\n"
+        )
+    };
+    let lab = Lab::new(&(CONFIG.to_owned() + &(0..20).map(service).collect::<String>()));
+    let status = lab.run(&["status"]);
+    let told: Vec<_> = status.lines().filter(|line| line.contains("SCTP")).collect();
+    assert_eq!(told.len(), 1, "{status}");
+    assert!(told[0].contains("Service/shop/web") && told[0].contains("(and 20 more: far/s00"));
+    assert!(status.ends_with("exit 1\n"), "{status}");
+    let described = lab.run(&["describe", "service", "far/s07"]);
+    assert!(
+        described.contains("error: Service/far/s07: SCTP is not translated yet"),
+        "{described}"
+    );
+    let services = lab.json(&["get", "services"]);
+    let problems = |name: &str| {
+        let found = services.as_array().unwrap().iter().find(|view| view["service"] == name);
+        found.unwrap()["problems"].as_u64()
+    };
+    assert_eq!((problems("far/s07"), problems("shop/web")), (Some(1), Some(1)));
+}

@@ -4,7 +4,7 @@ use super::{Draft, yes};
 use crate::brain::Brain;
 use crate::cluster;
 use crate::plane::Counts;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::{Kind, Reason};
 use thalweg_api::Fault;
@@ -99,6 +99,17 @@ fn slices_of<'a>(
     let all = compiler.intent().cluster.slices.iter();
     all.filter(|(key, slice)| key.namespace == name.namespace && slice.service == name.name)
         .collect()
+}
+
+/// How many problems services have, by their names.
+pub fn problems_of_services(brain: &Brain) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for problem in brain.config_problems.iter().cloned().chain(brain.problems()) {
+        if let Some(key) = problem.object.filter(|key| key.kind == "Service") {
+            *counts.entry(key.name).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 /// What is wrong with the service or its slices.

@@ -9,7 +9,7 @@ use thalweg_api::cluster::{BackendView, FlowChange, FlowPage, FlowView, NatView,
 pub fn services(views: &[ServiceView], style: &Style) -> Table {
     let mut table = style.table(
         &["SERVICE", "PORT", "FRONTEND", "PROTOCOL", "CLASS", ">INTERNAL", ">EXTERNAL"],
-        &[">RING", "AFFINITY", "EMPTY"],
+        &[">RING", "AFFINITY", "EMPTY", ">PROBLEMS"],
     );
     for view in views {
         let narrow = vec![
@@ -21,8 +21,12 @@ pub fn services(views: &[ServiceView], style: &Style) -> Table {
             view.internal.to_string(),
             view.external.to_string(),
         ];
-        let more =
-            vec![view.ring.to_string(), maybe(view.affinity.map(seconds)), view.empty.clone()];
+        let more = vec![
+            view.ring.to_string(),
+            maybe(view.affinity.map(seconds)),
+            view.empty.clone(),
+            view.problems.to_string(),
+        ];
         style.row(&mut table, narrow, more);
     }
     table
