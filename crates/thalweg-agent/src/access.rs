@@ -70,6 +70,7 @@ impl Right {
             | Call::Services
             | Call::Backends
             | Call::Flows(_)
+            | Call::FollowFlows(_)
             | Call::Nat(_)
             | Call::Drops { .. }
             | Call::Tables

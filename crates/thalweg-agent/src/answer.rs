@@ -1,6 +1,7 @@
 //! Calls of the control socket, answered from the compiled state and the tables in force.
 
 use crate::brain::Brain;
+use crate::fold::fold;
 use crate::plane::DataPlane;
 use crate::{cluster, describe, judge, nat, routes, views};
 use thalweg_api::view::{
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub suite: Option<thalweg_api::view::FpmView>,
     /// BFD sessions, by name.
     pub sessions: Vec<thalweg_api::view::SessionView>,
+    /// How full the table of flows is, where there is one.
+    pub flows: Option<thalweg_api::view::FlowRowsView>,
     /// The same as a whole, if there are any.
     pub sessions_whole: Option<thalweg_api::view::SessionsView>,
 }
@@ -38,7 +41,10 @@ pub struct Context<'a> {
 /// [`Fault`] for what is not there, not ready or makes no sense.
 pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answer, Fault> {
     if let Call::Status = call {
-        return Ok(Answer::Status(Box::new(status(brain, context))));
+        let mut view = status(brain, context);
+        view.problems = fold(view.problems);
+        view.config.problems = fold(view.config.problems);
+        return Ok(Answer::Status(Box::new(view)));
     }
     let compiler = ready(brain)?;
     Ok(match call {
@@ -53,7 +59,14 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Neighbors => Answer::Neighbors(views::neighbors(compiler)),
         Call::Vrfs => Answer::Vrfs(views::vrfs(compiler)),
         Call::Sessions => Answer::Sessions(context.sessions.clone()),
-        Call::Services => Answer::Services(cluster::services(compiler)),
+        Call::Services => {
+            let mut views = cluster::services(compiler);
+            let problems = describe::problems_of_services(brain);
+            for view in &mut views {
+                view.problems = problems.get(&view.service).copied().unwrap_or(0);
+            }
+            Answer::Services(views)
+        }
         Call::Backends => {
             let memory = context.plane.map(DataPlane::memory);
             Answer::Backends(cluster::backends(compiler, memory))
@@ -73,6 +86,11 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
             if matches!(kind.as_str(), "session" | "sessions") {
                 return describe::session(compiler, &context.sessions, name).map(Answer::Describe);
             }
+            if matches!(kind.as_str(), "service" | "services") {
+                let memory = context.plane.map(DataPlane::memory);
+                let view = describe::service(brain, compiler, memory, &counts, name);
+                return view.map(Answer::Describe);
+            }
             let described = describe::describe(brain, compiler, &counts, kind, name)?;
             Answer::Describe(described)
         }
@@ -90,6 +108,10 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         | Call::History { .. }
         | Call::Audit
         | Call::Events(_) => return Err(Fault::not_ready("this call is answered elsewhere")),
+        Call::FollowFlows(_) => {
+            let remedy = "watch it (`\"watch\":true`)";
+            return Err(Fault::invalid("what happens to flows is told to those who watch", remedy));
+        }
     })
 }
 
@@ -110,7 +132,13 @@ fn plane<'a>(context: &Context<'a>) -> Result<&'a dyn DataPlane, Fault> {
 }
 
 fn tables(context: &Context<'_>) -> Result<Vec<TableView>, Fault> {
-    Ok(views::tables(plane(context)?.occupancy()))
+    let mut tables = views::tables(plane(context)?.occupancy());
+    let flows = tables.iter_mut().find(|table| table.name == thalweg_abi::TableId::Flows.name());
+    if let (Some(table), Some(rows)) = (flows, context.flows) {
+        // The writer does not know what packets have taken.
+        table.used = rows.used as u32;
+    }
+    Ok(tables)
 }
 
 /// How the agent is doing.
@@ -142,6 +170,7 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         sessions: context.sessions_whole.clone(),
         overruns: brain.overruns,
         fullest: context.plane.and_then(|plane| fullest(plane.occupancy())),
+        flows: context.flows,
         metrics: compiler.and_then(|c| c.intent().router.metrics).map(|at| at.to_string()),
         problems: brain.problems().into_iter().chain(context.host_problems.clone()).collect(),
     }

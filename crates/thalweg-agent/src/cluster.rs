@@ -2,21 +2,32 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
 use thalweg_abi::flow::{NO_PACKET, WAYS, WORDS, kind, slot, state, word};
 use thalweg_api::Fault;
 use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use thalweg_compile::Compiler;
-use thalweg_compile::service::{Choice, Class, Empty, Frontend};
+use thalweg_compile::service::{Backend, Choice, Class, Empty, Frontend};
 use thalweg_core::flow::{Tracked, what};
 use thalweg_image::{FrontendKey, Memory};
 use thalweg_model::ObjectName;
+use thalweg_model::cluster::Protocol;
 use thalweg_native::Journey;
 
 /// The frontends of all services, by service.
 pub fn services(compiler: &Compiler) -> Vec<ServiceView> {
-    let mut views: Vec<ServiceView> = compiler.frontends().map(|f| service(compiler, f)).collect();
+    services_of(compiler, |_| true)
+}
+
+/// Those of wanted frontends.
+pub(crate) fn services_of(
+    compiler: &Compiler,
+    wanted: impl Fn(&Frontend) -> bool,
+) -> Vec<ServiceView> {
+    let frontends = compiler.frontends().filter(|frontend| wanted(frontend));
+    let mut views: Vec<ServiceView> = frontends.map(|f| service(compiler, f)).collect();
     views.sort_by(|a, b| {
         (&a.service, &a.class, &a.frontend).cmp(&(&b.service, &b.class, &b.frontend))
     });
@@ -37,6 +48,7 @@ fn service(compiler: &Compiler, frontend: &Frontend) -> ServiceView {
         empty: if frontend.internal.empty == Empty::Drop { "drop" } else { "reject" }.into(),
         affinity: frontend.affinity.map(|time| time.as_secs()),
         ring: if internal > 1 { compiler.ring(&frontend.internal).len() as u32 } else { 0 },
+        problems: 0,
     }
 }
 
@@ -52,42 +64,76 @@ const fn class(class: Class) -> &'static str {
 
 /// The backends of all services, by service, port and address.
 pub fn backends(compiler: &Compiler, memory: Option<&Memory>) -> Vec<BackendView> {
+    backends_of(compiler, memory, |_| true)
+}
+
+/// Those of wanted frontends.
+pub(crate) fn backends_of(
+    compiler: &Compiler,
+    memory: Option<&Memory>,
+    wanted: impl Fn(&Frontend) -> bool,
+) -> Vec<BackendView> {
     let flows = memory.map(flows_of_backends).unwrap_or_default();
-    let mut views: BTreeMap<(String, String, String, u64), BackendView> = BTreeMap::new();
-    for frontend in compiler.frontends() {
-        for choice in [&frontend.internal, &frontend.external] {
-            let shares = shares(compiler, choice);
-            for (backend, share) in choice.backends.iter().zip(shares) {
-                let protocol = frontend.key.protocol.to_string();
-                let (service, port) = (frontend.service.to_string(), frontend.port_name.clone());
-                let key = (service.clone(), port.clone(), protocol.clone(), backend.id);
-                views.entry(key).or_insert_with(|| BackendView {
-                    service,
-                    port,
-                    backend: SocketAddr::new(backend.address, backend.port).to_string(),
-                    protocol,
-                    weight: backend.weight,
-                    share,
-                    node: backend.node.clone(),
-                    state: if backend.terminating { "terminating" } else { "serving" }.into(),
-                    flows: flows.get(&backend.id).copied().unwrap_or(0),
-                    id: format!("{:016x}", backend.id),
-                });
-            }
-        }
+    let mut by_name: BTreeMap<&ObjectName, Vec<&Frontend>> = BTreeMap::new();
+    for frontend in compiler.frontends().filter(|frontend| wanted(frontend)) {
+        by_name.entry(&frontend.service).or_default().push(frontend);
     }
-    let mut views: Vec<BackendView> = views.into_values().collect();
+    let mut views = Vec::new();
+    for (service, frontends) in by_name {
+        let members =
+            members(&frontends, |choice| shares(choice, |choice| compiler.ring(choice)).into());
+        views.extend(members.into_iter().map(|((port, protocol, number), (backend, share))| {
+            BackendView {
+                service: service.to_string(),
+                port: port.into(),
+                backend: end_of(backend),
+                protocol: protocol.to_string(),
+                weight: backend.weight,
+                share,
+                node: backend.node.clone(),
+                state: if backend.terminating { "terminating" } else { "serving" }.into(),
+                flows: flows.get(&number).copied().unwrap_or(0),
+                id: format!("{number:016x}"),
+            }
+        }));
+    }
     views.sort_by(|a, b| (&a.service, &a.port, &a.backend).cmp(&(&b.service, &b.port, &b.backend)));
     views
 }
 
+/// Backends of one service, by port, protocol and number, with their shares in percent.
+pub(crate) type Members<'a> = BTreeMap<(&'a str, Protocol, u64), (&'a Backend, f64)>;
+
+/// The backends behind frontends of one service. A share is that among internal ones, if it has one there.
+pub(crate) fn members<'a>(
+    frontends: &[&'a Frontend],
+    mut shares: impl FnMut(&Choice) -> Arc<[f64]>,
+) -> Members<'a> {
+    let mut members = Members::new();
+    for frontend in frontends {
+        for choice in [&frontend.internal, &frontend.external] {
+            let shares = shares(choice);
+            for (backend, share) in choice.backends.iter().zip(&*shares) {
+                let key = (&frontend.port_name[..], frontend.key.protocol, backend.id);
+                members.entry(key).or_insert((backend, *share));
+            }
+        }
+    }
+    members
+}
+
+/// Address and port of a backend.
+pub(crate) fn end_of(backend: &Backend) -> String {
+    SocketAddr::new(backend.address, backend.port).to_string()
+}
+
 /// The part of the ring that each backend has, in percent.
-fn shares(compiler: &Compiler, choice: &Choice) -> Vec<f64> {
+pub(crate) fn shares(choice: &Choice, ring: impl FnOnce(&Choice) -> Vec<u16>) -> Vec<f64> {
     let mut slots = vec![0_u32; choice.backends.len()];
     if let [only] = &choice.backends[..] {
         return vec![if only.weight > 0 { 100.0 } else { 0.0 }];
     }
-    let ring = compiler.ring(choice);
+    let ring = ring(choice);
     for member in &ring {
         if let Some(count) = slots.get_mut(usize::from(*member)) {
             *count += 1;
@@ -108,7 +154,7 @@ fn flows_of_backends(memory: &Memory) -> HashMap<u64, u32> {
 }
 
 /// Rows of flows that live.
-fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
+pub(crate) fn rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + '_ {
     all_rows(memory).filter(|row| row[word::TAIL] & NO_PACKET == 0)
 }
 
@@ -118,12 +164,17 @@ pub(crate) fn all_rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + 
     let slots = memory.words(TableId::FlowSlots);
     let flows = memory.words(TableId::Flows);
     slots.iter().enumerate().filter_map(move |(index, slot)| {
-        if slot.load(Ordering::Acquire) & slot::LIVE == 0 {
+        let held = slot.load(Ordering::Acquire);
+        if held & slot::LIVE == 0 {
             return None;
         }
         let words = flows.get(index * WORDS..(index + 1) * WORDS)?;
         let mut row = [0; WORDS];
         row.iter_mut().zip(words).for_each(|(to, from)| *to = from.load(Ordering::Acquire));
+        if slot.load(Ordering::Acquire) != held {
+            // Another flow took it meanwhile.
+            return None;
+        }
         let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
         (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
     })
@@ -147,8 +198,9 @@ pub fn flows(
     query: &FlowQuery,
 ) -> Result<Vec<FlowView>, Fault> {
     let addresses = query.from.as_deref().map(|from| addresses(compiler, from)).transpose()?;
-    let names = services_of_backends(compiler);
+    let names = names(compiler.frontends());
     let wanted = query.service.as_deref().map(|name| known_service(compiler, name)).transpose()?;
+    let wanted = wanted.map(|name| name.to_string());
     let links = compiler.host_facts();
     let mut views: Vec<FlowView> = rows(memory)
         .filter(|row| addresses.as_ref().is_none_or(|wanted| speaks(row, wanted)))
@@ -183,11 +235,26 @@ pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAdd
     })
 }
 
-fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
-    let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-    let name = ObjectName::new(namespace, name);
+/// The object that `NAME` or `NAMESPACE/NAME` means.
+pub(crate) fn object_name(text: &str) -> ObjectName {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    ObjectName::new(namespace, name)
+}
+
+/// Whether a frontend is a service's: a pod with ports on the host may have the same name.
+pub(crate) fn is_of(frontend: &Frontend, service: &ObjectName) -> bool {
+    frontend.service == *service && frontend.class != Class::HostPort
+}
+
+/// The service that is meant.
+///
+/// # Errors
+///
+/// That there is none.
+pub(crate) fn known_service(compiler: &Compiler, name: &str) -> Result<ObjectName, Fault> {
+    let name = object_name(name);
     match compiler.intent().cluster.services.contains_key(&name) {
-        true => Ok(name.to_string()),
+        true => Ok(name),
         false => Err(Fault::not_found(
             format!("there is no service `{name}`"),
             "`thalweg get services` lists them",
@@ -195,27 +262,36 @@ fn known_service(compiler: &Compiler, name: &str) -> Result<String, Fault> {
     }
 }
 
-fn services_of_backends(compiler: &Compiler) -> HashMap<u64, String> {
+/// The services that backends serve, by their numbers.
+pub(crate) fn names<'a>(frontends: impl Iterator<Item = &'a Frontend>) -> HashMap<u64, String> {
     let mut names = HashMap::new();
-    for frontend in compiler.frontends() {
-        for backend in frontend.internal.backends.iter().chain(&*frontend.external.backends) {
-            names.entry(backend.id).or_insert_with(|| frontend.service.to_string());
+    for frontend in frontends {
+        for number in numbers(frontend) {
+            names.entry(number).or_insert_with(|| frontend.service.to_string());
         }
     }
     names
+}
+
+/// The numbers of the backends of a frontend; some come twice.
+pub(crate) fn numbers(frontend: &Frontend) -> impl Iterator<Item = u64> {
+    let all = frontend.internal.backends.iter().chain(&*frontend.external.backends);
+    all.map(|backend| backend.id)
 }
 
 pub(crate) fn address(row: &[u64; WORDS], at: usize) -> IpAddr {
     FrontendKey { address: [row[at], row[at + 1]], port: 0, protocol: 0 }.address()
 }
 
-fn speaks(row: &[u64; WORDS], wanted: &HashSet<IpAddr>) -> bool {
+/// Whether somebody with such an address is at one end.
+pub(crate) fn speaks(row: &[u64; WORDS], wanted: &HashSet<IpAddr>) -> bool {
     [word::SOURCE, word::DESTINATION, word::NEW_SOURCE, word::NEW_DESTINATION]
         .into_iter()
         .any(|at| wanted.contains(&address(row, at)))
 }
 
-fn view(
+/// A row in words.
+pub(crate) fn view(
     row: &[u64; WORDS],
     names: &HashMap<u64, String>,
     link: impl Fn(u32) -> Option<String>,
@@ -279,7 +355,7 @@ pub fn steps(
         let from = (facts.found() as usize - 1) * WORDS;
         let words = memory.words(TableId::Flows).get(from..from + WORDS).unwrap_or_default();
         row.iter_mut().zip(words).for_each(|(to, word)| *to = word.load(Ordering::Acquire));
-        let flow = view(&row, &services_of_backends(compiler), |_| None);
+        let flow = view(&row, &names(compiler.frontends()), |_| None);
         let through = flow.service.map(|service| format!(", through service {service}"));
         push("flow", format!("known, {}{}", flow.state, through.unwrap_or_default()));
         return;

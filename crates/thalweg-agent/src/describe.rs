@@ -1,5 +1,9 @@
 //! Everything about one object.
 
+mod service;
+
+pub use service::{problems_of_services, service};
+
 use crate::brain::Brain;
 use crate::plane::Counts;
 use crate::views;
@@ -12,8 +16,8 @@ use thalweg_model::{Prefix, Problem};
 
 /// Kinds that can be described, with what names one.
 const KINDS: &str = "link NAME, vrf NAME, route PREFIX|ADDRESS|OBJECT, label NUMBER|OBJECT, \
-                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, session NAME, reason WORD, \
-                     generation NUMBER";
+                     nexthop NUMBER, group NUMBER, neighbor ADDRESS, session NAME, \
+                     service NAMESPACE/NAME, reason WORD, generation NUMBER";
 /// Most lines of a section.
 const MAX_LINES: usize = 50;
 

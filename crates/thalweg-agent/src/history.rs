@@ -267,7 +267,7 @@ pub fn describe(entry: &Entry, kept: bool, pending: bool) -> DescribeView {
         name: number,
         fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect(),
         sections: sections.into_iter().filter(|section| !section.lines.is_empty()).collect(),
-        problems: Vec::new(),
+        ..DescribeView::default()
     }
 }
 

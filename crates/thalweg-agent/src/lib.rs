@@ -25,6 +25,8 @@ pub mod doctor;
 pub mod ebpf;
 pub mod events;
 mod export;
+mod fold;
+mod follow;
 mod fpm;
 mod herald;
 mod history;
@@ -54,6 +56,7 @@ mod sysctl;
 mod texts;
 mod trial;
 mod views;
+mod watermark;
 mod witness;
 mod workload;
 

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //!   loop ──Snapshot, when asked──► exporter task ──text──► scrapers
-//!     └────histograms (shared)──────────▲
+//!     ├────histograms (shared)──────────▲
+//!     └────tables (lent)──► one scan of the flows
 //! ```
 //!
 //! The loop gives a snapshot at most once a second, whoever asks how often; everything else happens
-//! in tasks of their own.
+//! in tasks of their own. Flows are counted for those who ask for metrics alone, in a thread of its own.
 
 mod export;
 mod families;
 mod record;
 mod server;
+mod services;
 mod snapshot;
 
 pub use export::Exporter;
 pub use record::Record;
-pub use server::Asks;
+pub use server::{Asks, Question};
+pub use services::Lent;
 pub use snapshot::Snapshot;

@@ -9,14 +9,16 @@ use crate::brain::{Brain, Effect, Event, Level};
 use crate::events::Note;
 use crate::export::Exports;
 use crate::fault::point;
+use crate::follow::Scene;
 use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
-use crate::metrics::{self, Exporter, Record, Snapshot};
+use crate::metrics::{self, Exporter, Lent, Record, Snapshot};
 use crate::plane::{DataPlane, Opener};
 use crate::selftest::Finding;
-use crate::serve::{self, Asked, SocketError};
+use crate::serve::{self, Asked, Askers, Look, SocketError};
 use crate::settings::{Settings, check_instance};
+use crate::watermark::Watermark;
 use crate::{ebpf, lock, log, sysctl};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::net::UnixListener as StdListener;
@@ -139,6 +141,13 @@ fn access(settings: &Settings) -> Result<Access, RunError> {
     Ok(Access { read, admin: find(&settings.admin_group).map_err(RunError::Group)? })
 }
 
+/// What the loop is asked.
+struct Questions {
+    calls: mpsc::Receiver<Asked>,
+    flows: mpsc::Receiver<Look>,
+    scrapes: metrics::Asks,
+}
+
 /// Everything with a file descriptor.
 struct Shell {
     brain: Brain,
@@ -160,6 +169,7 @@ struct Shell {
     herald: Herald,
     sessions: Sessions,
     auditor: Auditor,
+    watermark: Watermark,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -175,15 +185,18 @@ impl Shell {
         (listener, access): (StdListener, Access),
     ) -> Result<(), RunError> {
         let listener = UnixListener::from_std(listener)?;
-        let (asked, mut calls) = mpsc::channel::<Asked>(CALLS);
+        let (asked, calls) = mpsc::channel::<Asked>(CALLS);
+        let (looks, flows) = mpsc::channel::<Look>(1);
         let (changes, changed) = watch::channel(0);
         let keeper = Keeper::open(settings);
         let sessions = Sessions::open(keeper.state());
-        tokio::spawn(serve::serve(listener, access, asked, changed, keeper.events()));
+        let askers = Askers { asked, looks };
+        tokio::spawn(serve::serve(listener, access, askers, changed, keeper.events()));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
         let record = Record::default();
-        let (exporter, mut looks) = Exporter::new(record.clone());
+        let (exporter, scrapes) = Exporter::new(record.clone());
+        let mut questions = Questions { calls, flows, scrapes };
         let mut shell = Self {
             brain: Brain::new(settings.config.display().to_string(), machine_seed()),
             opener: parts.opener,
@@ -204,13 +217,14 @@ impl Shell {
             herald: Herald::new(&herald::Environment::read()),
             sessions,
             auditor: Auditor::new(settings.audit),
+            watermark: Watermark::new(),
             tried: false,
             took_over: None,
             check: settings.check,
         };
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
-        let result = shell.turn(&mut signals, &mut files, &mut calls, &mut looks).await;
+        let result = shell.turn(&mut signals, &mut files, &mut questions).await;
         if shell.check || matches!(result, Err(RunError::SelfTest(_))) {
             shell.plane.take().into_iter().for_each(DataPlane::forsake);
         }
@@ -235,8 +249,7 @@ impl Shell {
         &mut self,
         signals: &mut Signals,
         files: &mut mpsc::UnboundedReceiver<Read>,
-        calls: &mut mpsc::Receiver<Asked>,
-        looks: &mut metrics::Asks,
+        Questions { calls, flows, scrapes }: &mut Questions,
     ) -> Result<(), RunError> {
         while !(self.check && self.tried) {
             if self.check && self.brain.phase == Phase::AwaitsConfig && self.brain.has_read() {
@@ -275,6 +288,11 @@ impl Shell {
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 _ = self.auditor.due() => drop(self.audit().await?),
+                () = self.watermark.due() => {
+                    if let Some(plane) = &self.plane {
+                        self.watermark.look(plane.memory(), &self.keeper.events());
+                    }
+                }
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => match asked.call {
                     Call::Audit => {
@@ -284,7 +302,8 @@ impl Shell {
                     }
                     _ => self.answer(asked),
                 },
-                Some(asked) = looks.recv() => self.look(asked),
+                Some(question) = scrapes.recv() => self.scraped(question),
+                Some(look) = flows.recv() => self.lend(look),
                 () = self.herald.due() => self.herald.alive(),
             }
         }
@@ -571,6 +590,9 @@ impl Shell {
         let compiler = self.brain.compiler.as_ref();
         problems.extend(compiler.into_iter().flat_map(|all| self.balancers.problems(all)));
         problems.extend(self.sessions.problems());
+        let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
+        let router = intent.and_then(thalweg_model::Intent::router_object);
+        problems.extend(self.watermark.problem(router));
         problems
     }
 
@@ -605,16 +627,40 @@ impl Shell {
             host_problems,
             pending: self.keeper.pending(),
             suite: self.suite.view(),
+            flows: self.plane.as_ref().and_then(|plane| self.watermark.rows(plane.memory())),
             sessions_whole: self.sessions.whole(&sessions),
             sessions,
         }
     }
 
-    /// Gives a snapshot for metrics and health.
-    fn look(&self, asked: tokio::sync::oneshot::Sender<Snapshot>) {
-        let context = self.context(self.host_problems());
+    /// Gives what metrics and health are made of.
+    fn scraped(&self, question: metrics::Question) {
         // Who asked may be gone.
-        let _ = asked.send(Snapshot::of(&self.brain, &context));
+        match question {
+            metrics::Question::Snapshot(asked) => {
+                let context = self.context(self.host_problems());
+                let _ = asked.send(Snapshot::of(&self.brain, &context));
+            }
+            metrics::Question::Flows(asked) => {
+                let compiler =
+                    self.brain.compiler.as_ref().filter(|_| self.brain.phase == Phase::InForce);
+                let tables = compiler.zip(self.plane.as_ref());
+                let lent = tables.and_then(|(compiler, plane)| Lent::new(compiler, plane.memory()));
+                let _ = asked.send(lent);
+            }
+        }
+    }
+
+    /// Lends the tables to somebody who follows flows.
+    fn lend(&self, look: Look) {
+        let scene = match (&self.brain.compiler, self.brain.phase, &self.plane) {
+            (Some(compiler), Phase::InForce, Some(plane)) => {
+                Scene::new(compiler, plane.memory(), &look.wanted)
+            }
+            (_, phase, _) => Err(Fault::not_ready(format!("the agent is {}", phase.describe()))),
+        };
+        // Who asked may be gone.
+        let _ = look.answer.send(scene);
     }
 
     fn answer(&mut self, asked: Asked) {

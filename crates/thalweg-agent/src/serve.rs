@@ -3,6 +3,7 @@
 use crate::access::{Access, Caller, Right};
 use crate::brain::Level;
 use crate::events::Events;
+use crate::follow::{Follower, Scene};
 use crate::log;
 use rustix::process::geteuid;
 use std::fs::Permissions;
@@ -12,7 +13,8 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION};
+use thalweg_api::cluster::FlowFollow;
+use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION, moment};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -32,6 +34,11 @@ const GUESTS: usize = 256;
 const STRANGERS: usize = 16;
 /// How long somebody who may not ask has for a request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Who may follow flows at once: each remembers many.
+const FOLLOWERS: usize = 8;
+/// How often flows may be looked at.
+const LOOKS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 /// A call on its way to the agent.
 pub struct Asked {
@@ -41,6 +48,22 @@ pub struct Asked {
     pub peer: Peer,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Answer, Fault>>,
+}
+
+/// Somebody who follows flows, and wants to look at the table.
+pub struct Look {
+    /// Which flows.
+    pub wanted: FlowFollow,
+    /// Where the tables go.
+    pub answer: oneshot::Sender<Result<Scene, Fault>>,
+}
+
+/// Where the loop hears of those who ask.
+pub struct Askers {
+    /// Calls.
+    pub asked: mpsc::Sender<Asked>,
+    /// Looks at the table of flows.
+    pub looks: mpsc::Sender<Look>,
 }
 
 /// Who is at the other end of a connection, as the kernel says.
@@ -141,10 +164,12 @@ pub fn listen(path: &Path, access: &Access) -> Result<StdListener, SocketError> 
 pub async fn serve(
     listener: UnixListener,
     access: Access,
-    asked: mpsc::Sender<Asked>,
+    askers: Askers,
     changed: watch::Receiver<u64>,
     events: Events,
 ) {
+    let Askers { asked, looks } = askers;
+    let followers = Arc::new(Semaphore::new(FOLLOWERS));
     let own = geteuid().as_raw();
     let (guests, strangers) =
         (Arc::new(Semaphore::new(GUESTS)), Arc::new(Semaphore::new(STRANGERS)));
@@ -157,8 +182,15 @@ pub async fn serve(
                 // Whoever fills the room is to close some before more are let in.
                 let Ok(place) = room.clone().try_acquire_owned() else { continue };
                 let peer = Peer::of(&stream);
-                let door =
-                    Door { access: access.clone(), caller, right, asked: asked.clone(), peer };
+                let door = Door {
+                    access: access.clone(),
+                    caller,
+                    right,
+                    asked: asked.clone(),
+                    looks: looks.clone(),
+                    followers: followers.clone(),
+                    peer,
+                };
                 let (changed, events) = (changed.clone(), events.clone());
                 tokio::spawn(async move {
                     match right {
@@ -187,6 +219,9 @@ struct Door {
     right: Right,
     /// Where its questions go.
     asked: mpsc::Sender<Asked>,
+    looks: mpsc::Sender<Look>,
+    /// Room for those who follow flows.
+    followers: Arc<Semaphore>,
     peer: Peer,
 }
 
@@ -247,6 +282,18 @@ async fn connection(
         };
         if let Call::Events(query) = &request.call {
             if tell(&mut input, &mut output, &events, query, request.watch).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if let (Call::FollowFlows(wanted), true) = (&request.call, request.watch) {
+            let told = follow_flows(&mut input, &mut output, &door, wanted).await;
+            let told = match told {
+                Ok(Some(fault)) => reply(&mut output, Err(fault)).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if told.is_err() {
                 return;
             }
             continue;
@@ -361,6 +408,54 @@ async fn tell(
             },
         }
         tokio::time::sleep(BATCH).await;
+    }
+}
+
+/// Tells what happens to flows until the other side goes; gives why it cannot go on.
+async fn follow_flows(
+    input: &mut BufReader<OwnedReadHalf>,
+    output: &mut OwnedWriteHalf,
+    door: &Door,
+    wanted: &FlowFollow,
+) -> io::Result<Option<Fault>> {
+    let every = Duration::from_millis(wanted.every);
+    if !LOOKS.contains(&every) {
+        let (least, most) = (LOOKS.start().as_millis(), LOOKS.end().as_secs());
+        let what = format!("flows cannot be looked at every {} ms", wanted.every);
+        let remedy = format!("choose a time from {least} ms to {most} s");
+        return Ok(Some(Fault::invalid(what, remedy)));
+    }
+    let Ok(_place) = door.followers.try_acquire() else {
+        let what = format!("{FOLLOWERS} others follow flows already, and each takes memory");
+        return Ok(Some(Fault::failed(what, "end one of them")));
+    };
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let mut follower = Follower::new(wanted);
+    let mut left_out = None;
+    loop {
+        let (answer, answered) = oneshot::channel();
+        let look = Look { wanted: wanted.clone(), answer };
+        door.looks.send(look).await.map_err(|_| gone())?;
+        let scene = match answered.await.map_err(|_| gone())? {
+            Ok(scene) => scene,
+            Err(fault) => return Ok(Some(fault)),
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            let page = follower.look(&scene, &moment::text(moment::now()));
+            (follower, page)
+        });
+        let page;
+        (follower, page) = looked.await.map_err(io::Error::other)?;
+        if !page.changes.is_empty() || left_out != Some(page.left_out) {
+            left_out = Some(page.left_out);
+            reply(output, Ok(Answer::FlowChanges(page))).await?;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            rest = input.fill_buf() => if rest?.is_empty() { return Err(gone()); } else {
+                return Ok(None);
+            },
+        }
     }
 }
 

@@ -135,6 +135,7 @@ fn metrics_and_health_are_where_the_files_say_and_nowhere_else() {
     assert!(text.contains("thalweg_link_up{link=\"eth0\",vrf=\"default\"} 1.0"), "{text}");
     assert!(text.contains("thalweg_plan_seconds_count 1\n"), "{text}");
     assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(!text.contains("thalweg_flow"), "without services there is no table of flows: {text}");
     assert!(get(first, "/healthz").unwrap().ends_with("\r\nok\n"));
     assert!(get(first, "/other").unwrap().starts_with("HTTP/1.1 404"));
     let post = say(first, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");

@@ -26,6 +26,9 @@ pub struct ServiceView {
     pub affinity: Option<u64>,
     /// Slots of the ring that chooses among the internal ones; 0 where there is nothing to choose.
     pub ring: u32,
+    /// Problems of the service: `describe service` tells them.
+    #[serde(default)]
+    pub problems: u32,
 }
 
 /// A backend of a service.
@@ -126,4 +129,47 @@ pub struct FlowQuery {
     pub state: Option<String>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which flows are followed, and how often they are looked at.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowFollow {
+    /// As in [`FlowQuery`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// As in [`FlowQuery`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only what happens to those in this state, as it is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Milliseconds between two looks.
+    pub every: u64,
+}
+
+/// What happened to flows between two looks.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowPage {
+    /// Flows that there is no memory for: nothing is told of them.
+    pub left_out: u64,
+    /// What happened, those that ended first.
+    pub changes: Vec<FlowChange>,
+}
+
+/// What happened to a flow.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowChange {
+    /// When it was noticed (RFC 3339 in UTC).
+    pub at: String,
+    /// `begun`, `changed` (its state) or `ended`.
+    pub change: String,
+    /// The state before, of one that changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The flow as it is now, or was last.
+    #[serde(flatten)]
+    pub flow: FlowView,
 }

@@ -1,6 +1,8 @@
 //! Requests and replies.
 
-use crate::cluster::{BackendView, FlowQuery, FlowView, NatView, ServiceView};
+use crate::cluster::{
+    BackendView, FlowFollow, FlowPage, FlowQuery, FlowView, NatView, ServiceView,
+};
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -68,6 +70,8 @@ pub enum Call {
     Backends,
     /// Flows: [`Answer::Flows`].
     Flows(FlowQuery),
+    /// What happens to flows from now on: [`Answer::FlowChanges`], the first without any. To be watched.
+    FollowFlows(FlowFollow),
     /// Translated sources: [`Answer::Nat`].
     Nat(FlowQuery),
     /// Counters by verdict and reason: [`Answer::Drops`].
@@ -82,7 +86,7 @@ pub enum Call {
     /// Everything about one object: [`Answer::Describe`].
     Describe {
         /// `link`, `vrf`, `route`, `label`, `nexthop`, `group`, `neighbor`,
-        /// `session` or `reason`.
+        /// `session`, `service`, `reason` or `generation`.
         kind: String,
         /// Name, prefix, label or number.
         name: String,
@@ -228,6 +232,8 @@ pub enum Answer {
     Backends(Vec<BackendView>),
     /// To [`Call::Flows`], those with most octets first.
     Flows(Vec<FlowView>),
+    /// To [`Call::FollowFlows`].
+    FlowChanges(FlowPage),
     /// Ranges, ports in use, and translated sources.
     Nat(Vec<NatView>),
     /// To [`Call::Drops`].

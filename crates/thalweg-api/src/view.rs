@@ -7,6 +7,7 @@ pub use record::{
     GenerationView, ObjectView, PendingView, TallyView,
 };
 
+use crate::cluster::{BackendView, ServiceView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,6 +53,9 @@ pub struct StatusView {
     /// The table that is fullest, for its size.
     #[serde(default)]
     pub fullest: Option<TableView>,
+    /// How full the table of flows is, where there is one.
+    #[serde(default)]
+    pub flows: Option<FlowRowsView>,
     /// Where metrics are wished to be served.
     #[serde(default)]
     pub metrics: Option<String>,
@@ -479,8 +483,31 @@ pub struct DescribeView {
     pub fields: Vec<(String, String)>,
     /// Lists of related things.
     pub sections: Vec<SectionView>,
+    /// Of a service: its frontends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frontends: Vec<ServiceView>,
+    /// Of a service: its backends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<BackendView>,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
+}
+
+/// How full the table of flows is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowRowsView {
+    /// Rows in use, off by half a percent of all at most.
+    pub used: u64,
+    /// Rows that there are; a flow takes two.
+    pub rows: u64,
+}
+
+impl FlowRowsView {
+    /// The part in use, in percent.
+    pub fn percent(self) -> f64 {
+        self.used as f64 * 100.0 / self.rows.max(1) as f64
+    }
 }
 
 /// A list within a description.

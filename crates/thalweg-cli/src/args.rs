@@ -65,9 +65,12 @@ pub enum Command {
     Status,
     /// List things
     Get(Get),
+    /// List flows, or follow what happens to them
+    Flows(Flows),
     /// Show everything about one thing
     Describe {
-        /// Kind: link, vrf, route, label, nexthop, group, neighbor, reason or generation
+        /// Kind: link, vrf, route, label, nexthop, group, neighbor, session, service, reason or
+        /// generation
         kind: String,
         /// Name, prefix, address, label or number
         name: String,
@@ -303,6 +306,29 @@ pub struct Get {
     /// With drops: also packets that were forwarded, punted, delivered or passed
     #[arg(long)]
     pub all: bool,
+}
+
+/// `thalweg flows`.
+#[derive(Debug, Args)]
+pub struct Flows {
+    /// Tell what happens from now on: flows that begin, end, or change their state
+    #[arg(short, long, conflicts_with = "limit")]
+    pub follow: bool,
+    /// Only those from or to this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub from: Option<String>,
+    /// Only those of this service, NAME or NAMESPACE/NAME
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Only those in this state, for example established
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
+    /// With --follow: how often to look
+    #[arg(long, value_name = "TIME", value_parser = crate::when::seconds, requires = "follow")]
+    pub interval: Option<u64>,
 }
 
 /// What can be listed.

@@ -58,6 +58,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Run(run) => agent(common, run),
         Command::Status => online::ask(common, Call::Status, &mut writer),
         Command::Get(get) => online::get(common, get, &mut writer),
+        Command::Flows(flows) => online::flows(common, flows, &mut writer),
         Command::Describe { kind, name } => {
             let call = Call::Describe { kind: kind.clone(), name: name.clone() };
             online::ask(common, call, &mut writer)

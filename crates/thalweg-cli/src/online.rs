@@ -7,12 +7,14 @@ use crate::show::{self, Style, record};
 use crate::table::Table;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
-use thalweg_api::cluster::FlowQuery;
+use thalweg_api::cluster::{FlowFollow, FlowPage, FlowQuery};
 use thalweg_api::view::{EventPage, EventSeverity, RoutePage};
 use thalweg_api::{Answer, Call, Client, ClientError, EventQuery, MAX_PAGE, RouteQuery};
 
 /// Routes in one piece of a long list.
 const PAGE: u32 = MAX_PAGE;
+/// Most flows that are listed unless more are asked for.
+const FLOWS: u32 = 1_000;
 
 /// What writing takes.
 pub struct Writer<'a> {
@@ -61,6 +63,27 @@ impl Writer<'_> {
                 }
                 for event in &page.events {
                     let line = serde_json::to_string(event).map_err(std::io::Error::from)?;
+                    writeln!(self.out, "{line}")?;
+                }
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// Writes what happened to flows, one on a line whatever the format.
+    fn flow_changes(&mut self, page: &FlowPage) -> Result<(), Failure> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let text = show::cluster::flow_changes(page, &self.style());
+                self.out.write_all(text.as_bytes())?;
+            }
+            Format::Json | Format::Yaml => {
+                if page.left_out > 0 {
+                    writeln!(self.out, "{}", serde_json::json!({ "leftOut": page.left_out }))?;
+                }
+                for change in &page.changes {
+                    let line = serde_json::to_string(change).map_err(std::io::Error::from)?;
                     writeln!(self.out, "{line}")?;
                 }
             }
@@ -120,6 +143,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Backends(views) => table(show::cluster::backends(views, style), "no backends"),
         Answer::Nat(views) => table(show::cluster::nat(views, style), "nothing is translated"),
         Answer::Flows(views) => table(show::cluster::flows(views, style), "no flows"),
+        Answer::FlowChanges(page) => show::cluster::flow_changes(page, style),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
         Answer::Host(value) => yaml(value),
@@ -216,6 +240,31 @@ pub fn events(
     Err(gone())
 }
 
+/// `thalweg flows`.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn flows(
+    common: &Common,
+    flows: &args::Flows,
+    writer: &mut Writer<'_>,
+) -> Result<Exit, Failure> {
+    let (from, service, state) = (flows.from.clone(), flows.service.clone(), flows.state.clone());
+    if !flows.follow {
+        let limit = flows.limit.unwrap_or(FLOWS);
+        return ask(common, Call::Flows(FlowQuery { from, service, state, limit }), writer);
+    }
+    let every = flows.interval.unwrap_or(1).saturating_mul(1_000);
+    let call = Call::FollowFlows(FlowFollow { from, service, state, every });
+    for answer in Client::connect(&common.socket())?.watch(call)? {
+        if let Answer::FlowChanges(page) = answer? {
+            writer.flow_changes(&page)?;
+        }
+    }
+    Err(gone())
+}
+
 fn gone() -> Failure {
     Failure::new(Exit::NoAgent, "the agent stopped; start it again with `thalweg run -f DIR`")
 }
@@ -262,11 +311,11 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
             from: get.from.clone(),
             service: get.service.clone(),
             state: get.state.clone(),
-            limit: get.limit.unwrap_or(1_000),
+            limit: get.limit.unwrap_or(FLOWS),
         }),
         Kind::Nat => Call::Nat(FlowQuery {
             from: get.from.clone(),
-            limit: get.limit.unwrap_or(1_000),
+            limit: get.limit.unwrap_or(FLOWS),
             ..FlowQuery::default()
         }),
         Kind::Drops => Call::Drops { all: get.all },

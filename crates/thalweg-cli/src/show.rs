@@ -12,8 +12,8 @@ use crate::table::{Table, visible};
 use std::fmt::Write;
 use thalweg_api::model::{Problem, Severity};
 use thalweg_api::view::{
-    DescribeView, DropView, ExplainView, GroupView, LabelView, LinkView, NeighborView, NextHopView,
-    Phase, RouteView, StatusView, TableView, VrfView,
+    DescribeView, DropView, ExplainView, FlowRowsView, GroupView, LabelView, LinkView,
+    NeighborView, NextHopView, Phase, RouteView, StatusView, TableView, VrfView,
 };
 
 /// How to show.
@@ -157,6 +157,9 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     if let Some(table) = &view.fullest {
         line("tables", fullest(table, paint));
     }
+    if let Some(rows) = &view.flows {
+        line("flows", flow_rows(rows, paint));
+    }
     if let Some(address) = &view.metrics {
         line("metrics", format!("http://{address}/metrics"));
     }
@@ -179,6 +182,14 @@ fn host(view: &StatusView, paint: &Paint) -> String {
         Phase::AwaitsHost => paint.red("being read"),
         _ => "not read yet".into(),
     }
+}
+
+/// How full the table of flows is.
+fn flow_rows(rows: &FlowRowsView, paint: &Paint) -> String {
+    let percent = rows.percent();
+    let share = format!("{percent:.1}%");
+    let share = if percent >= 80.0 { paint.yellow(&share) } else { share };
+    format!("{share} of {} rows in use", rows.rows)
 }
 
 /// How full the fullest table is.

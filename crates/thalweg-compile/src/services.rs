@@ -323,6 +323,12 @@ impl Compiler {
         self.services.resolver.here().node_port_addresses()
     }
 
+    /// The same, to be kept and looked at elsewhere.
+    pub fn shared_frontends(&self) -> Vec<Arc<thalweg_service::Frontend>> {
+        let of_pods = self.services.nat.host_ports().cloned().map(Arc::new);
+        self.services.resolver.frontends().cloned().chain(of_pods).collect()
+    }
+
     /// The frontend at an address, port and protocol number.
     pub fn frontend_at(
         &self,
@@ -339,6 +345,11 @@ impl Compiler {
     /// The ring that chooses among backends, by their position.
     pub fn ring(&self, choice: &Choice) -> Vec<u16> {
         self.services.ring(choice)
+    }
+
+    /// Slots of the largest ring, and what rings promise.
+    pub fn ring_shape(&self) -> (u32, Goal) {
+        (self.services.here.settings.ring, self.services.goal)
     }
 
     /// What of services cannot be put in force.

@@ -23,6 +23,7 @@ const WALL: &[&str] = &[
     "crates/thalweg-agent/src/events.rs",
     "crates/thalweg-agent/src/keeper/record.rs",
     "crates/thalweg-agent/src/lock.rs",
+    "crates/thalweg-agent/src/serve.rs",
     "crates/thalweg-agent/src/state.rs",
     "crates/thalweg-agent/src/trial.rs",
     "crates/thalweg-api/src/moment.rs",

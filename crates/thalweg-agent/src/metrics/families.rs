@@ -1,5 +1,6 @@
 //! A snapshot as families of metrics. Names never change their meaning.
 
+use super::services::{BackendSums, Services};
 use super::{Record, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
@@ -8,6 +9,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use thalweg_abi::TableId;
 use thalweg_api::view::{Phase, SessionView};
 use thalweg_model::Severity;
 
@@ -16,9 +18,13 @@ use thalweg_model::Severity;
 /// # Errors
 ///
 /// When the text cannot be made, which takes a value that has no words.
-pub fn text(snapshot: Arc<Snapshot>, record: &Record) -> Result<String, fmt::Error> {
+pub fn text(
+    snapshot: Arc<Snapshot>,
+    services: Option<Arc<Services>>,
+    record: &Record,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("thalweg");
-    registry.register_collector(Box::new(Families { snapshot, record: record.clone() }));
+    registry.register_collector(Box::new(Families { snapshot, services, record: record.clone() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -27,6 +33,7 @@ pub fn text(snapshot: Arc<Snapshot>, record: &Record) -> Result<String, fmt::Err
 #[derive(Debug)]
 struct Families {
     snapshot: Arc<Snapshot>,
+    services: Option<Arc<Services>>,
     record: Record,
 }
 
@@ -95,6 +102,7 @@ impl Collector for Families {
         self.packets(&mut to)?;
         self.links(&mut to)?;
         self.sessions(&mut to)?;
+        self.services(&mut to)?;
         self.tables(&mut to)
     }
 }
@@ -237,15 +245,41 @@ impl Families {
         to.counters("bfd_dropped_packets", "BFD packets that were discarded", dropped)
     }
 
+    fn services(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let Some(all) = &self.services else { return Ok(()) };
+        to.gauge("flow_rows", "Rows of the table of flows", f64::from(all.rows))?;
+        to.gauge("flow_rows_used", "Rows of the table of flows in use", f64::from(all.used))?;
+        to.gauge("flows", "Flows", all.flows as f64)?;
+        let help = "Flows whose source is translated";
+        to.gauge("flows_translated", help, all.translated as f64)?;
+        let services = all.services.iter();
+        let services = services.map(|(name, flows)| (vec![("service", &name[..])], *flows as f64));
+        to.gauges("service_flows", "Flows of a service", &services.collect::<Vec<_>>())?;
+        let of = |value: fn(&BackendSums) -> f64| -> Vec<Sample<'_>> {
+            all.backends.iter().map(|of| (labels_of(of), value(of))).collect()
+        };
+        to.gauges("backend_flows", "Flows of a backend", &of(|of| of.flows as f64))?;
+        to.gauges("backend_share", "A backend's part of new flows", &of(|of| of.share))?;
+        let [services, backends] = all.left_out.map(|count| count as f64);
+        to.gauge("services_left_out", "Services without series of their own", services)?;
+        to.gauge("backends_left_out", "Backends without series of their own", backends)
+    }
+
     fn tables(&self, to: &mut Writer<'_>) -> fmt::Result {
-        let of = |value: fn(&thalweg_image::Occupancy) -> f64| -> Vec<Sample<'_>> {
+        let of = |value: &dyn Fn(&thalweg_image::Occupancy) -> f64| -> Vec<Sample<'_>> {
             let tables = self.snapshot.tables.iter();
             tables.map(|of| (vec![("table", of.table.name())], value(of))).collect()
         };
-        to.gauges("table_used", "Cells of a table in use", &of(|of| f64::from(of.used)))?;
-        let capacity = of(|of| f64::from(of.capacity));
+        // Nobody but a scan knows how many rows packets have taken.
+        let flows = self.services.as_ref().map_or(0, |services| services.used);
+        let used = |of: &thalweg_image::Occupancy| match of.table {
+            TableId::Flows => f64::from(flows),
+            _ => f64::from(of.used),
+        };
+        to.gauges("table_used", "Cells of a table in use", &of(&used))?;
+        let capacity = of(&|of| f64::from(of.capacity));
         to.gauges("table_capacity", "Cells of a table", &capacity)?;
-        to.gauges("table_octets", "Memory of a table", &of(|of| of.bytes as f64))?;
+        to.gauges("table_octets", "Memory of a table", &of(&|of| of.bytes as f64))?;
         let mut prefixes: Vec<Sample<'_>> = Vec::new();
         for vrf in &self.snapshot.vrfs {
             for (family, count) in [("ipv4", vrf.ipv4), ("ipv6", vrf.ipv6)] {
@@ -259,6 +293,12 @@ impl Families {
         to.gauge("next_hops", "Next hops in force", f64::from(status.counts.nexthops))?;
         to.gauge("groups", "Next hop groups in force", f64::from(status.counts.groups))
     }
+}
+
+/// What tells a backend from others.
+fn labels_of(of: &BackendSums) -> Vec<(&'static str, &str)> {
+    let BackendSums { service, port, protocol, backend, .. } = of;
+    vec![("service", service), ("port", port), ("protocol", protocol), ("backend", backend)]
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::answer::{self, Context};
 use crate::brain::Brain;
+use crate::fold::fold;
 use crate::plane::Counts;
 use std::collections::BTreeMap;
 use thalweg_api::view::{Phase, SessionView, StatusView};
@@ -58,8 +59,8 @@ impl Snapshot {
             why.push(self.status.phase.describe().to_owned());
         }
         let all = self.status.config.problems.iter().chain(&self.status.problems);
-        let errors = all.filter(|problem| problem.severity == Severity::Error);
-        why.extend(errors.map(|problem| problem.to_string()));
+        let errors = all.filter(|problem| problem.severity == Severity::Error).cloned().collect();
+        why.extend(fold(errors).iter().map(ToString::to_string));
         why
     }
 }

@@ -1,14 +1,15 @@
 //! Services, backends and flows, in words.
 
 use super::{Style, maybe, octets, seconds};
-use crate::table::Table;
-use thalweg_api::cluster::{BackendView, FlowView, NatView, ServiceView};
+use crate::table::{Table, visible};
+use std::fmt::Write;
+use thalweg_api::cluster::{BackendView, FlowChange, FlowPage, FlowView, NatView, ServiceView};
 
 /// `thalweg get services`.
 pub fn services(views: &[ServiceView], style: &Style) -> Table {
     let mut table = style.table(
         &["SERVICE", "PORT", "FRONTEND", "PROTOCOL", "CLASS", ">INTERNAL", ">EXTERNAL"],
-        &[">RING", "AFFINITY", "EMPTY"],
+        &[">RING", "AFFINITY", "EMPTY", ">PROBLEMS"],
     );
     for view in views {
         let narrow = vec![
@@ -20,8 +21,12 @@ pub fn services(views: &[ServiceView], style: &Style) -> Table {
             view.internal.to_string(),
             view.external.to_string(),
         ];
-        let more =
-            vec![view.ring.to_string(), maybe(view.affinity.map(seconds)), view.empty.clone()];
+        let more = vec![
+            view.ring.to_string(),
+            maybe(view.affinity.map(seconds)),
+            view.empty.clone(),
+            view.problems.to_string(),
+        ];
         style.row(&mut table, narrow, more);
     }
     table
@@ -56,17 +61,11 @@ pub fn flows(views: &[FlowView], style: &Style) -> Table {
         &["DIRECTION", "SERVICE", "LINK", "TIMEOUT"],
     );
     for view in views {
-        let becomes = match (&view.new_source, &view.new_destination) {
-            (None, None) => String::new(),
-            (Some(source), None) => format!("{source} >"),
-            (None, Some(destination)) => format!("> {destination}"),
-            (Some(source), Some(destination)) => format!("{source} > {destination}"),
-        };
         let narrow = vec![
             view.protocol.clone(),
             view.source.clone(),
             view.destination.clone(),
-            becomes,
+            becomes(view),
             view.state.clone(),
             view.packets.to_string(),
             octets(view.octets),
@@ -81,6 +80,53 @@ pub fn flows(views: &[FlowView], style: &Style) -> Table {
         style.row(&mut table, narrow, more);
     }
     table
+}
+
+/// The addresses that packets leave with, as far as they are others.
+fn becomes(view: &FlowView) -> String {
+    match (&view.new_source, &view.new_destination) {
+        (None, None) => String::new(),
+        (Some(source), None) => format!("{source} >"),
+        (None, Some(destination)) => format!("> {destination}"),
+        (Some(source), Some(destination)) => format!("{source} > {destination}"),
+    }
+}
+
+/// `thalweg flows -f`.
+pub fn flow_changes(page: &FlowPage, style: &Style) -> String {
+    let paint = &style.paint;
+    let mut out = String::new();
+    if page.left_out > 0 {
+        let words = format!(
+            "… {} flows are more than can be followed: nothing is told of them, and those that begin \
+             meanwhile are not told either; choose some by --from or --service",
+            page.left_out
+        );
+        let _ = writeln!(out, "{}", paint.yellow(&words));
+    }
+    for change in &page.changes {
+        let _ = writeln!(out, "{}", visible(&flow_change(change)));
+    }
+    out
+}
+
+fn flow_change(change: &FlowChange) -> String {
+    let FlowChange { at, change: word, before, flow } = change;
+    let FlowView { protocol, source, destination, state, packets, .. } = flow;
+    let mut line = format!("{at} {word:<7} {protocol} {source} > {destination}");
+    let becomes = becomes(flow);
+    if !becomes.is_empty() {
+        let _ = write!(line, " ({becomes})");
+    }
+    if let Some(service) = &flow.service {
+        let _ = write!(line, " {service}");
+    }
+    let before = before.as_ref().map(|before| format!("{before} -> ")).unwrap_or_default();
+    let _ = write!(line, ": {before}{state}");
+    if word == "ended" {
+        let _ = write!(line, ", {packets} packets, {}", octets(flow.octets));
+    }
+    line
 }
 
 /// `thalweg get nat`.

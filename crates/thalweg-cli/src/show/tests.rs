@@ -38,6 +38,7 @@ fn problem() -> Problem {
 
 fn well() -> StatusView {
     StatusView {
+        flows: None,
         version: "0.1.0".into(),
         instance: "default".into(),
         pid: 4711,
@@ -340,6 +341,7 @@ fn an_explanation_and_a_description() {
             lines: vec!["10.0.0.1/24".into()],
         }],
         problems: vec![problem()],
+        ..DescribeView::default()
     };
     expect![[r#"
         link eth0

@@ -32,7 +32,10 @@ fn full() -> Snapshot {
             Verdict::new(Kind::Drop, Reason::ALL[20]),
             Counter { packets: 7, bytes: 700 },
         )],
-        tables: vec![Occupancy { table: TableId::Links, used: 2, capacity: 4096, bytes: 8 }],
+        tables: vec![
+            Occupancy { table: TableId::Links, used: 2, capacity: 4096, bytes: 8 },
+            Occupancy { table: TableId::Flows, used: 0, capacity: 8192, bytes: 8 },
+        ],
         devices: BTreeMap::from([(links[0].name.clone(), device)]),
         links,
         sessions: vec![SessionView { name: "spine-1".into(), ..SessionView::default() }],
@@ -44,7 +47,23 @@ fn exported() -> String {
     let record = Record::default();
     record.plan(12, Duration::from_millis(3), Some(1));
     record.plan(12, Duration::from_millis(3), None);
-    text(Arc::new(full()), &record).unwrap()
+    let services = Services {
+        rows: 8192,
+        used: 9,
+        flows: 4,
+        translated: 1,
+        services: vec![("shop/web".into(), 3)],
+        backends: vec![BackendSums {
+            service: "shop/web".into(),
+            port: "http".into(),
+            protocol: "TCP".into(),
+            backend: "10.1.0.3:8080".into(),
+            flows: 3,
+            share: 0.5,
+        }],
+        left_out: [2, 7],
+    };
+    text(Arc::new(full()), Some(Arc::new(services)), &record).unwrap()
 }
 
 /// Families by name, with their type.
@@ -96,8 +115,21 @@ fn values_are_as_they_were() {
         "thalweg_plan_steps_unfit_total 1",
         "thalweg_plan_seconds_count 2",
         "thalweg_ready 0.0",
+        "thalweg_flow_rows 8192.0",
+        "thalweg_flow_rows_used 9.0",
+        "thalweg_flows 4.0",
+        "thalweg_flows_translated 1.0",
+        "thalweg_table_used{table=\"flows\"} 9.0",
+        "thalweg_service_flows{service=\"shop/web\"} 3.0",
+        "thalweg_services_left_out 2.0",
+        "thalweg_backends_left_out 7.0",
     ] {
         assert!(text.contains(&format!("{line}\n")), "{line}\n{text}");
     }
     assert!(text.contains("plane=\"\",verdict=\"drop\""), "{text}");
+    let backend = "{service=\"shop/web\",port=\"http\",protocol=\"TCP\",backend=\"10.1.0.3:8080\"}";
+    assert!(text.contains(&format!("thalweg_backend_flows{backend} 3.0\n")), "{text}");
+    assert!(text.contains(&format!("thalweg_backend_share{backend} 0.5\n")), "{text}");
+    let without = super::text(Arc::new(full()), None, &Record::default()).unwrap();
+    assert!(!without.contains("flow_rows") && !without.contains("left_out"), "{without}");
 }

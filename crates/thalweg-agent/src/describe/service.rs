@@ -1,0 +1,199 @@
+//! Everything about one service.
+
+use super::{Draft, yes};
+use crate::brain::Brain;
+use crate::cluster;
+use crate::plane::Counts;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use thalweg_abi::{Kind, Reason};
+use thalweg_api::Fault;
+use thalweg_api::cluster::{BackendView, ServiceView};
+use thalweg_api::view::DescribeView;
+use thalweg_compile::Compiler;
+use thalweg_image::Memory;
+use thalweg_model::cluster::{Distribution, EndpointSlice, Service, ServiceType, TrafficPolicy};
+use thalweg_model::{ObjectName, Problem};
+
+/// Why packets of services are dropped or refused. They are counted for all services together.
+const REASONS: [Reason; 8] = [
+    Reason::NoBackend,
+    Reason::NoService,
+    Reason::SourceRange,
+    Reason::NoFlow,
+    Reason::FlowsFull,
+    Reason::NoFirstFragment,
+    Reason::NatPorts,
+    Reason::NatUnfit,
+];
+
+/// Describes a service, `NAME` or `NAMESPACE/NAME`; also one that is set aside for its errors.
+///
+/// # Errors
+///
+/// [`Fault`] when there is none of that name.
+pub fn service(
+    brain: &Brain,
+    compiler: &Compiler,
+    memory: Option<&Memory>,
+    counts: &Counts,
+    name: &str,
+) -> Result<DescribeView, Fault> {
+    let name = cluster::object_name(name);
+    let found = compiler.intent().cluster.services.get(&name);
+    let slices = slices_of(compiler, &name);
+    let problems = problems(brain, &name, &slices);
+    if found.is_none() && problems.is_empty() {
+        return Err(super::missing("service", &name.to_string()));
+    }
+    let mut draft = Draft::new("service", &name);
+    draft.field("In force", yes(found.is_some() && compiler.limits().flows > 0));
+    if let Some(service) = found {
+        settings(&mut draft, service);
+        let frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+        let backends = cluster::backends_of(compiler, memory, |f| cluster::is_of(f, &name));
+        let flows: u32 = backends.iter().map(|backend| backend.flows).sum();
+        if memory.is_some() {
+            draft.field("Flows", flows);
+        }
+        draft.section("Frontends", frontends.iter().map(frontend_line));
+        draft.section("Backends", backends.iter().map(backend_line));
+        draft.section("Endpoints that are no backends", idle(service, &slices, &backends));
+        (draft.0.frontends, draft.0.backends) = (frontends, backends);
+    }
+    draft.section("Dropped or refused, all services together", drops(counts));
+    draft.0.problems = problems;
+    Ok(draft.0)
+}
+
+/// What the object says, where it is not what most say.
+fn settings(draft: &mut Draft, service: &Service) {
+    let kind = match service.kind {
+        ServiceType::ClusterIp if service.cluster_ips.is_empty() => "ClusterIP, headless",
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+        ServiceType::ExternalName => "ExternalName",
+    };
+    let local = |policy| (policy == TrafficPolicy::Local).then_some("Local");
+    let distribution = match service.distribution {
+        Distribution::Even => None,
+        Distribution::SameZone => Some("PreferSameZone"),
+        Distribution::SameNode => Some("PreferSameNode"),
+    };
+    let ranges: Vec<String> = service.source_ranges.iter().map(ToString::to_string).collect();
+    draft
+        .field("Type", kind)
+        .some("Affinity", service.affinity.map(|time| format!("ClientIP, {} s", time.as_secs())))
+        .some("Internal traffic policy", local(service.internal))
+        .some("External traffic policy", local(service.external))
+        .some("Distribution", distribution)
+        .some("Source ranges", (!ranges.is_empty()).then(|| ranges.join(", ")))
+        .some("Serves before it is ready", service.publish_not_ready.then_some("yes"));
+}
+
+fn slices_of<'a>(
+    compiler: &'a Compiler,
+    name: &ObjectName,
+) -> Vec<(&'a ObjectName, &'a EndpointSlice)> {
+    let all = compiler.intent().cluster.slices.iter();
+    all.filter(|(key, slice)| key.namespace == name.namespace && slice.service == name.name)
+        .collect()
+}
+
+/// How many problems services have, by their names.
+pub fn problems_of_services(brain: &Brain) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for problem in brain.config_problems.iter().cloned().chain(brain.problems()) {
+        if let Some(key) = problem.object.filter(|key| key.kind == "Service") {
+            *counts.entry(key.name).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// What is wrong with the service or its slices.
+fn problems(
+    brain: &Brain,
+    name: &ObjectName,
+    slices: &[(&ObjectName, &EndpointSlice)],
+) -> Vec<Problem> {
+    let about = |problem: &Problem| {
+        problem.object.as_ref().is_some_and(|key| match &key.kind[..] {
+            "Service" => key.name == name.to_string(),
+            "EndpointSlice" => slices.iter().any(|(slice, _)| key.name == slice.to_string()),
+            _ => false,
+        })
+    };
+    brain.config_problems.iter().cloned().chain(brain.problems()).filter(about).collect()
+}
+
+fn frontend_line(view: &ServiceView) -> String {
+    let ServiceView { frontend, protocol, class, internal, external, .. } = view;
+    let port = spaced(&view.port);
+    let word = if view.empty == "drop" { "dropped" } else { "refused" };
+    let rest = match (internal, external) {
+        (0, 0) => format!(": new flows are {word}"),
+        (0, _) => format!(": new flows of workloads are {word}"),
+        (_, 0) => format!(": new flows from outside are {word}"),
+        _ => String::new(),
+    };
+    format!(
+        "{port}{frontend}/{protocol} {class}, backends: {internal} internal, {external} external{rest}"
+    )
+}
+
+fn backend_line(view: &BackendView) -> String {
+    let BackendView { backend, protocol, state, share, flows, .. } = view;
+    let port = spaced(&view.port);
+    let node = view.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+    format!("{port}{backend}/{protocol} {state}{node}, {share:.1} % of new flows, {flows} flows")
+}
+
+/// The name of a port in front of its line.
+fn spaced(port: &str) -> String {
+    if port.is_empty() { String::new() } else { format!("{port} ") }
+}
+
+/// Endpoints that serve nobody, and why.
+fn idle(
+    service: &Service,
+    slices: &[(&ObjectName, &EndpointSlice)],
+    backends: &[BackendView],
+) -> Vec<String> {
+    let address =
+        |view: &BackendView| view.backend.parse().ok().map(|at: std::net::SocketAddr| at.ip());
+    let serving: BTreeSet<IpAddr> = backends.iter().filter_map(address).collect();
+    let mut lines = BTreeSet::new();
+    for (name, slice) in slices {
+        for endpoint in &slice.endpoints {
+            let Some(address) = endpoint.addresses.first() else { continue };
+            if serving.contains(address) {
+                continue;
+            }
+            let why = match (endpoint.ready || service.publish_not_ready, endpoint.terminating) {
+                (true, _) => "ready, but none that this node sends to (policies, ports, families)",
+                (false, true) if endpoint.serving => "terminating, and others are ready",
+                (false, true) => "terminating",
+                (false, false) => "not ready",
+            };
+            let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+            lines.insert((*address, format!("{address}{node}: {why} (EndpointSlice/{name})")));
+        }
+    }
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// What was dropped or refused for reasons that services give.
+fn drops(counts: &Counts) -> Vec<String> {
+    let refused = |kind| matches!(kind, Kind::Drop | Kind::Answer);
+    let counted = counts.iter().filter(|(verdict, count)| {
+        refused(verdict.kind()) && REASONS.contains(&verdict.reason()) && count.packets > 0
+    });
+    counted
+        .map(|(verdict, count)| {
+            let word = if verdict.kind() == Kind::Drop { "dropped" } else { "refused" };
+            format!("{}: {} packets {word}", verdict.reason().name(), count.packets)
+        })
+        .collect()
+}
