@@ -203,16 +203,23 @@ fn sockets_choose_for_themselves_and_clients_with_affinity_once() {
     let address = address(2);
     let backends: BTreeSet<_> = (0..4).map(|host| backend(address, host)).collect();
     let mut changes = vec![settings(true), set_of(1, &backends)];
-    for (port, affinity) in [(1, 0), (2, 60)] {
+    for (port, affinity, protocol) in [(1, 0, TCP), (1, 0, UDP), (2, 60, TCP), (2, 60, UDP)] {
         let frontend =
             Frontend { affinity, internal: SetId(1), external: SetId(1), ..Frontend::default() };
-        changes.push(Change::Frontend(FrontendKey::new(ip(address), port, TCP), frontend));
+        changes.push(Change::Frontend(FrontendKey::new(ip(address), port, protocol), frontend));
     }
     apply(&mut writer, changes);
+    for protocol in [TCP, UDP] {
+        choose(&mut writer, &tables, address, protocol);
+    }
+}
+
+fn choose(writer: &mut Writer, tables: &MemoryCells, address: [u64; 2], protocol: u8) {
     let reached = |port: u16, socket: u64, namespace: u64| {
-        let asked = Asked { address, port, protocol: TCP, socket, namespace, host: HOST };
-        ask(&tables, &asked).address
+        let asked = Asked { address, port, protocol, socket, namespace, host: HOST };
+        ask(tables, &asked).address
     };
+    apply(writer, vec![settings(true)]);
     // The kernel counts sockets up, so their numbers are neighbors.
     let mut shares = BTreeMap::new();
     for socket in 1000..5000 {
@@ -226,7 +233,7 @@ fn sockets_choose_for_themselves_and_clients_with_affinity_once() {
     // Hosts are told apart by their seeds, since their namespaces have the same number.
     let mut by_seed = BTreeSet::new();
     for seed in 0..40 {
-        apply(&mut writer, vec![Change::Settings(SettingsRow { seed, ..SettingsRow::default() })]);
+        apply(writer, vec![Change::Settings(SettingsRow { seed, ..SettingsRow::default() })]);
         by_seed.insert(reached(2, 1, HOST));
     }
     assert_eq!(by_seed.len(), 4, "hosts choose for themselves");

@@ -8,7 +8,7 @@ use super::Flows;
 use super::service::{backend_of, frontend_of, may_be_vip};
 use crate::ATTEMPTS;
 use thalweg_abi::service::flag;
-use thalweg_abi::{FrontendRow, settings};
+use thalweg_abi::{FrontendRow, flow, settings};
 use thalweg_wire::l4::protocol;
 
 /// Where a process wants to go, and who it is.
@@ -116,7 +116,8 @@ const fn may_ask(asked: &Asked) -> bool {
 const fn key_of(asked: &Asked, row: &FrontendRow, seed: u64) -> super::Key {
     let [high, low] = asked.address;
     let who = if row.affinity == 0 { asked.socket } else { asked.namespace };
-    [who, seed, high, low, (asked.port as u64) << 32 | asked.protocol as u64]
+    // All four words count in keys of IPv6 alone.
+    [who, seed, high, low, flow::tail(asked.port as u32, 0, asked.protocol, 6)]
 }
 
 /// The address that the four words of an IPv6 one mean, and its family: 4 for an IPv4 address that is mapped
