@@ -52,6 +52,8 @@ pub mod flag {
     pub const MID_FLOW: u32 = 1;
     /// Sources keep their translated port for all destinations (RFC 4787 §4.1).
     pub const INDEPENDENT: u32 = 1 << 1;
+    /// Sockets of all network namespaces reach services, not only those of the agent's own.
+    pub const ALL_SOCKETS: u32 = 1 << 2;
     /// Other nodes send packets through tunnels: by UDP to [`super::tunnel_port`], or where that is 0 as
     /// the payload of IP.
     pub const TUNNEL: u32 = 1 << 3;

@@ -168,6 +168,9 @@ pub fn status(brain: &Brain, context: &Context<'_>) -> StatusView {
         hooks: brain.hooks.iter().map(views::hook).collect(),
         fpm: context.suite.clone(),
         sessions: context.sessions_whole.clone(),
+        sockets: compiler
+            .zip(context.plane)
+            .and_then(|(compiler, plane)| Some(views::sockets(compiler, plane.sockets()?))),
         overruns: brain.overruns,
         fullest: context.plane.and_then(|plane| fullest(plane.occupancy())),
         flows: context.flows,

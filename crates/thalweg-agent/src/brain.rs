@@ -18,6 +18,7 @@ use thalweg_api::view::Phase;
 use thalweg_compile::{Compiler, Export};
 use thalweg_config::Loaded;
 use thalweg_image::{Applied, Plan, PlaneError};
+use thalweg_model::cluster::SocketScope;
 use thalweg_model::intent::{Fpm, Limits};
 use thalweg_model::{Origin, Problem, Severity, Update};
 use thalweg_xdp::Audit;
@@ -79,6 +80,8 @@ pub enum Effect {
     RestorePins,
     /// Make the hooks so and report [`Event::Hooked`].
     Hook(Vec<HookWish>),
+    /// Let processes connect to services themselves, or not any more.
+    Sockets(bool),
     /// Make the kernel's tables follow; all that is ours and not named goes when this is the `first`.
     Export {
         /// Routes.
@@ -124,6 +127,8 @@ pub struct Brain {
     watch_problem: Option<Problem>,
     plane_problem: Option<Problem>,
     wishes: Vec<HookWish>,
+    /// Whether processes are to connect to services; none as long as the plane was not told.
+    sockets: Option<bool>,
     pub(crate) hooks: Vec<HookState>,
     /// Links that came up again and are not used yet.
     pub(crate) holds: Holds,
@@ -154,6 +159,7 @@ impl Brain {
             watch_problem: None,
             plane_problem: None,
             wishes: Vec::new(),
+            sockets: None,
             hooks: Vec::new(),
             holds: Holds::default(),
             asked: BTreeMap::new(),
@@ -331,6 +337,10 @@ impl Brain {
         if wishes != self.wishes {
             self.wishes = wishes.clone();
             effects.push(Effect::Hook(wishes));
+        }
+        let sockets = serves_sockets(compiler);
+        if self.sockets.replace(sockets) != Some(sockets) {
+            effects.push(Effect::Sockets(sockets));
         }
         effects.extend(self.neighbors());
         effects
@@ -511,6 +521,13 @@ impl Brain {
         self.told = now;
         lines
     }
+}
+
+/// Whether there are services that processes of this host may want.
+fn serves_sockets(compiler: &Compiler) -> bool {
+    let intent = compiler.intent();
+    let scope = intent.router.services.sockets;
+    scope != SocketScope::Off && !intent.cluster.services.is_empty()
 }
 
 /// The links that need a hook.

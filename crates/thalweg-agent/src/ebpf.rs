@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
 use thalweg_model::intent::XdpWish;
 use thalweg_model::{Origin, Problem, Severity};
-use thalweg_xdp::{Audit, HookStatus, Mode, Options, WantedHook, Wish, XdpPlane};
+use thalweg_xdp::{Audit, HookStatus, Mode, Options, SocketStatus, WantedHook, Wish, XdpPlane};
 
 /// Where an instance keeps its pins.
 pub fn pins(settings: &Settings) -> PathBuf {
@@ -18,9 +18,11 @@ pub fn pins(settings: &Settings) -> PathBuf {
 pub fn opener(settings: &Settings) -> Opener {
     let pins = pins(settings);
     let mount = settings.bpffs.as_os_str() == "/sys/fs/bpf";
+    let cgroup = settings.cgroup.clone();
     Box::new(move |limits| {
         let object = object();
-        let options = Options { mount, ..Options::new(&object, capacity(limits), &pins) };
+        let usual = Options::new(&object, capacity(limits), &pins);
+        let options = Options { mount, cgroup: cgroup.clone(), ..usual };
         let plane =
             XdpPlane::start(&options).map_err(|error| PlaneError { message: chain(&error) })?;
         Ok(Box::new(EbpfPlane { plane, mount }))
@@ -96,6 +98,14 @@ impl DataPlane for EbpfPlane {
         wishes.iter().map(|wish| state(wish, &statuses)).collect()
     }
 
+    fn serve_sockets(&mut self, wanted: bool) {
+        self.plane.serve_sockets(wanted);
+    }
+
+    fn sockets(&self) -> Option<&SocketStatus> {
+        self.plane.socket_status()
+    }
+
     fn succeeds(&self) -> bool {
         self.plane.succeeds()
     }
@@ -123,15 +133,22 @@ impl DataPlane for EbpfPlane {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let problem = |(what, remedy)| Problem {
-            severity: Severity::Error,
+        let problem = |severity, what, remedy| Problem {
+            severity,
             origin: Origin::default(),
             object: None,
             field: None,
             what,
             remedy,
         };
-        self.plane.pins_gone().into_iter().map(problem).collect()
+        let pins = self.plane.pins_gone().into_iter();
+        let pins = pins.map(|(what, remedy)| problem(Severity::Error, what, remedy));
+        let sockets = self.sockets().and_then(|status| status.obstacle.clone()).into_iter();
+        let sockets = sockets.map(|obstacle| {
+            let what = format!("processes of this host reach no services: {}", obstacle.what);
+            problem(Severity::Warning, what, obstacle.remedy)
+        });
+        pins.chain(sockets).collect()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use thalweg_image::{
 };
 use thalweg_model::Problem;
 use thalweg_model::intent::{Limits, XdpWish};
-use thalweg_xdp::Audit;
+use thalweg_xdp::{Audit, SocketStatus};
 
 /// Frames and octets by verdict; verdicts that never occurred may be left out.
 pub type Counts = Vec<(Verdict, Counter)>;
@@ -35,6 +35,15 @@ pub trait DataPlane: Plane + Send {
     /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
     /// back what is not wished any more. Returns how each wish stands, in order.
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
+
+    /// Lets processes connect to services themselves, or not any more. What is in the way stands in
+    /// [`Self::problems`].
+    fn serve_sockets(&mut self, _wanted: bool) {}
+
+    /// How the hooks for that stand; none where they are not wanted.
+    fn sockets(&self) -> Option<&SocketStatus> {
+        None
+    }
 
     /// Looks whether tables, hooks and pins are as this plane left them.
     fn audit(&self) -> Audit {

@@ -479,6 +479,12 @@ impl Shell {
                 point("hook-after");
                 hooked
             }
+            Effect::Sockets(wanted) => {
+                if let Some(plane) = &mut self.plane {
+                    plane.serve_sockets(wanted);
+                }
+                None
+            }
             Effect::Export { routes, first } => {
                 if let Some(exports) = &self.exports {
                     exports.send(routes, first);

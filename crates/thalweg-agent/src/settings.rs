@@ -14,6 +14,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// Mount point of the BPF file system.
     pub bpffs: PathBuf,
+    /// The cgroup whose processes may connect to services, of the second version; none takes its root.
+    pub cgroup: Option<PathBuf>,
     /// Network namespace to work in: a name or a path.
     pub netns: Option<String>,
     /// How to log.
@@ -41,6 +43,7 @@ impl Settings {
             instance: instance.into(),
             socket: socket_of(instance),
             bpffs: "/sys/fs/bpf".into(),
+            cgroup: None,
             netns: None,
             log: LogFormat::Text,
             state: None,

@@ -7,12 +7,14 @@ use std::time::Instant;
 use thalweg_abi::{Kind, NextHopRow, Reason, Verdict, link, nexthop};
 use thalweg_api::view::{
     DropView, GroupView, HookView, LabelView, LinkView, MemberView, NeighborView, NextHopView,
-    RouteView, TableView, VrfView,
+    RouteView, SocketsView, TableView, VrfView,
 };
 use thalweg_compile::{Compiler, RouteOrigin, RouteState};
 use thalweg_image::Occupancy;
+use thalweg_model::cluster::SocketScope;
 use thalweg_model::{HostState, Key, Origin};
 use thalweg_wire::Mac;
+use thalweg_xdp::SocketStatus;
 
 /// A hook in words.
 pub fn hook(state: &HookState) -> HookView {
@@ -22,6 +24,20 @@ pub fn hook(state: &HookState) -> HookView {
         hook: state.hook.clone().unwrap_or_else(|| "none".into()),
         reason: state.reason.clone(),
         attached: state.hook.is_some(),
+    }
+}
+
+/// How processes connect to services.
+pub fn sockets(compiler: &Compiler, status: &SocketStatus) -> SocketsView {
+    let scope = match compiler.intent().router.services.sockets {
+        SocketScope::Host => "Host",
+        SocketScope::All => "All",
+        SocketScope::Off => "Off",
+    };
+    SocketsView {
+        scope: scope.into(),
+        cgroup: status.cgroup.as_ref().map(|path| path.display().to_string()),
+        served: status.obstacle.is_none(),
     }
 }
 

@@ -48,6 +48,9 @@ pub struct StatusView {
     /// BFD sessions, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions: Option<SessionsView>,
+    /// Processes that connect to services, where there are services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<SocketsView>,
     /// How often the kernel had more events than could be read; everything was read again.
     pub overruns: u64,
     /// The table that is fullest, for its size.
@@ -71,6 +74,18 @@ impl StatusView {
         };
         self.phase == Phase::InForce && !errors(&self.config.problems) && !errors(&self.problems)
     }
+}
+
+/// How processes connect to services.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SocketsView {
+    /// Whose: `Host` or `All`, as configured.
+    pub scope: String,
+    /// The cgroup that they are in, if it was found.
+    pub cgroup: Option<String>,
+    /// Whether they reach services; else a problem says what is in the way.
+    pub served: bool,
 }
 
 /// How far an agent got.

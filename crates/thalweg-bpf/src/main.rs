@@ -1,4 +1,4 @@
-//! The packet core in the kernel: one program for XDP, one for tc.
+//! The packet core in the kernel: programs for XDP, for tc, and for sockets.
 //!
 //! Nothing is decided here. These shells lend the core a frame and the tables, count the outcome and
 //! turn it into the hook's return code.
@@ -10,6 +10,7 @@ mod cells;
 mod frame;
 mod handover;
 mod maps;
+mod socket;
 mod stages;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};

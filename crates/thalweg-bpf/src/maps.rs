@@ -4,11 +4,12 @@
 //! object file.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
 use thalweg_abi::service::RangeRow;
+use thalweg_abi::socket::{PeerKey, PeerRow};
 use thalweg_abi::table::{Row16, Row32};
 use thalweg_abi::{
     BackendRow, ControlRow, Counter, FrontendRow, LinkRow, NextHopRow, Node6, SettingsRow, VrfRow,
@@ -71,6 +72,11 @@ static COUNTERS: PerCpuArray<Counter, { thalweg_abi::counter::COUNTERS as usize 
 /// Token buckets by link and class, per processor.
 #[btf_map(name = "meters")]
 pub static METERS: PerCpuArray<MeterRow, 1> = PerCpuArray::new();
+
+/// Under which address a socket reached whom it speaks to: [`thalweg_abi::socket`].
+#[btf_map(name = "peers")]
+pub static PEERS: LruHashMap<PeerKey, PeerRow, { thalweg_abi::socket::PEERS as usize }> =
+    LruHashMap::new();
 
 /// Counts a frame. The row belongs to this processor, and programs of one hook do not interrupt
 /// each other, so plain additions do.

@@ -206,6 +206,10 @@ pub struct Run {
     /// Mount point of the BPF file system
     #[arg(long, default_value = "/sys/fs/bpf", value_name = "DIR")]
     pub bpffs: PathBuf,
+    /// Let the processes of this cgroup connect to services [default: the root of the hierarchy of
+    /// version 2]
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
     /// Work in this network namespace (`ip netns`), or in one given by its path
     #[arg(long, value_name = "NAME")]
     pub netns: Option<String>,

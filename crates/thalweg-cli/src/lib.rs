@@ -131,6 +131,7 @@ fn agent(common: &args::Common, run: &Run) -> Result<Exit, Failure> {
         instance: common.instance.clone(),
         socket: common.socket(),
         bpffs: run.bpffs.clone(),
+        cgroup: run.cgroup.clone(),
         netns: run.netns.clone(),
         log: match run.log {
             Log::Text => LogFormat::Text,

@@ -13,7 +13,7 @@ use std::fmt::Write;
 use thalweg_api::model::{Problem, Severity};
 use thalweg_api::view::{
     DescribeView, DropView, ExplainView, FlowRowsView, GroupView, LabelView, LinkView,
-    NeighborView, NextHopView, Phase, RouteView, StatusView, TableView, VrfView,
+    NeighborView, NextHopView, Phase, RouteView, SocketsView, StatusView, TableView, VrfView,
 };
 
 /// How to show.
@@ -151,6 +151,9 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     for (position, text) in suite.into_iter().enumerate() {
         line(if position == 0 { "fpm" } else { "" }, text);
     }
+    if let Some(sockets) = &view.sockets {
+        line("sockets", socket_line(sockets, paint));
+    }
     if let Some(sessions) = &view.sessions {
         line("sessions", session::line(sessions, paint));
     }
@@ -168,6 +171,21 @@ pub fn status(view: &StatusView, style: &Style) -> String {
     out.push_str(&problems(&view.config.problems, paint));
     out.push_str(&problems(&view.problems, paint));
     out
+}
+
+/// How processes connect to services.
+fn socket_line(view: &SocketsView, paint: &Paint) -> String {
+    if !view.served {
+        return paint.yellow("not served");
+    }
+    let whose = match view.scope.as_str() {
+        "All" => "processes of this host and of workloads",
+        _ => "processes of this host",
+    };
+    match &view.cgroup {
+        Some(cgroup) => format!("{whose} reach services, by the cgroup {}", visible(cgroup)),
+        None => format!("{whose} reach services"),
+    }
 }
 
 /// How the kernel is followed.

@@ -6,6 +6,7 @@ use crate::pool::Pool;
 use crate::tunnels;
 use thalweg_abi::{GroupId, LinkRow, SettingsRow, link, settings};
 use thalweg_image::{Change, Plan};
+use thalweg_model::cluster::SocketScope;
 
 /// Cost of a packet where none may pass: eleven days of credit.
 const NEVER: u64 = 1_000_000_000_000_000;
@@ -55,6 +56,10 @@ impl Compiler {
             timeouts: timeouts(&router.flows.timeouts),
             flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 }
                 | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 }
+                | match router.services.sockets {
+                    SocketScope::All => settings::flag::ALL_SOCKETS,
+                    SocketScope::Host | SocketScope::Off => 0,
+                }
                 | tunnels::settings_flags(router.tunnel.as_ref()),
             ranges: self.services.nat.lens(),
             nat_ports: self.nat_ports().into(),

@@ -312,6 +312,12 @@ impl Compiler {
         of_services.chain(self.services.nat.host_ports())
     }
 
+    /// The same, to be kept and looked at elsewhere.
+    pub fn shared_frontends(&self) -> Vec<Arc<thalweg_service::Frontend>> {
+        let of_pods = self.services.nat.host_ports().cloned().map(Arc::new);
+        self.services.resolver.frontends().cloned().chain(of_pods).collect()
+    }
+
     /// What is to be answered at the `healthCheckNodePort`s of services, and at which addresses: those
     /// that node ports answer at. Nothing while services are not carried out.
     pub fn health_checks(&self) -> impl Iterator<Item = (&ObjectName, thalweg_service::Check)> {
@@ -321,12 +327,6 @@ impl Compiler {
     /// Addresses of this node that its ports answer at.
     pub fn node_port_addresses(&self) -> Vec<IpAddr> {
         self.services.resolver.here().node_port_addresses()
-    }
-
-    /// The same, to be kept and looked at elsewhere.
-    pub fn shared_frontends(&self) -> Vec<Arc<thalweg_service::Frontend>> {
-        let of_pods = self.services.nat.host_ports().cloned().map(Arc::new);
-        self.services.resolver.frontends().cloned().chain(of_pods).collect()
     }
 
     /// The frontend at an address, port and protocol number.

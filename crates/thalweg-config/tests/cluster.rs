@@ -249,6 +249,7 @@ spec:
     withoutBackends: Drop
     externalTraffic: Masquerade
     sourceRangesFor: LoadBalancer
+    socket: All
   flows:
     limit: 10000000
     perWorkload: 5000
@@ -262,6 +263,7 @@ spec:
     assert_eq!(router.services.service_cidrs.len(), 2);
     assert!(router.services.drop_without_backends && router.services.masquerade_external);
     assert!(!router.services.ranges_for_all);
+    assert_eq!(router.services.sockets, SocketScope::All);
     assert_eq!((router.flows.limit, router.flows.per_workload), (10_000_000, Some(5_000)));
     assert!(router.flows.mid_flow);
     let times = &router.flows.timeouts;
@@ -269,6 +271,20 @@ spec:
     assert_eq!(seconds.map(|time| time.as_secs()), [5, 7_200, 60, 1]);
     assert_eq!([&times.udp, &times.icmp, &times.other].map(|time| time.as_secs()), [120, 1, 7]);
     assert_eq!(read(&to_yaml(&intent)).router, intent.router);
+}
+
+#[test]
+fn a_router_says_whose_sockets_are_served() {
+    let sockets = |settings: &str| {
+        let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\n";
+        let intent = read(&format!("{head}spec: {{services: {{{settings}}}}}\n"));
+        assert_eq!(read(&to_yaml(&intent)).router, intent.router);
+        intent.router.services.sockets
+    };
+    assert_eq!(sockets(""), SocketScope::Host);
+    assert_eq!(sockets("socket: Host"), SocketScope::Host);
+    assert_eq!(sockets("socket: All"), SocketScope::All);
+    assert_eq!(sockets("socket: Off"), SocketScope::Off);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub mod mapping;
 pub mod nat;
 mod pipeline;
 mod service;
+pub mod socket;
 mod state;
 mod table;
 mod track;

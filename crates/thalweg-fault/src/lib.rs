@@ -76,6 +76,10 @@ pub const LAYOUT: &[&str] = &["counters-carried", "counters-renewed", "layout-le
 /// Places where the flow table of another agent is taken over or left.
 pub const FLOWS: &[&str] = &["flows-cleared", "flows-carried"];
 
+/// Places where programs come to the hooks of sockets, are exchanged, and come off.
+pub const SOCKETS: &[&str] =
+    &["socket-created", "socket-pinned", "socket-settled", "socket-detached"];
+
 /// Places of the filters on clsact qdiscs, where the kernel has no tcx.
 pub const CLSACT: &[&str] = &["clsact-marked", "clsact-made", "clsact-hook-marked"];
 
@@ -88,7 +92,7 @@ pub fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static WISH: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
-    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, FLOWS, CLSACT, FAILURE];
+    let lists = [STATE, TABLES, START, MOVE, DETACH, LAYOUT, FLOWS, SOCKETS, CLSACT, FAILURE];
     debug_assert!(lists.iter().any(|list| list.contains(&name)), "{name} is in no list");
     let wish = WISH.get_or_init(|| {
         let text = std::env::var("THALWEG_FAULT").ok()?;

@@ -313,6 +313,20 @@ pub struct ServiceSettings {
     /// Whether backends on other nodes answer external clients straight, not through the node that these
     /// spoke to.
     pub dsr: bool,
+    /// Whose processes connect to services themselves.
+    pub sockets: SocketScope,
+}
+
+/// Whose processes get a backend as they connect, so that no packet needs translation.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SocketScope {
+    /// Those in the network namespace of the agent.
+    #[default]
+    Host,
+    /// Those of workloads as well.
+    All,
+    /// Nobody's.
+    Off,
 }
 
 impl Default for ServiceSettings {
@@ -327,6 +341,7 @@ impl Default for ServiceSettings {
             masquerade_external: false,
             ranges_for_all: true,
             dsr: false,
+            sockets: SocketScope::Host,
         }
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod against_oracle;
+pub mod cgroup;
 pub mod engine;
 pub mod failures;
 pub mod invariant;

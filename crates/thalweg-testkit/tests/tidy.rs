@@ -10,6 +10,7 @@ const ROOMS: &[&str] = &[
     "crates/thalweg-bpf/src/handover.rs",
     "crates/thalweg-bpf/src/main.rs",
     "crates/thalweg-bpf/src/maps.rs",
+    "crates/thalweg-bpf/src/socket.rs",
     "crates/thalweg-bpf/src/stages.rs",
     "crates/thalweg-bench-bpf/",
     "crates/thalweg-bench/src/raw.rs",

@@ -4,7 +4,7 @@
 //! verifiers differ.
 
 use aya::EbpfLoader;
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{CgroupSockAddr, ProgramError, SchedClassifier, Xdp};
 use std::collections::BTreeMap;
 use thalweg_abi::TableId;
 use thalweg_testkit::{Missing, root, skipped};
@@ -34,6 +34,11 @@ fn measure() -> Result<Costs, String> {
         let info = match program {
             aya::programs::Program::Xdp(_) => {
                 let program: &mut Xdp = program.try_into().map_err(failed)?;
+                program.load().map_err(failed)?;
+                program.info()
+            }
+            aya::programs::Program::CgroupSockAddr(_) => {
+                let program: &mut CgroupSockAddr = program.try_into().map_err(failed)?;
                 program.load().map_err(failed)?;
                 program.info()
             }

@@ -33,11 +33,13 @@ impl XdpPlane {
         let hooks = self.statuses().iter().flat_map(|status| {
             [Some(status.mode).filter(|mode| *mode != Mode::None), status.behind, status.leaving]
         });
+        let mut lost = self.hooks.lost(self.statuses());
+        lost.extend(self.sockets.lost(&self.hooks.pins));
         Audit {
             octets: memory.octets,
-            hooks: hooks.flatten().count(),
+            hooks: hooks.flatten().count() + self.sockets.count(),
             tables: memory.damages.iter().map(damage).collect(),
-            lost: self.hooks.lost(self.statuses()),
+            lost,
             pins: self.pins_gone().map(|(what, _)| what),
         }
     }

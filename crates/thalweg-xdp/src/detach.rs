@@ -3,6 +3,7 @@
 use crate::hooks::remove_mark;
 use crate::namespace;
 use crate::pins::{Mark, Pins, PinsError};
+use crate::sockets;
 use crate::tc::Tc;
 use std::path::Path;
 use thalweg_fault::point;
@@ -38,6 +39,7 @@ pub fn detach(dir: &Path) -> Result<Detached, PinsError> {
             }
         };
     done.removed.extend(inside);
+    done.removed.extend(sockets::detach(&pins));
     let still = pins.marks().into_iter().map(|(device, mark)| pins.path(device, mark));
     done.left.extend(still.map(|path| format!("{}: remove it by hand", path.display())));
     let names = pins.clear()?;

@@ -1,9 +1,11 @@
 //! Loads the object: maps of the wanted sizes, both programs, tables mapped into this process.
 
 use crate::counters::{self, Counts};
-use crate::raw::Mapping;
+use crate::hooks::Held;
+use crate::raw::{Mapping, namespace_number};
+use crate::sockets::SocketHook;
 use aya::maps::{Map, MapError};
-use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::{CgroupSockAddr, ProgramError, SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_abi::TableId;
 use thalweg_abi::meter::CLASSES;
+use thalweg_abi::socket::{PEERS, PEERS_NAME};
 use thalweg_fault::point;
 use thalweg_image::{Capacity, Memory, Region};
 
@@ -94,6 +97,8 @@ pub enum LoadError {
 pub struct Loaded {
     pub(crate) ebpf: Ebpf,
     memory: Memory,
+    /// Whether the socket programs know which network namespace is this one.
+    knows_host: bool,
 }
 
 /// One test run of a program.
@@ -136,6 +141,10 @@ impl Loaded {
             loader.map_max_entries(table.name(), capacity.rows(table).max(1));
         }
         loader.map_max_entries("meters", capacity.rows(TableId::Links).max(1) * CLASSES);
+        let flows = Program::out(capacity).is_some();
+        loader.map_max_entries(PEERS_NAME, if flows { PEERS } else { 1 });
+        let host = namespace_number().unwrap_or(0);
+        loader.override_global("HOST_NAMESPACE", &host, true);
         let mut ebpf = loader.load(object)?;
         point("load-maps");
         let mut wanted = Program::pair(capacity).to_vec();
@@ -143,7 +152,7 @@ impl Loaded {
         verify_all(&mut ebpf, &wanted)?;
         let memory = map_tables(&ebpf, capacity)?;
         point("load-mapped");
-        Ok(Self { ebpf, memory })
+        Ok(Self { ebpf, memory, knows_host: host != 0 })
     }
 
     /// A descriptor of a program of its own, and the program's id.
@@ -160,6 +169,26 @@ impl Loaded {
             }
         };
         Ok((fd.map_err(|e| error(e.into()))?, info.map_err(error)?.id()))
+    }
+
+    /// Has the kernel's verifier look at the socket programs, attached to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Program`] with the kernel's words.
+    pub fn try_sockets(&mut self) -> Result<(), LoadError> {
+        self.socket_programs().map(drop)
+    }
+
+    /// Whether the socket programs know which network namespace is this one.
+    pub(crate) fn knows_host(&self) -> bool {
+        self.knows_host
+    }
+
+    /// The programs of [`SocketHook::ALL`], which the verifier gets when they are first asked for.
+    pub(crate) fn socket_programs(&mut self) -> Result<Vec<Held>, LoadError> {
+        let hooks = SocketHook::ALL.iter();
+        hooks.map(|hook| socket_program(&mut self.ebpf, hook.program)).collect()
     }
 
     /// The tables: this process writes, the programs read.
@@ -271,12 +300,30 @@ fn give(program: &mut aya::programs::Program, which: Program) -> Result<(), Load
     Ok(())
 }
 
+fn socket_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Held, LoadError> {
+    let failed = |error| LoadError::Program(name, error);
+    let program: &mut CgroupSockAddr = named(ebpf, name)?;
+    if program.fd().is_err() {
+        patiently(|| program.load()).map_err(failed)?;
+    }
+    let fd = program.fd().map_err(failed)?.as_fd().try_clone_to_owned();
+    let id = program.info().map_err(failed)?.id();
+    Ok(Held { fd: fd.map_err(|error| failed(error.into()))?, id })
+}
+
 pub(crate) fn program<P>(ebpf: &mut Ebpf, which: Program) -> Result<&mut P, LoadError>
 where
     for<'a> &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    let program = ebpf.program_mut(which.name()).ok_or(LoadError::Missing(which.name()))?;
-    program.try_into().map_err(|e| LoadError::Program(which.name(), e))
+    named(ebpf, which.name())
+}
+
+fn named<'e, P>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut P, LoadError>
+where
+    for<'a> &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    program.try_into().map_err(|e| LoadError::Program(name, e))
 }
 
 /// The verifier gives up with EAGAIN when a signal is waiting for the thread, and wants to be asked

@@ -5,6 +5,7 @@
 //! <dir>/links/7-native         the kernel's link that holds our program at a hook of device 7
 //! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
 //! <dir>/links/7-qdisc/         we made that qdisc
+//! <dir>/sockets/connect4       the kernel's link that holds our program at a hook of a cgroup
 //! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested}
 //! ```
 //!
@@ -25,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use thalweg_abi::TableId;
+use thalweg_abi::{TableId, socket};
 use thalweg_fault::point;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
@@ -39,6 +40,11 @@ fn flow_pins(dir: &Path) -> [(&'static str, PathBuf); 2] {
         let name = table.name();
         (name, dir.join(format!("{name}_{}", thalweg_abi::flow::LAYOUT)))
     })
+}
+
+/// Name of the pin of the table of sockets: its layout has a number of its own, too.
+fn peers_name() -> String {
+    format!("{}_{}", socket::PEERS_NAME, socket::LAYOUT)
 }
 
 fn layout(number: u32) -> String {
@@ -286,6 +292,12 @@ impl Pins {
         for ((_, from), (_, to)) in old.flows().iter().zip(self.flows()) {
             let _ = copy_pin(from, &to);
         }
+        let _ = copy_pin(&old.peers(), &self.peers());
+        for hook in old.socket_names() {
+            self.make_sockets().map_err(|error| at(&self.dir, error))?;
+            let (from, to) = (old.socket_path(&hook), self.socket_path(&hook));
+            copy_pin(&from, &to).map_err(|error| at(&to, error))?;
+        }
         Ok(())
     }
 
@@ -319,6 +331,56 @@ impl Pins {
         self.others().iter().map(|dir| flow_pins(dir)).collect()
     }
 
+    /// Path of the table of sockets and whom they speak to.
+    pub fn peers(&self) -> PathBuf {
+        self.layout().join(peers_name())
+    }
+
+    /// The same of other versions.
+    pub fn other_peers(&self) -> Vec<PathBuf> {
+        self.others().into_iter().map(|dir| dir.join(peers_name())).collect()
+    }
+
+    fn socket_path(&self, hook: &str) -> PathBuf {
+        self.dir.join("sockets").join(hook)
+    }
+
+    /// Names of the socket hooks that have a pin.
+    pub fn socket_names(&self) -> Vec<String> {
+        names(&self.dir.join("sockets")).unwrap_or_default()
+    }
+
+    /// Makes the directory of socket hooks.
+    pub fn make_sockets(&self) -> io::Result<()> {
+        fs::create_dir_all(self.dir.join("sockets"))
+    }
+
+    /// Removes it if it is empty.
+    pub fn leave_sockets(&self) -> io::Result<()> {
+        remove(&self.dir.join("sockets"))
+    }
+
+    /// The pinned link at a socket hook, with the number of its cgroup; that is 0 if the cgroup is gone.
+    pub fn socket(&self, hook: &str) -> Option<(OwnedFd, u64)> {
+        let link = raw::pinned(&c_path(&self.socket_path(hook)).ok()?).ok()?;
+        let info = raw::link_info(link.as_fd()).ok()?;
+        Some((link, info.cgroup))
+    }
+
+    /// Pins a link at a socket hook, in the place of the one pinned before.
+    pub fn pin_socket(&self, hook: &str, link: BorrowedFd<'_>) -> io::Result<()> {
+        let aside = self.socket_path(&format!("{hook}_new"));
+        remove(&aside)?;
+        raw::pin(link, &c_path(&aside)?)?;
+        fs::rename(aside, self.socket_path(hook))
+    }
+
+    /// Removes the pin of a socket hook, and one that was left half made.
+    pub fn unpin_socket(&self, hook: &str) -> io::Result<()> {
+        remove(&self.socket_path(&format!("{hook}_new")))?;
+        remove(&self.socket_path(hook))
+    }
+
     /// Path of the counts of frames of our own.
     pub fn tested(&self) -> PathBuf {
         self.layout().join("tested")
@@ -348,7 +410,7 @@ impl Pins {
 
     /// Takes back what [`Self::create`] made, as far as no agent before had use for it.
     pub fn forsake(self) {
-        if self.marks().is_empty() {
+        if self.marks().is_empty() && self.socket_names().is_empty() {
             let _ = self.clear();
         } else if !self.others().is_empty() {
             let own = self.layout();
@@ -389,7 +451,7 @@ impl Pins {
                 take(dir)?;
             }
         }
-        if self.marks().is_empty() {
+        if self.marks().is_empty() && self.socket_names().is_empty() {
             take(self.dir.join("links"))?;
             if let Some(number) = self.namespace() {
                 take(self.namespace_mark(number))?;

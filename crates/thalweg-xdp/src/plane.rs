@@ -7,12 +7,14 @@ use crate::hook::{HookStatus, WantedHook};
 use crate::hooks::{Held, Hooks};
 use crate::load::{LoadError, Loaded, Program, Run};
 use crate::pins::{self, Pins, PinsError};
+use crate::sockets::{SocketStatus, Sockets};
 use crate::{namespace, words};
 use aya::maps::{MapInfo, MapType};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use thalweg_abi::counter::COUNTERS;
+use thalweg_abi::socket::{PEERS, PEERS_NAME, PeerKey, PeerRow};
 use thalweg_abi::{Counter, TableId, Verdict};
 use thalweg_fault::point;
 use thalweg_image::{Applied, Capacity, Occupancy, Plan, Plane, PlaneError, Writer};
@@ -30,12 +32,14 @@ pub struct Options<'a> {
     pub mount: bool,
     /// Whether tcx links may be used where the kernel has them; else tc means clsact.
     pub tcx: bool,
+    /// The cgroup whose sockets may be served, of the second version; none takes its root.
+    pub cgroup: Option<PathBuf>,
 }
 
 impl<'a> Options<'a> {
     /// The usual: mounts what is missing, uses what the kernel has.
     pub fn new(object: &'a [u8], capacity: Capacity, pins: impl Into<PathBuf>) -> Self {
-        Self { object, capacity, pins: pins.into(), mount: true, tcx: true }
+        Self { object, capacity, pins: pins.into(), mount: true, tcx: true, cgroup: None }
     }
 }
 
@@ -82,6 +86,7 @@ pub struct XdpPlane {
     notes: Vec<String>,
     /// What of the counters were frames of our own.
     tested: Option<Tested>,
+    pub(crate) sockets: Sockets,
 }
 
 impl XdpPlane {
@@ -103,6 +108,7 @@ impl XdpPlane {
         let mut notes = Vec::new();
         notes.extend(take_counters(&pins));
         notes.extend(take_flows(&pins, &options.capacity));
+        notes.extend(take_peers(&pins, &options.capacity));
         notes.extend(private(pins.dir()));
         let (loaded, [xdp, tc], out) = match load(options.object, &options.capacity, &pins) {
             Ok(loaded) => loaded,
@@ -118,7 +124,19 @@ impl XdpPlane {
         let capacity = options.capacity.clone();
         let (wanted, statuses) = (Vec::new(), Vec::new());
         let tested = Tested::open(&hooks.pins.tested());
-        Ok(Self { loaded, writer, hooks, capacity, succeeds, wanted, statuses, notes, tested })
+        let sockets = Sockets { cgroup: options.cgroup.clone(), ..Sockets::default() };
+        Ok(Self {
+            loaded,
+            writer,
+            hooks,
+            capacity,
+            succeeds,
+            wanted,
+            statuses,
+            notes,
+            tested,
+            sockets,
+        })
     }
 
     /// Brings the programs to the wanted links, and off all others of this instance.
@@ -145,7 +163,20 @@ impl XdpPlane {
             self.writer.set_behind(device, true);
         }
         point("behind-set");
+        self.sockets.reconcile(&mut self.loaded, &self.hooks.pins);
         self.statuses.clone()
+    }
+
+    /// Says whether processes may connect to services themselves, and brings the programs for that to the
+    /// cgroup or off it. Nothing else suffers where the kernel lets them not: [`Self::socket_status`] says.
+    pub fn serve_sockets(&mut self, wanted: bool) {
+        self.sockets.wanted = Some(wanted && knows_flows(&self.capacity));
+        self.sockets.reconcile(&mut self.loaded, &self.hooks.pins);
+    }
+
+    /// How the hooks of sockets stand; none while they are not wanted.
+    pub fn socket_status(&self) -> Option<&SocketStatus> {
+        self.sockets.status.as_ref()
     }
 
     /// Sizes of the tables.
@@ -265,6 +296,7 @@ pub(crate) fn load(
     let mut pinned = vec![("counters", pins.counters())];
     if knows_flows(capacity) {
         pinned.extend(pins.flows());
+        pinned.push((PEERS_NAME, pins.peers()));
     }
     let mut loaded = Loaded::load_with(object, capacity, &pinned)?;
     let [xdp, tc] = Program::pair(capacity).map(|which| loaded.program(which));
@@ -357,6 +389,30 @@ fn take_flows(pins: &Pins, capacity: &Capacity) -> Option<String> {
         point("flows-carried");
     }
     None
+}
+
+/// Sees to it that sockets go on being told whom they speak to, as [`take_flows`] does for flows. Says so if
+/// that begins anew.
+fn take_peers(pins: &Pins, capacity: &Capacity) -> Option<String> {
+    let own = pins.peers();
+    if knows_flows(capacity) && is_peers(&own) {
+        return None;
+    }
+    let _ = std::fs::remove_file(&own);
+    let other = pins.other_peers().into_iter().find(|other| is_peers(other));
+    let from = other.filter(|_| knows_flows(capacity))?;
+    let taken = pins.pin_again(&from, &own);
+    let what =
+        "sockets that are connected to services see their backends: it cannot be pinned again";
+    taken.is_err().then(|| format!("{}: {what}", from.display()))
+}
+
+/// Whether the map that is pinned at a path is a table of sockets.
+fn is_peers(path: &Path) -> bool {
+    let Ok(info) = MapInfo::from_pin(path) else { return false };
+    let sizes = (info.key_size(), info.value_size(), info.max_entries());
+    let wished = (size_of::<PeerKey>() as u32, size_of::<PeerRow>() as u32, PEERS);
+    info.map_type().is_ok_and(|kind| kind == MapType::LruHash) && sizes == wished
 }
 
 /// Whether the map that is pinned at a path is a table of these sizes; none if there is none.

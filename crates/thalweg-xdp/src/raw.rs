@@ -88,6 +88,9 @@ pub const ATTACH_TCX: u32 = 46;
 /// Attach type `BPF_TCX_EGRESS`, since Linux 6.6.
 pub const ATTACH_TCX_OUT: u32 = 47;
 
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_CGROUP: u32 = 3;
+
 /// Commands of bpf(2).
 mod command {
     pub const OBJ_PIN: libc::c_long = 6;
@@ -111,6 +114,8 @@ pub struct LinkInfo {
     pub program: u32,
     /// Interface index of the device, 0 when that is gone.
     pub device: u32,
+    /// Number of the cgroup, of a link that stands at one (`BPF_LINK_TYPE_CGROUP`, 3); 0 when that is gone.
+    pub cgroup: u64,
 }
 
 /// # Safety
@@ -131,7 +136,8 @@ fn pair(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Attaches `program` to a device by a link of the kernel (`BPF_LINK_CREATE`).
+/// Attaches `program` to a device, by its index, or to a cgroup, by a descriptor of it, by a link of the
+/// kernel (`BPF_LINK_CREATE`).
 pub fn link_create(
     program: BorrowedFd<'_>,
     device: u32,
@@ -170,8 +176,10 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     attributes[1] = info.as_mut_ptr() as u64;
     // SAFETY: `info` is as long as said and lives through the call.
     unsafe { bpf(command::OBJ_GET_INFO_BY_FD, &mut attributes)? };
-    // type, id, prog_id, padding, then the union: XDP and tcx both begin with the index.
-    Ok(LinkInfo { kind: info[0], program: info[2], device: info[4] })
+    // type, id, prog_id, padding, then the union: XDP and tcx both begin with the index, cgroups with
+    // their number.
+    let cgroup = if info[0] == LINK_CGROUP { pair(info[4], info[5]) } else { 0 };
+    Ok(LinkInfo { kind: info[0], program: info[2], device: info[4], cgroup })
 }
 
 /// Gives an object of the kernel a name in a BPF file system (`BPF_OBJ_PIN`).
@@ -212,4 +220,29 @@ pub fn query(device: u32, attach: u32) -> io::Result<()> {
     attributes[0] = pair(device, attach);
     // SAFETY: no addresses: with room for none, the kernel writes no ids.
     unsafe { bpf(command::PROG_QUERY, &mut attributes).map(drop) }
+}
+
+/// The kernel's number of the network namespace of the calling thread (`SO_NETNS_COOKIE`, since Linux 5.14);
+/// never 0.
+pub fn namespace_number() -> io::Result<u64> {
+    /// include/uapi/asm-generic/socket.h; where it has another number, the kernel knows no such option.
+    const NETNS_COOKIE: libc::c_int = 71;
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    let mut number = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to variables of the size said, which live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            NETNS_COOKIE,
+            (&raw mut number).cast(),
+            &raw mut len,
+        )
+    };
+    match (result, len) {
+        (0, 8) => Ok(number),
+        (0, _) => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -73,6 +73,7 @@ fn words(effects: &[Effect]) -> Vec<String> {
             let names: Vec<_> = wishes.iter().map(|wish| wish.name.as_str()).collect();
             format!("hook {}", names.join(","))
         }
+        Effect::Sockets(wanted) => format!("sockets {wanted}"),
         Effect::Export { routes, first } => {
             let word = |route: &Export| format!(" {} via {:?}", route.prefix, route.hops);
             let words: String = routes.iter().map(word).collect();
@@ -117,6 +118,30 @@ fn a_suite_may_connect_as_long_as_the_files_say_so() {
     assert_eq!(suites(&mut brain, with("{burst: 7}")), ["no suite"]);
 }
 
+#[test]
+fn sockets_are_served_where_there_are_services_and_the_files_let_them() {
+    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n\
+                   spec: {clusterIPs: [10.96.0.10], ports: [{port: 80}]}\n";
+    let with = |more: &str, socket: &str| {
+        let router = format!(
+            "---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {{name: r}}\n\
+             spec: {{services: {{socket: {socket}}}}}\n"
+        );
+        files(&format!("{}{more}{router}", config("10.0.1.254")))
+    };
+    let said = |brain: &mut Brain, event| -> Vec<String> {
+        let all = words(&brain.handle(event)).into_iter();
+        all.filter(|word| word.contains("sockets")).collect()
+    };
+    let mut brain = running();
+    assert!(said(&mut brain, with("", "All")).is_empty(), "no services");
+    assert_eq!(said(&mut brain, with(service, "Host")), ["sockets true"]);
+    assert!(said(&mut brain, with(service, "All")).is_empty(), "that is for the tables to say");
+    assert_eq!(said(&mut brain, with(service, "Off")), ["sockets false"]);
+    assert_eq!(said(&mut brain, with(service, "Host")), ["sockets true"]);
+    assert_eq!(said(&mut brain, with("", "Host")), ["sockets false"]);
+}
+
 fn applied(failures: Vec<Failure>) -> Event {
     let result = Ok(Applied { failures, whole: true });
     Event::Applied { generation: 1, changes: 3, result, took: Duration::from_micros(9) }
@@ -131,7 +156,10 @@ fn nothing_is_touched_before_everything_is_known() {
     assert!(brain.handle(updates(host(HOST))).is_empty());
     let effects = words(&brain.handle(Event::HostComplete));
     let export = "export all 10.0.2.0/24 via [(3, Some(10.0.1.254), 1)]";
-    assert_eq!(effects, ["apply 1", export, "hook eth0,eth1", "resolve 3 10.0.1.254"]);
+    assert_eq!(
+        effects,
+        ["apply 1", export, "hook eth0,eth1", "sockets false", "resolve 3 10.0.1.254"]
+    );
     assert_eq!(brain.phase, Phase::InForce);
 }
 

@@ -9,7 +9,7 @@ const PLAUSIBLE: Duration = Duration::from_secs(1_767_225_600);
 
 pub fn examine(bpffs: &Path) -> Vec<Finding> {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
-    let mut findings = vec![mounted(&mounts, bpffs)];
+    let mut findings = vec![mounted(&mounts, bpffs), cgroups(&mounts)];
     findings.extend(forwarding());
     findings.push(clock(SystemTime::now()));
     findings.extend(clock_source());
@@ -30,6 +30,19 @@ fn mounted(table: &str, bpffs: &Path) -> Finding {
     match place.to_string() == "/sys/fs/bpf" {
         true => Finding::warn(ABOUT, format!("{what}; the agent will try"), remedy),
         false => Finding::fail(ABOUT, what, remedy),
+    }
+}
+
+/// Whether there is a hierarchy of control groups that sockets can be served by.
+fn cgroups(table: &str) -> Finding {
+    const ABOUT: &str = "cgroup";
+    match thalweg_xdp::sockets::hierarchy(table) {
+        Some(root) => Finding::ok(ABOUT, format!("version 2 is mounted at {}", root.display())),
+        None => Finding::warn(
+            ABOUT,
+            "no cgroup2 file system is mounted: processes of this host reach no services",
+            "`mount -t cgroup2 none /sys/fs/cgroup/unified`, or set spec.services.socket: Off",
+        ),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::plane::capacity;
 use std::path::Path;
 use thalweg_model::intent::Limits;
 use thalweg_xdp::facts::Right;
-use thalweg_xdp::{Facts, Loaded, rights};
+use thalweg_xdp::{Facts, LoadError, Loaded, rights};
 
 /// The oldest kernel that tests run on.
 const OLDEST: (u32, u32) = (6, 1);
@@ -14,9 +14,11 @@ pub fn examine() -> Vec<Finding> {
     let facts = Facts::read();
     let mut findings = vec![version(&facts.kernel)];
     findings.extend(rights(&facts.missing));
-    findings.push(match facts.missing.is_empty() {
+    findings.extend(match facts.missing.is_empty() {
         true => programs(),
-        false => Finding::warn("programs", "not tried without these rights", "run this as root"),
+        false => {
+            vec![Finding::warn("programs", "not tried without these rights", "run this as root")]
+        }
     });
     findings.push(match facts.tcx {
         false if !facts.missing.is_empty() => {
@@ -86,8 +88,8 @@ fn rights(missing: &[Right]) -> Vec<Finding> {
     findings
 }
 
-/// Loads both programs with small tables, attached to nothing: the verifier has the last word.
-fn programs() -> Finding {
+/// Loads the programs with small tables, attached to nothing: the verifier has the last word.
+fn programs() -> Vec<Finding> {
     let small = Limits {
         links: 64,
         sessions: 1,
@@ -104,13 +106,28 @@ fn programs() -> Finding {
         flows: 64,
     };
     match Loaded::load(thalweg_bpf_object::object(), &capacity(&small)) {
-        Ok(_) => Finding::ok("programs", "the kernel takes the XDP and the tc program"),
-        Err(error) => Finding::fail(
+        Ok(mut loaded) => vec![
+            Finding::ok("programs", "the kernel takes the XDP and the tc program"),
+            match loaded.try_sockets() {
+                Ok(()) => Finding::ok("sockets", "the kernel takes the programs for sockets"),
+                Err(error) => Finding::warn(
+                    "sockets",
+                    format!("processes of this host reach no services: {}", first_line(&error)),
+                    "take Linux 6.1 or newer, with CONFIG_CGROUP_BPF",
+                ),
+            },
+        ],
+        Err(error) => vec![Finding::fail(
             "programs",
-            crate::ebpf::chain(&error).lines().next().unwrap_or_default(),
+            first_line(&error),
             "see which kernels docs/verifier.tsv lists, and report this",
-        ),
+        )],
     }
+}
+
+/// The kernel's words, without those of its verifier.
+fn first_line(error: &LoadError) -> String {
+    crate::ebpf::chain(error).lines().next().unwrap_or_default().to_owned()
 }
 
 fn lockdown() -> Option<Finding> {

@@ -67,6 +67,7 @@ fn well() -> StatusView {
         hooks: vec![hook()],
         fpm: None,
         sessions: None,
+        sockets: None,
         overruns: 0,
         fullest: Some(TableView {
             name: "fib4_leaves".into(),

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use thalweg_testkit::cgroup::Cgroup;
 
 pub const CONFIG: &str = "apiVersion: thalweg.dev/v1alpha1
 kind: Link
@@ -36,6 +37,10 @@ pub struct Lab {
     pub dir: tempfile::TempDir,
     pub name: String,
     pub agent: Option<Child>,
+    /// A group of this lab's own; none where this machine has no such groups.
+    pub cgroup: Option<Cgroup>,
+    /// The group whose sockets agents serve.
+    pub serves: Option<PathBuf>,
     program: PathBuf,
 }
 
@@ -57,7 +62,9 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let name = format!("tw{tag}{}", std::process::id());
         let program = PathBuf::from(env!("CARGO_BIN_EXE_thalweg"));
-        let lab = Self { dir, name, agent: None, program };
+        let cgroup = Cgroup::new(&name).ok();
+        let serves = cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+        let lab = Self { dir, name, agent: None, cgroup, serves, program };
         fs::create_dir(lab.dir.path().join("etc")).unwrap();
         fs::write(lab.config(), CONFIG).unwrap();
         if let Err(why) = ip(&format!("netns add {}r", lab.name)) {
@@ -140,13 +147,7 @@ impl Lab {
 
     /// The same with more on its command line or in its environment.
     pub fn start_with(&mut self, more: impl FnOnce(&mut Command)) -> bool {
-        let log = fs::File::create(self.dir.path().join("log")).unwrap();
-        let etc = self.dir.path().join("etc");
-        let mut command = self.thalweg(&["run", "--netns", &format!("{}r", self.name)]);
-        command.arg("-f").arg(etc).stderr(log).stdout(Stdio::null());
-        more(&mut command);
-        let child = command.spawn().unwrap();
-        self.agent = Some(child);
+        self.spawn(more);
         let start = Instant::now();
         while !self.text(&["status", "-o", "json"]).contains("\"phase\": \"inForce\"")
             || self.text(&["status", "-o", "json"]).contains("\"hooks\": []")
@@ -161,6 +162,26 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(50));
         }
         true
+    }
+
+    /// Starts an agent that dies by itself, killed, and waits for that.
+    pub fn dies(&mut self, more: impl FnOnce(&mut Command)) {
+        self.spawn(more);
+        let status = self.agent.take().map(|mut agent| agent.wait().unwrap());
+        assert_eq!(status.and_then(|status| status.code()), None, "{}", self.log());
+    }
+
+    fn spawn(&mut self, more: impl FnOnce(&mut Command)) {
+        let log = fs::File::create(self.dir.path().join("log")).unwrap();
+        let etc = self.dir.path().join("etc");
+        let mut command = self.thalweg(&["run", "--netns", &format!("{}r", self.name)]);
+        command.arg("-f").arg(etc).stderr(log).stdout(Stdio::null());
+        if let Some(cgroup) = &self.serves {
+            command.arg("--cgroup").arg(cgroup);
+        }
+        more(&mut command);
+        let child = command.spawn().unwrap();
+        self.agent = Some(child);
     }
 
     pub fn log(&self) -> String {

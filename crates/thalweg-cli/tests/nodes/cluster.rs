@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use thalweg_testkit::cgroup::Cgroup;
 
 /// Nodes, numbered from 1, and the client: host `c`.
 pub struct Cluster {
@@ -22,12 +23,15 @@ pub struct Cluster {
     agents: BTreeMap<usize, Child>,
     stop: Arc<AtomicBool>,
     servers: Vec<JoinHandle<()>>,
+    /// The group whose sockets agents serve; none where this machine has no such groups.
+    cgroup: Option<Cgroup>,
 }
 
 impl Cluster {
     /// Builds the hosts and links; none, with the reason told, where this machine does not let us.
     pub fn new(tag: &str, nodes: usize) -> Option<Self> {
         let name = format!("tn{tag}{}", std::process::id());
+        let cgroup = Cgroup::new(&name).ok();
         let cluster = Self {
             dir: tempfile::tempdir().unwrap(),
             name,
@@ -35,6 +39,7 @@ impl Cluster {
             agents: BTreeMap::new(),
             stop: Arc::default(),
             servers: Vec::new(),
+            cgroup,
         };
         if let Err(why) = ip(&format!("netns add {}w", cluster.name)) {
             skip(&why);
@@ -198,6 +203,9 @@ spec:
             let mut command =
                 self.thalweg(number, &["run", "--netns", &format!("{}{number}", self.name)]);
             command.arg("-f").arg(self.dir.path().join(number.to_string()));
+            if let Some(cgroup) = &self.cgroup {
+                command.arg("--cgroup").arg(cgroup.path());
+            }
             let child = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
             self.agents.insert(number, child);
         }

@@ -8,7 +8,7 @@ use crate::tree::short;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use thalweg_model::Prefix;
-use thalweg_model::cluster::{FlowSettings, FlowTimeouts, ServiceSettings};
+use thalweg_model::cluster::{FlowSettings, FlowTimeouts, ServiceSettings, SocketScope};
 
 /// Fields of `services`.
 const SERVICES: &[&str] = &[
@@ -21,6 +21,7 @@ const SERVICES: &[&str] = &[
     "externalTraffic",
     "sourceRangesFor",
     "dsr",
+    "socket",
 ];
 /// Fields of `flows`.
 const FLOWS: &[&str] = &["limit", "perWorkload", "midFlow", "timeouts", "natPorts", "natMapping"];
@@ -33,6 +34,9 @@ pub(crate) const WITHOUT: &[(&str, bool)] = &[("Reject", false), ("Drop", true)]
 pub(crate) const EXTERNAL: &[(&str, bool)] = &[("PreserveClient", false), ("Masquerade", true)];
 /// `sourceRangesFor`: whether all external frontends are guarded.
 pub(crate) const RANGES: &[(&str, bool)] = &[("All", true), ("LoadBalancer", false)];
+/// `socket`: whose processes are served as they connect.
+pub(crate) const SOCKETS: &[(&str, SocketScope)] =
+    &[("Host", SocketScope::Host), ("All", SocketScope::All), ("Off", SocketScope::Off)];
 /// `midFlow`: whether it begins a flow.
 pub(crate) const MID_FLOW: &[(&str, bool)] = &[("Drop", false), ("Accept", true)];
 /// `natMapping`: whether it is independent of the destination.
@@ -86,6 +90,9 @@ pub(crate) fn services(spec: &Fields, report: &mut Report) -> ServiceSettings {
     settings.ranges_for_all = flag("sourceRangesFor", RANGES, true, report);
     if let Some(direct) = fields.get("dsr", report) {
         settings.dsr = direct.flag(report).unwrap_or_default();
+    }
+    if let Some(socket) = fields.get("socket", report) {
+        settings.sockets = socket.choice(SOCKETS, report).unwrap_or_default();
     }
     settings
 }

@@ -3,7 +3,9 @@
 use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
-use crate::kind::traffic::{EXTERNAL, MAPPING, MID_FLOW, RANGES, TIMEOUTS, WITHOUT, timeout};
+use crate::kind::traffic::{
+    EXTERNAL, MAPPING, MID_FLOW, RANGES, SOCKETS, TIMEOUTS, WITHOUT, timeout,
+};
 use crate::kind::tunnel::FAMILIES;
 use crate::kind::{node, pod, slice};
 use std::collections::BTreeSet;
@@ -43,6 +45,8 @@ pub(super) fn services(settings: &ServiceSettings, out: &mut Yaml) {
     flag("externalTraffic", EXTERNAL, &settings.masquerade_external, &usual.masquerade_external);
     flag("sourceRangesFor", RANGES, &settings.ranges_for_all, &usual.ranges_for_all);
     out.differing(2, "dsr", settings.dsr, usual.dsr);
+    let sockets = |scope| word(SOCKETS, scope);
+    out.differing(2, "socket", sockets(&settings.sockets), sockets(&usual.sockets));
 }
 
 /// Writes `tunnel` of a router.
