@@ -304,7 +304,9 @@ fn dispatch<S: FlowStages>(
         None => stages.decide(packet, &mut decision),
     }
     let sent = decision.verdict.is(Kind::Forward) || decision.verdict.is(Kind::Punt);
-    if sent && stages.tunnel_of(packet, decision.nexthop()) != 0 {
+    if (sent || decision.verdict.is_about_size())
+        && stages.tunnel_of(packet, decision.nexthop()) != 0
+    {
         packet.flags |= u64::from(flag::TUNNEL);
         decision.verdict = through(decision.verdict);
     }
@@ -335,8 +337,10 @@ fn dispatch<S: FlowStages>(
         return None;
     }
     if unresolved {
-        // What the kernel would tell, it would tell of a way that it does not know.
-        let kind = if packet.has(flag::TUNNEL) { Kind::Drop } else { Kind::Punt };
+        // What the kernel would tell, it would tell of a way that it does not know; and what is for a
+        // service, it would take for itself. Who gets no answer sends again.
+        let ours = packet.has(flag::TUNNEL) || stages.facts().is(what::REWRITES);
+        let kind = if ours { Kind::Drop } else { Kind::Punt };
         return Some(Outcome::stop(verdict.with_kind(kind)));
     }
     if owed {
