@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 const NAMES: [&str; 2] = ["stream/pod-pod/vs-veth", "stream/vip/vs-veth"];
 const PEER: &str = "kernel routing, no rules";
 /// Turns of each engine.
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 25;
 /// What is counted of a turn, and what goes before.
-const TURN: Duration = Duration::from_millis(1_000);
-const START: Duration = Duration::from_millis(300);
+const TURN: Duration = Duration::from_millis(500);
+const START: Duration = Duration::from_millis(200);
 /// What is written and read at once.
 const CHUNK: usize = 256 << 10;
 /// The port that listens: that of backends.
