@@ -101,6 +101,10 @@ fn rows(memory: &Memory, turn: usize) -> Option<FlowRowsView> {
     let slots = memory.words(TableId::FlowSlots);
     let flows = memory.words(TableId::Flows);
     let ways = WAYS as usize;
+    if slots.len() <= ways {
+        // Tables without room for flows have one bucket, since none would be no map.
+        return None;
+    }
     let step = (slots.len() / ways).div_ceil(BUCKETS).max(1);
     let (mut used, mut seen) = (0_u64, 0_u64);
     for (number, bucket) in slots.chunks_exact(ways).enumerate().skip(turn % step).step_by(step) {
