@@ -461,7 +461,9 @@ fn wherever_an_agent_is_killed_the_next_one_finishes() {
                 let mut detach = node.pods.lab.thalweg(&["detach"]);
                 assert_eq!(detach.env("THALWEG_FAULT", wish).status().unwrap().code(), None);
             }
-            _ => node.pods.lab.dies(|run| drop(run.env("THALWEG_FAULT", wish))),
+            _ => node.pods.lab.dies(|run| {
+                run.env("THALWEG_FAULT", wish);
+            }),
         }
         assert!(node.pods.lab.start(), "after {point}");
         for at in ["10.96.0.10:80", "[fd00:96::10]:80"] {

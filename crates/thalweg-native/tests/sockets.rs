@@ -55,11 +55,14 @@ fn ip([high, low]: [u64; 2]) -> std::net::IpAddr {
     }
 }
 
+/// Addresses and ports.
+type Backends = BTreeSet<([u64; 2], u16)>;
+
 /// A frontend as the test knows it.
 #[derive(Clone, Default)]
 struct Known {
     /// Backends for clients in the cluster, with their ports.
-    inside: BTreeSet<([u64; 2], u16)>,
+    inside: Backends,
     drops: bool,
     ranges: bool,
     affinity: bool,
@@ -112,7 +115,7 @@ impl World {
     }
 
     /// Whom a socket may reach, rule by rule: none leaves it alone.
-    fn says(&self, asked: &Asked, all: bool) -> Option<Result<BTreeSet<([u64; 2], u16)>, u32>> {
+    fn says(&self, asked: &Asked, all: bool) -> Option<Result<Backends, u32>> {
         let ours = asked.namespace == HOST;
         if !(ours || all) || asked.port == 0 || ![TCP, UDP].contains(&asked.protocol) {
             return None;
@@ -137,7 +140,7 @@ fn backend([high, _]: [u64; 2], host: u64) -> ([u64; 2], u16) {
     ([high, low + host], 8000 + host as u16)
 }
 
-fn set_of(id: u32, backends: &BTreeSet<([u64; 2], u16)>) -> Change {
+fn set_of(id: u32, backends: &Backends) -> Change {
     let row = |(at, (address, port)): (u64, &([u64; 2], u16))| BackendRow {
         address: *address,
         id: u64::from(id) << 16 | (at + 1),
