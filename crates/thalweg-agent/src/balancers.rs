@@ -146,7 +146,7 @@ fn problem(
     Problem {
         severity: Severity::Error,
         origin,
-        object: Some(Key { kind: "Service".into(), name: name.into() }),
+        object: Some(Key { kind: "Service".into(), name }),
         field: Some("spec.healthCheckNodePort".into()),
         what: format!("health checks cannot be answered at {at}: {error}"),
         remedy: remedy.into(),
