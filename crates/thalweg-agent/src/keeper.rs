@@ -25,6 +25,7 @@ use job::{Done, Gate, Job, Outcome, Wanted};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use thalweg_api::model::Problem;
@@ -53,6 +54,8 @@ pub struct Reader {
     path: PathBuf,
     gate: Arc<Gate>,
     library: Arc<Mutex<Library>>,
+    /// How often the files had been replaced when they were read last.
+    epoch: Arc<AtomicU64>,
 }
 
 impl Reader {
@@ -73,6 +76,9 @@ impl Reader {
         let guard = self.gate.close();
         let user = rustix::process::geteuid().as_raw();
         let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        // A replacement changes several files at once, and is told file by file.
+        let replaced = self.epoch.swap(guard.epoch(), Ordering::SeqCst) != guard.epoch();
+        let only = only.filter(|_| !replaced);
         let one = only.and_then(|name| library.load_changed(&self.path, name, user));
         let mut loaded = one
             .unwrap_or_else(|| steady::read(&self.path, || library.load_guarded(&self.path, user)));
@@ -139,7 +145,10 @@ impl Keeper {
 
     /// What reads the files.
     pub fn reader(&self) -> Reader {
-        Reader { path: self.path.clone(), gate: self.gate.clone(), library: self.library.clone() }
+        // It has read nothing yet.
+        let epoch = Arc::new(AtomicU64::new(u64::MAX));
+        let (path, gate, library) = (self.path.clone(), self.gate.clone(), self.library.clone());
+        Reader { path, gate, library, epoch }
     }
 
     /// What happened, for those who want to know. Clones tell into the same ring.

@@ -48,6 +48,19 @@ fn files_read_before_they_were_replaced_do_not_come_in_force() {
 }
 
 #[test]
+fn files_that_were_replaced_are_read_together_though_told_one_by_one() {
+    let dir = lab();
+    fs::write(dir.path().join("etc/b.yaml"), "# old\n").unwrap();
+    let mut keeper = keeper(dir.path());
+    let reader = keeper.reader();
+    assert!(keeper.files(reader.read()).is_some());
+    assert!(job(&keeper, "# new\n", None).run().is_ok());
+    let now = reader.changed(&Change::File("a.yaml".into()));
+    let texts = now.texts.map(|(_, texts)| texts);
+    assert_eq!(texts, Some(Texts::new([("a.yaml".to_owned(), "# new\n".to_owned())])));
+}
+
+#[test]
 fn files_that_change_while_they_are_replaced_wait() {
     let dir = lab();
     let mut keeper = keeper(dir.path());
