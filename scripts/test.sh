@@ -129,12 +129,16 @@ must setup scripts/setup.sh --test
 # Without compilers nothing below can say anything of use.
 [[ $STATUS == 0 ]] || finish
 pick_host_rust
+# Older kernels are fetched while compilers work; the stage that needs them says what went wrong.
+scripts/setup.sh --kernels </dev/null >"$LOGS/kernels-setup.log" 2>&1 &
+FETCHING=$!
 must ebpf scripts/bpf.sh
 must formatting formatting
 must lints lints
 must next scripts/next.sh
 stage tests tests
 count_tests
+wait "$FETCHING" || true
 stage kernels scripts/test-kernels.sh
 count_kernels
 # A short search from the inputs that are kept; `make fuzz` searches longer.
