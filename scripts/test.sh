@@ -142,7 +142,7 @@ wait "$FETCHING" || true
 stage kernels scripts/test-kernels.sh
 count_kernels
 # A short search from the inputs that are kept; `make fuzz` searches longer.
-export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-12}
+export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-6}
 must fuzzing scripts/fuzz.sh
 must dependencies dependencies
 finish
