@@ -175,9 +175,13 @@ pub(crate) fn all_rows(memory: &Memory) -> impl Iterator<Item = [u64; WORDS]> + 
             // Another flow took it meanwhile.
             return None;
         }
-        let idle = i64::from(now) - i64::from(row[word::SEEN] as u32);
-        (idle <= (row[word::SEEN] >> 32) as i64).then_some(row)
+        lives(row[word::SEEN], now).then_some(row)
     })
+}
+
+/// Whether a row seen last then ([`word::SEEN`]) has not outlived its time by [`clock`].
+pub(crate) fn lives(seen: u64, now: u32) -> bool {
+    i64::from(now) - i64::from(seen as u32) <= (seen >> 32) as i64
 }
 
 const _: () = assert!(WAYS == 8, "slots and rows are counted alike");

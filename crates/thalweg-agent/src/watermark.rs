@@ -5,6 +5,7 @@
 //! the table is.
 
 use crate::brain::Level;
+use crate::cluster::{clock, lives};
 use crate::events::{Events, Note};
 use crate::log;
 use std::sync::atomic::Ordering;
@@ -97,7 +98,7 @@ impl Watermark {
 
 /// How many rows are in use, by some of the buckets; none without a table.
 fn rows(memory: &Memory, turn: usize) -> Option<FlowRowsView> {
-    let now = crate::cluster::clock();
+    let now = clock();
     let slots = memory.words(TableId::FlowSlots);
     let flows = memory.words(TableId::Flows);
     let ways = WAYS as usize;
@@ -120,11 +121,6 @@ fn rows(memory: &Memory, turn: usize) -> Option<FlowRowsView> {
     (seen > 0).then(|| FlowRowsView { used: used * all / seen, rows: all })
 }
 
-/// Whether a row seen last then has not outlived its time.
-fn lives(seen: u64, now: u32) -> bool {
-    i64::from(now) - i64::from(seen as u32) <= (seen >> 32) as i64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +134,7 @@ mod tests {
     }
 
     fn fill(memory: &Memory, of_ten: usize) {
-        let seen = 60 << 32 | u64::from(crate::cluster::clock());
+        let seen = 60 << 32 | u64::from(clock());
         for (at, slot) in memory.words(TableId::FlowSlots).iter().enumerate() {
             // Spread as by a hash, so that no step meets the same ones only.
             let live = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 & 0xffff < of_ten * 6_554;

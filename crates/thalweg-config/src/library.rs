@@ -79,8 +79,8 @@ struct Joined {
     intent: Intent,
     /// What one of those may have.
     tally: Tally,
-    /// How often each thing is claimed that only one file may claim, once it was asked for.
-    claims: Option<HashMap<u64, u32>>,
+    /// What only one file may claim, once that was asked for.
+    claims: Option<Tally>,
 }
 
 impl Library {
@@ -310,15 +310,14 @@ impl Joined {
         }
         let parts = &self.parts;
         let claims = self.claims.get_or_insert_with(|| {
-            let mut claims = HashMap::new();
-            let all = parts.iter().flat_map(|(_, part)| &part.prints);
-            all.for_each(|print| *claims.entry(*print).or_insert(0) += 1);
+            let mut claims = Tally::default();
+            claims.change([], parts.iter().flat_map(|(_, part)| part.prints.iter().copied()));
             claims
         });
         let before = &parts[at].1.prints;
         part.prints.iter().all(|print| {
             let own = u32::from(before.binary_search(print).is_ok());
-            claims.get(print).copied().unwrap_or(0) <= own
+            claims.count(*print) <= own
         })
     }
 
@@ -357,8 +356,17 @@ impl Joined {
     /// Lets everything but the list of parts follow parts that came, went or changed.
     fn change(&mut self, changes: &[(Option<&Part>, Option<&Part>)]) {
         for (old, new) in changes {
-            self.tally.change(old.map(|part| &part.cluster), new.map(|part| &part.cluster));
-            self.claim(*old, *new);
+            let (old, new) = (old.iter(), new.iter());
+            self.tally.change(
+                old.clone().flat_map(|part| part.cluster.prints()),
+                new.clone().flat_map(|part| part.cluster.prints()),
+            );
+            if let Some(claims) = &mut self.claims {
+                claims.change(
+                    old.flat_map(|part| part.prints.iter().copied()),
+                    new.flat_map(|part| part.prints.iter().copied()),
+                );
+            }
         }
         let intent = &mut self.intent;
         follow(&mut intent.routes, changes, |part| &part.intent.routes);
@@ -378,21 +386,6 @@ impl Joined {
         }
         let router = self.parts.iter().find(|(_, part)| part.router);
         intent.router = router.map(|(_, part)| part.intent.router.clone()).unwrap_or_default();
-    }
-
-    /// Lets what is claimed follow a part.
-    fn claim(&mut self, old: Option<&Part>, new: Option<&Part>) {
-        let Some(claims) = &mut self.claims else { return };
-        for print in new.into_iter().flat_map(|part| &part.prints) {
-            *claims.entry(*print).or_insert(0) += 1;
-        }
-        for print in old.into_iter().flat_map(|part| &part.prints) {
-            let Some(count) = claims.get_mut(print) else { continue };
-            *count -= 1;
-            if *count == 0 {
-                claims.remove(print);
-            }
-        }
     }
 }
 

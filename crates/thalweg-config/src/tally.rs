@@ -1,7 +1,5 @@
-//! Counts what objects of Kubernetes claim, so that it is known without a look at all of them whether two
-//! claim the same.
+//! Counts what files claim, so that it is known without a look at all of them whether two claim the same.
 
-use crate::draft::ClusterPart;
 use std::collections::HashMap;
 
 /// How often each number is claimed.
@@ -13,14 +11,18 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// A part that took the place of another.
-    pub fn change(&mut self, old: Option<&ClusterPart>, new: Option<&ClusterPart>) {
-        for print in new.into_iter().flat_map(ClusterPart::prints) {
+    /// Claims that took the place of others.
+    pub fn change(
+        &mut self,
+        old: impl IntoIterator<Item = u64>,
+        new: impl IntoIterator<Item = u64>,
+    ) {
+        for print in new {
             let count = self.counts.entry(print).or_default();
             *count += 1;
             self.twice += usize::from(*count == 2);
         }
-        for print in old.into_iter().flat_map(ClusterPart::prints) {
+        for print in old {
             let Some(count) = self.counts.get_mut(&print) else { continue };
             *count -= 1;
             self.twice -= usize::from(*count == 1);
@@ -28,6 +30,11 @@ impl Tally {
                 self.counts.remove(&print);
             }
         }
+    }
+
+    /// How often a number is claimed.
+    pub fn count(&self, print: u64) -> u32 {
+        self.counts.get(&print).copied().unwrap_or(0)
     }
 
     /// Whether anything is claimed more than once.
