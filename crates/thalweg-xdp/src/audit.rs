@@ -55,8 +55,8 @@ impl XdpPlane {
             return Ok(false);
         }
         let pins = Pins::create(self.hooks.pins.dir(), may_mount)?;
-        if let Ok(number) = namespace::current() {
-            pins.set_namespace(number)?;
+        if let Ok(this) = namespace::current() {
+            pins.set_namespace(this)?;
         }
         pins.adopt(&self.hooks.pins)?;
         self.hooks.pins = pins;

@@ -27,17 +27,17 @@ pub fn detach(dir: &Path) -> Result<Detached, PinsError> {
     let Some(pins) = Pins::open(dir)? else { return Ok(Detached::default()) };
     let mut done = Detached::default();
     let marks = pins.marks();
-    let inside =
-        match pins.namespace().map(|number| namespace::run(number, || hooks(&pins, &marks))) {
-            Some(Ok(Some(inside))) => inside,
-            // The namespace is gone and its devices with it, or nobody wrote it down.
-            Some(Ok(None)) | None => forget(&pins, &marks),
-            Some(Err(error)) => {
-                let way = "run as root or in that network namespace";
-                done.left.push(format!("{}: {error}: {way}", dir.display()));
-                return Ok(done);
-            }
-        };
+    let inside = match pins.namespace().map(|known| namespace::run(known, || hooks(&pins, &marks)))
+    {
+        Some(Ok(Some(inside))) => inside,
+        // The namespace is gone and its devices with it, or nobody wrote it down.
+        Some(Ok(None)) | None => forget(&pins, &marks),
+        Some(Err(error)) => {
+            let way = "run as root or in that network namespace";
+            done.left.push(format!("{}: {error}: {way}", dir.display()));
+            return Ok(done);
+        }
+    };
     done.removed.extend(inside);
     done.removed.extend(sockets::detach(&pins));
     let still = pins.marks().into_iter().map(|(device, mark)| pins.path(device, mark));
@@ -50,8 +50,8 @@ pub fn detach(dir: &Path) -> Result<Detached, PinsError> {
 /// Does `work` in the network namespace of the instance with this directory of pins; none if there is
 /// no such instance, it is running, or its namespace is gone.
 pub fn inside<T: Send>(dir: &Path, work: impl FnOnce() -> T + Send) -> Option<T> {
-    let number = Pins::open(dir).ok()??.namespace()?;
-    namespace::run(number, work).ok()?
+    let known = Pins::open(dir).ok()??.namespace()?;
+    namespace::run(known, work).ok()?
 }
 
 /// Takes programs off all hooks; the calling thread is in the right network namespace.

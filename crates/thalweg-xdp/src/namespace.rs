@@ -1,6 +1,6 @@
 //! Network namespaces by their number, which is how a directory of pins remembers its own.
 
-use crate::rights;
+use crate::{raw, rights};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -9,18 +9,49 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Number of the namespace that the calling thread is in.
-pub fn current() -> io::Result<u64> {
-    Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
+/// What tells a namespace from others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Its inode, by which it is found. The kernel gives it to another when this one is gone.
+    pub number: u64,
+    /// Its cookie, which no other ever has until the machine starts anew; none if the kernel (before 5.14)
+    /// tells none.
+    pub cookie: Option<u64>,
 }
 
-/// Runs `work` in the namespace with this number; none if no name and no process shows it.
-pub fn run<T: Send>(number: u64, work: impl FnOnce() -> T + Send) -> io::Result<Option<T>> {
-    if current()? == number {
+impl Identity {
+    /// Whether another is the same namespace, as far as both are known.
+    pub fn is(self, other: Self) -> bool {
+        let cookies = self.cookie.zip(other.cookie);
+        self.number == other.number && cookies.is_none_or(|(own, other)| own == other)
+    }
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.number)?;
+        match self.cookie {
+            Some(cookie) => write!(f, " (cookie {cookie})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The namespace that the calling thread is in.
+pub fn current() -> io::Result<Identity> {
+    let number = fs::metadata("/proc/thread-self/ns/net")?.ino();
+    Ok(Identity { number, cookie: raw::namespace_number().ok() })
+}
+
+/// Runs `work` in this namespace; none if no name and no process shows it.
+pub fn run<T: Send>(wanted: Identity, work: impl FnOnce() -> T + Send) -> io::Result<Option<T>> {
+    let is_it = |found: io::Result<Identity>| found.is_ok_and(|found| found.is(wanted));
+    if is_it(current()) {
         return Ok(Some(work()));
     }
-    match find(|path| fs::metadata(path).is_ok_and(|data| data.ino() == number)) {
-        Some(path) => run_at(&path, work).map(Some),
+    match find(|path| fs::metadata(path).is_ok_and(|data| data.ino() == wanted.number)) {
+        // Whether it is that one or has only its number, shows inside.
+        Some(path) => run_at(&path, || is_it(current()).then(work)),
         None => Ok(None),
     }
 }
@@ -66,6 +97,17 @@ mod tests {
         let own = current().unwrap();
         let here = std::thread::current().id();
         assert_eq!(run(own, || std::thread::current().id()).unwrap(), Some(here));
-        assert_eq!(run(1, || ()).unwrap(), None, "no namespace has the number 1");
+        let other = Identity { number: 1, cookie: None };
+        assert_eq!(run(other, || ()).unwrap(), None, "no namespace has the number 1");
+    }
+
+    #[test]
+    fn one_that_has_the_number_of_another_is_not_that() {
+        let own = current().unwrap();
+        let Some(cookie) = own.cookie else { return };
+        let gone = Identity { cookie: Some(cookie + 1), ..own };
+        assert_eq!(run(gone, || ()).unwrap(), None);
+        let unknown = Identity { cookie: None, ..own };
+        assert_eq!(run(unknown, || ()).unwrap(), Some(()), "what an older version wrote down");
     }
 }

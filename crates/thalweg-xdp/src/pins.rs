@@ -1,7 +1,7 @@
 //! Names in the BPF file system: what keeps links, programs and counters alive without an agent.
 //!
 //! ```text
-//! <dir>/netns-4026531840/      the network namespace that the indices below belong to
+//! <dir>/netns-4026531840/17/   the network namespace that the indices below belong to, and its cookie
 //! <dir>/links/7-native         the kernel's link that holds our program at a hook of device 7
 //! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
 //! <dir>/links/7-qdisc/         we made that qdisc
@@ -15,6 +15,7 @@
 //! The file system knows pins and directories only, so what is not a pin is an empty directory.
 
 use crate::hook::Mode;
+use crate::namespace::Identity;
 use crate::raw;
 use crate::rights;
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -86,10 +87,10 @@ pub enum PinsError {
     Namespace {
         /// The directory.
         dir: String,
-        /// Number of the namespace that its indices belong to.
-        other: u64,
-        /// Number of ours.
-        this: u64,
+        /// The namespace that its indices belong to.
+        other: String,
+        /// Ours.
+        this: String,
     },
     /// The file system's words.
     #[error("{path}: {error}")]
@@ -199,24 +200,39 @@ impl Pins {
         format!("thalweg/{instance}").chars().take(200).collect()
     }
 
-    /// Number of the network namespace that the indices belong to, if that is written down.
-    pub fn namespace(&self) -> Option<u64> {
-        let names = names(&self.dir).ok()?;
-        names.iter().find_map(|name| name.strip_prefix("netns-")?.parse().ok())
+    /// The network namespace that the indices belong to, if that is written down.
+    pub fn namespace(&self) -> Option<Identity> {
+        let all = names(&self.dir).ok()?;
+        let number = all.iter().find_map(|name| name.strip_prefix("netns-")?.parse().ok())?;
+        let inner = names(&self.namespace_mark(number)).unwrap_or_default();
+        Some(Identity { number, cookie: inner.iter().find_map(|name| name.parse().ok()) })
     }
 
     /// Writes down the network namespace; an error if there are hooks in another.
-    pub fn set_namespace(&self, this: u64) -> Result<(), PinsError> {
+    pub fn set_namespace(&self, this: Identity) -> Result<(), PinsError> {
         match self.namespace() {
-            Some(other) if other == this => return Ok(()),
-            Some(other) if !self.marks().is_empty() => {
+            Some(known) if known == this => return Ok(()),
+            Some(known) if !known.is(this) && !self.marks().is_empty() => {
                 let dir = self.dir.display().to_string();
+                let (other, this) = (known.to_string(), this.to_string());
                 return Err(PinsError::Namespace { dir, other, this });
             }
-            Some(other) => remove(&self.namespace_mark(other)).map_err(|e| at(&self.dir, e))?,
+            Some(known) => drop(self.forget_namespace(known)?),
             None => {}
         }
-        make(&self.namespace_mark(this))
+        let mark = self.namespace_mark(this.number);
+        make(&this.cookie.map_or_else(|| mark.clone(), |cookie| mark.join(cookie.to_string())))
+    }
+
+    /// Removes what is written down of a namespace; what that was.
+    fn forget_namespace(&self, known: Identity) -> Result<PathBuf, PinsError> {
+        let mark = self.namespace_mark(known.number);
+        if let Some(cookie) = known.cookie {
+            let cookie = mark.join(cookie.to_string());
+            remove(&cookie).map_err(|error| at(&cookie, error))?;
+        }
+        remove(&mark).map_err(|error| at(&mark, error))?;
+        Ok(mark)
     }
 
     fn namespace_mark(&self, number: u64) -> PathBuf {
@@ -453,8 +469,8 @@ impl Pins {
         }
         if self.marks().is_empty() && self.socket_names().is_empty() {
             take(self.dir.join("links"))?;
-            if let Some(number) = self.namespace() {
-                take(self.namespace_mark(number))?;
+            if let Some(known) = self.namespace() {
+                take(self.forget_namespace(known)?)?;
             }
             take(self.dir.clone())?;
             // The directory of all instances goes with the last of them.
