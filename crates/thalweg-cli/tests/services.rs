@@ -390,6 +390,8 @@ fn a_command_makes_a_link_a_workload() {
         let (code, said) = attach(words);
         assert!(matches!(code, Some(1 | 2)) && said.contains(why), "{words:?}: {code:?} {said}");
     }
+    let history = node.0.lab.text(&["history"]);
+    assert!(!history.contains("attach"), "what is refused changes nothing: {history}");
     let (code, said) = attach(&["pod0", "--pod", "shop/p0", "--ip", "10.9.0.2"]);
     assert_eq!(code, Some(0), "{said}");
     let heard = node.hears("p0", "10.96.0.10:80");

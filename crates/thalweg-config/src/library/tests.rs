@@ -200,6 +200,29 @@ proptest! {
 }
 
 #[test]
+fn one_file_that_others_can_write_is_refused_as_all_of_them_are() {
+    let directory = tempdir().unwrap();
+    let (path, name) = (directory.path(), OsString::from("a.yaml"));
+    let user = path.metadata().unwrap().uid();
+    let mode = |mode| {
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(path.join("a.yaml"), rights).unwrap();
+    };
+    fs::write(path.join("a.yaml"), "# 1\n").unwrap();
+    fs::write(path.join("b.yaml"), "# 1\n").unwrap();
+    mode(0o644);
+    let mut library = Library::default();
+    assert!(library.load_guarded(path, user).is_ok());
+    assert!(library.load_changed(path, &name, user).is_some());
+    mode(0o666);
+    assert!(library.load_changed(path, &name, user).is_none());
+    assert!(!library.load_guarded(path, user).is_ok());
+    // What was refused is no ground to stand on.
+    mode(0o644);
+    assert!(library.load_changed(path, &name, user).is_none());
+}
+
+#[test]
 fn one_file_is_enough_where_nothing_else_hangs_on_it() {
     let service = |n: u32| {
         format!(
