@@ -195,13 +195,14 @@ pub fn clock() -> u32 {
 ///
 /// # Errors
 ///
-/// A pod or service that is not known.
+/// A pod, service or state that is not known.
 pub fn flows(
     compiler: &Compiler,
     memory: &Memory,
     query: &FlowQuery,
 ) -> Result<Vec<FlowView>, Fault> {
     let addresses = query.from.as_deref().map(|from| addresses(compiler, from)).transpose()?;
+    known_state(query.state.as_deref())?;
     let names = names(compiler.frontends());
     let wanted = query.service.as_deref().map(|name| known_service(compiler, name)).transpose()?;
     let wanted = wanted.map(|name| name.to_string());
@@ -222,6 +223,21 @@ pub fn flows(
     });
     views.truncate(query.limit as usize);
     Ok(views)
+}
+
+/// That there is a state of this name, where one is wanted.
+///
+/// # Errors
+///
+/// [`Fault`] with those that there are.
+pub(crate) fn known_state(wanted: Option<&str>) -> Result<(), Fault> {
+    match wanted.filter(|wanted| !state::NAMES.contains(wanted)) {
+        Some(wanted) => {
+            let what = format!("flows have no state `{wanted}`");
+            Err(Fault::invalid(what, format!("choose one of {}", state::NAMES.join(", "))))
+        }
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAddr>, Fault> {

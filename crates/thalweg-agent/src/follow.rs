@@ -40,7 +40,7 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// A pod or service that is not known; tables without room for flows.
+    /// A pod, service or state that is not known; tables without room for flows.
     pub fn new(compiler: &Compiler, memory: &Memory, wanted: &FlowFollow) -> Result<Self, Fault> {
         if compiler.limits().flows == 0 {
             return Err(Fault::failed(
@@ -48,6 +48,7 @@ impl Scene {
                 "restart it when there are some",
             ));
         }
+        cluster::known_state(wanted.state.as_deref())?;
         let from = wanted.from.as_deref();
         let service = wanted.service.as_deref();
         let links = compiler.host_facts().links.values();

@@ -22,7 +22,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// [`Fault`] for a name that is no `NAMESPACE/NAME`, and where no address is given.
+    /// [`Fault`] for a name that is no `NAMESPACE/NAME`, and for other than one address of a family or two.
     pub fn attach(pod: &str, interface: String, addresses: Vec<IpAddr>) -> Result<Self, Fault> {
         let (namespace, name) = split(pod)?;
         if addresses.is_empty() {
@@ -31,6 +31,11 @@ impl Workload {
                 what,
                 "give it one or two, of one family each: --ip 10.1.0.2",
             ));
+        }
+        let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = addresses.iter().partition(|a| a.is_ipv4());
+        if v4.len().max(v6.len()) > 1 {
+            let what = format!("the pod {namespace}/{name} would have two addresses of one family");
+            return Err(Fault::invalid(what, "give it one of IPv4, one of IPv6, or both"));
         }
         Ok(Self { namespace, name, place: Some((interface, addresses)) })
     }
@@ -43,6 +48,21 @@ impl Workload {
     pub fn detach(pod: &str) -> Result<Self, Fault> {
         let (namespace, name) = split(pod)?;
         Ok(Self { namespace, name, place: None })
+    }
+
+    /// That the interface is one of these.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`] if it is not.
+    pub fn stands_among<'a>(&self, mut links: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
+        match &self.place {
+            Some((interface, _)) if !links.any(|link| link == interface) => Err(Fault::not_found(
+                format!("there is no interface `{interface}` on this host"),
+                "`ip link` lists those there are; make the veth first",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What is being done, as history tells it.
@@ -92,13 +112,18 @@ impl Workload {
         )
     }
 
-    /// What is wrong with the workload among problems of all files.
-    pub fn problems(&self, all: &[Problem]) -> Vec<Problem> {
+    /// Errors among those of all files that are there because of the workload: its own, and those of objects
+    /// that had none in that field before, such as a pod whose interface it would take.
+    pub fn errors(&self, all: &[Problem], before: &[Problem]) -> Vec<Problem> {
         let own = Key { kind: "Pod".into(), name: self.to_string() };
-        let wrong = |problem: &&Problem| {
-            problem.severity == Severity::Error && problem.object.as_ref() == Some(&own)
+        let errors = all.iter().filter(|problem| problem.severity == Severity::Error);
+        let is_new = |problem: &&Problem| {
+            let same = |known: &Problem| {
+                (&known.object, &known.field) == (&problem.object, &problem.field)
+            };
+            problem.object.as_ref() == Some(&own) || !before.iter().any(same)
         };
-        all.iter().filter(wrong).cloned().collect()
+        errors.filter(is_new).cloned().collect()
     }
 }
 
@@ -159,12 +184,43 @@ mod tests {
     }
 
     #[test]
+    fn what_others_suffer_from_it_is_its_error_too() {
+        let come = Workload::attach("shop/one", "vp1".into(), vec!["10.1.0.2".parse().unwrap()]);
+        let come = come.unwrap();
+        let error = |name: &str, field: &str| Problem {
+            severity: Severity::Error,
+            origin: thalweg_model::Origin::default(),
+            object: Some(Key { kind: "Pod".into(), name: name.into() }),
+            field: Some(field.into()),
+            what: "taken".into(),
+            remedy: String::new(),
+        };
+        let before = [error("shop/old", "status"), error("shop/one", "metadata")];
+        let told = |all: &[Problem]| come.errors(all, &before).len();
+        assert_eq!(told(&before[..1]), 0, "it was there before");
+        assert_eq!(told(&before[1..]), 1, "its own");
+        assert_eq!(told(&[error("shop/old", "metadata")]), 1, "another field");
+        assert_eq!(told(&[error("shop/two", "status")]), 1, "another pod");
+        let warning = Problem { severity: Severity::Warning, ..error("shop/two", "status") };
+        assert_eq!(told(&[warning]), 0);
+    }
+
+    #[test]
     fn names_that_are_none_are_refused() {
         for pod in
             ["one", "", "/one", "shop/", "../one", "shop/../one", "Shop/one", "a.b/c", "a/b/c\n"]
         {
             assert!(Workload::detach(pod).is_err(), "{pod}");
         }
-        assert!(Workload::attach("shop/one", "vp1".into(), Vec::new()).is_err());
+        let attach = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            Workload::attach("shop/one", "vp1".into(), addresses)
+        };
+        assert!(attach(&[]).is_err() && attach(&["10.1.0.2", "10.1.0.3"]).is_err());
+        let one = attach(&["10.1.0.2"]).unwrap();
+        assert!(one.stands_among(["eth0", "vp1"].into_iter()).is_ok());
+        assert!(one.stands_among(["eth0"].into_iter()).is_err());
+        let gone = Workload::detach("shop/one").unwrap();
+        assert!(gone.stands_among([].into_iter()).is_ok(), "its interface may be gone before it");
     }
 }

@@ -76,6 +76,10 @@ fn lab(tag: &str, config: &str, more: impl FnOnce(&mut Command)) -> Option<Lab> 
     ] {
         ip(&line).unwrap();
     }
+    // The kernel may take a second to tell of a carrier: a link that an agent saw without one is held
+    // down when it comes.
+    let up = format!("-n {n}r -o link show up");
+    lab.until(|| ip(&up).unwrap().lines().filter(|line| line.contains("state UP")).count() == 3);
     fs::write(lab.config(), config).unwrap();
     lab.start_with(more).then_some(lab)
 }

@@ -297,6 +297,8 @@ fn flows_are_listed_and_followed_by_the_same_words() {
         (&["flows", "-f", "--service", "no"], "there is no service `default/no`"),
         (&["flows", "-f", "--interval", "2h"], "choose a time from 100 ms to 3600 s"),
         (&["flows", "--interval", "2s"], "--follow"),
+        (&["flows", "--state", "asleep"], "flows have no state `asleep`; choose one of new,"),
+        (&["flows", "-f", "--state", "asleep"], "flows have no state `asleep`"),
         (&["flows", "-f", "--limit", "2"], "--limit"),
     ] {
         let told = lab.run(line);

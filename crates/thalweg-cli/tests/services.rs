@@ -386,6 +386,8 @@ fn a_command_makes_a_link_a_workload() {
         (&["pod0", "--pod", "p0", "--ip", "10.9.0.2"], "NAMESPACE/NAME"),
         (&["pod0", "--pod", "shop/p0", "--ip", "127.0.0.1"], "127.0.0.1"),
         (&["pod0", "--pod", "shop/p0"], "--ip"),
+        (&["pod9", "--pod", "shop/p0", "--ip", "10.9.0.2"], "no interface `pod9`"),
+        (&["pod0", "--pod", "shop/p0", "--ip", "10.9.0.2", "--ip", "10.9.0.9"], "one family"),
     ] {
         let (code, said) = attach(words);
         assert!(matches!(code, Some(1 | 2)) && said.contains(why), "{words:?}: {code:?} {said}");

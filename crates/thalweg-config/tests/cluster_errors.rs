@@ -123,6 +123,25 @@ fn ports_without_names_and_numbers_out_of_range() {
 }
 
 #[test]
+fn a_port_for_health_checks_outside_the_range() {
+    check(
+        &service(
+            "  type: LoadBalancer\n  clusterIP: 10.0.0.1\n  healthCheckNodePort: 80\n  ports: [{port: 80}]\n",
+        ),
+        expect![[r#"
+            error: Service/default/web: node port 80 is none of 30000-32767
+             --> lab.yaml:7:24 (spec.healthCheckNodePort)
+              |
+            7 |   healthCheckNodePort: 80
+              |                        ^^
+              = help: choose one of those, or widen spec.services.nodePortRange of the Router
+
+            1 error
+        "#]],
+    );
+}
+
+#[test]
 fn node_ports_outside_the_range() {
     check(
         &service("  type: NodePort\n  clusterIP: 10.0.0.1\n  ports: [{port: 80, nodePort: 80}]\n"),

@@ -107,10 +107,17 @@ impl Keeper {
         peer: &Peer,
         answer: Answerer,
     ) {
-        match workload.and_then(|workload| self.may(brain, false).map(|()| workload)) {
+        let fit = workload.and_then(|workload| {
+            self.may(brain, false)?;
+            let links = brain.compiler.iter().flat_map(|all| all.host_facts().links.values());
+            workload.stands_among(links.map(|link| &link.name[..]))?;
+            Ok(workload)
+        });
+        match fit {
             Ok(workload) => {
                 let cause = Cause { user: Some(peer.user()), ..Cause::of(workload.source()) };
-                self.start_job(Wanted::Changed(workload), cause, None, false, Some(answer));
+                let wanted = Wanted::Changed(workload, brain.config_problems.clone());
+                self.start_job(wanted, cause, None, false, Some(answer));
             }
             Err(fault) => drop(answer.send(Err(fault))),
         }

@@ -60,8 +60,8 @@ pub enum Wanted {
     Files(Vec<(String, String)>),
     /// Those kept under this name.
     Kept(String),
-    /// Those that are there, with a workload that comes or goes.
-    Changed(Workload),
+    /// Those that are there, with a workload that comes or goes, and what is wrong with them.
+    Changed(Workload, Vec<Problem>),
 }
 
 /// The trial that is asked for.
@@ -161,10 +161,10 @@ impl Job {
         let (mut base, mut own) = (None, None);
         let texts = match std::mem::replace(&mut self.wanted, Wanted::Kept(String::new())) {
             Wanted::Files(files) => self.place.adopt(Texts::new(files))?,
-            Wanted::Changed(workload) => {
+            Wanted::Changed(workload, before) => {
                 let present = self.place.members()?;
                 let texts = workload.change(&present)?;
-                (base, own) = (Some(present), Some(workload));
+                (base, own) = (Some(present), Some((workload, before)));
                 self.place.adopt(texts)?
             }
             Wanted::Kept(id) => self.state.kept(&id).map_err(|words| {
@@ -175,7 +175,8 @@ impl Job {
         if !loaded.is_ok() {
             return Err(Refusal::Problems(loaded.problems));
         }
-        let wrong = own.map(|workload| workload.problems(&loaded.problems)).unwrap_or_default();
+        let wrong = own.map(|(workload, before)| workload.errors(&loaded.problems, &before));
+        let wrong = wrong.unwrap_or_default();
         if !wrong.is_empty() {
             return Err(Refusal::Problems(wrong));
         }

@@ -47,13 +47,13 @@ pub(crate) fn node_ports(
                 let what = format!("node port {port} is none of {}-{}", range.0, range.1);
                 let remedy =
                     "choose one of those, or widen spec.services.nodePortRange of the Router";
-                report.error(place(file, claim.at), &spec.below("ports"), what, remedy);
+                report.error(place(file, claim.at), &spec.below(claim.field), what, remedy);
             } else if let Some((owner, at)) = taken.get(&(port, protocol)) {
                 let (owner, first) = (key(Kind::Service, owner), report.origin(*at));
                 let what =
                     format!("node port {port} {protocol} already belongs to {owner} at {first}");
                 let remedy = "give one of them another node port";
-                report.error(place(file, claim.at), &spec.below("ports"), what, remedy);
+                report.error(place(file, claim.at), &spec.below(claim.field), what, remedy);
             }
         }
         if report.errors() > before {

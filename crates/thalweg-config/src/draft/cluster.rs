@@ -15,6 +15,8 @@ use thalweg_model::cluster::{
 pub(crate) struct PortClaim {
     pub port: u16,
     pub protocol: Protocol,
+    /// The field of `spec` that it stands in.
+    pub field: &'static str,
     /// Where it stands.
     pub at: Span,
 }

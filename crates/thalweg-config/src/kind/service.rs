@@ -246,7 +246,7 @@ fn port(
             field.error(what, "remove the field, or write `type: NodePort`", report);
         }
         let protocol = protocol.unwrap_or_default();
-        claims.push(PortClaim { port: number, protocol, at: field.node.span });
+        claims.push(PortClaim { port: number, protocol, field: "ports", at: field.node.span });
         Some(number)
     });
     Some(ServicePort { name, protocol: protocol?, port: port?, node_port })
@@ -274,7 +274,8 @@ fn health(
     let port = field.number(0..=65_535, report).filter(|port| *port > 0);
     service.health_check_port = port;
     if let Some(port) = port {
-        claims.push(PortClaim { port, protocol: Protocol::Tcp, at: field.node.span });
+        let (protocol, name) = (Protocol::Tcp, "healthCheckNodePort");
+        claims.push(PortClaim { port, protocol, field: name, at: field.node.span });
     }
 }
 
@@ -285,7 +286,7 @@ fn check_claims(fields: &Fields, claims: &[PortClaim], report: &mut Report) {
             |other: &&PortClaim| (other.port, other.protocol) == (claim.port, claim.protocol);
         if claims[..index].iter().any(|other| same(&other)) {
             let what = format!("node port {} {} stands twice", claim.port, claim.protocol);
-            let path = fields.path().below("ports");
+            let path = fields.path().below(claim.field);
             report.error(claim.at, &path, what, "give one of them another number");
         }
     }
