@@ -30,6 +30,36 @@ fn routes_of_files_and_of_the_kernel_are_forwarded_by() {
     assert!(text.contains("no-route"), "{text}");
 }
 
+/// An address with a route to it alone, as CNI plugins give pods, is its own next hop.
+#[test]
+fn routes_of_the_kernel_to_one_address_need_no_gateway() {
+    let Some(mut lab) = Lab::new("o") else { return };
+    if !lab.start() {
+        return;
+    }
+    for line in [
+        "b addr add 10.0.5.9/32 dev lo",
+        "b addr add 2001:db8:5::9/128 dev up nodad",
+        "r route add 10.0.5.9/32 dev eth1 proto static",
+        "r route add 2001:db8:5::9/128 dev eth1 proto static",
+    ] {
+        ip(&format!("-n {}{line}", lab.name)).unwrap();
+    }
+    let way = |packet: &str| lab.text(&["explain", &format!("eth0 < {packet} udp 4 > 53")]);
+    lab.until(|| {
+        lab.pings_once("10.0.5.9") && way("ip 10.0.0.9 > 10.0.5.9").contains("out eth1\n")
+    });
+    let before = lab.forwarded();
+    assert!(lab.pings("10.0.5.9"), "{}", lab.log());
+    assert!(lab.forwarded() > before, "{}", lab.text(&["get", "drops", "--all"]));
+    // Whoever speaks of the neighbor first has its link address learned.
+    let ask = format!("netns exec {}r ping -c 1 -W 1 2001:db8:5::9", lab.name);
+    lab.until(|| {
+        let _ = ip(&ask);
+        way("ip6 2001:db8::9 > 2001:db8:5::9").contains("out eth1\n")
+    });
+}
+
 /// Row 13 of the checklist on real sockets: the kernel fragments what we hand it, by a route that files
 /// alone have.
 #[test]

@@ -104,10 +104,10 @@ impl Compiler {
         let Some(body) = self.bodies.get(number) else { return };
         let class = kernel::class(&body.route);
         let target = match body.target {
-            Some(target) => target,
-            None => {
+            Some(target) if !kernel::is_own(&body.route, net) => target,
+            _ => {
                 let teller = if source == Source::Fpm { Teller::Fpm } else { Teller::Kernel };
-                let (wanted, plain) = kernel::target(teller, &body.route, net.rib);
+                let (wanted, plain) = kernel::target(teller, &body.route, net);
                 let target = self.targets.intern(wanted);
                 if plain {
                     if let Some(body) = self.bodies.get_mut(number) {
@@ -273,7 +273,7 @@ impl Compiler {
         way: Way,
     ) -> u32 {
         let key = match way {
-            Way::Link(link) => crate::plan::on_link_key(link, None),
+            Way::Link(link) => crate::plan::on_link_key(link, None, prefix.only()),
             way => TargetKey::Way(way),
         };
         let class = if source == Source::Connected { Class::Connected } else { Class::Host };

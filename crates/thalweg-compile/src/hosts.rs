@@ -49,7 +49,7 @@ impl Compiler {
                 self.hosts.remove(&(link, address));
             }
             if let Some(net) = net {
-                let target = self.targets.intern(on_link_key(link, Some(address)));
+                let target = self.targets.intern(on_link_key(link, Some(address), None));
                 let offer = Offer {
                     class: Class::Neighbor,
                     metric: 0,

@@ -1,7 +1,7 @@
 //! Routes of the kernel and of a routing suite as the RIB keeps them: a million routes share a few hundred bodies.
 
 use crate::hash::Fold;
-use crate::key::{RibId, is_multicast};
+use crate::key::{NetKey, is_multicast};
 use crate::rib::Class;
 use crate::slab::Slab;
 use crate::target::{Dress, Hop, Hops, TargetKey, Way};
@@ -111,8 +111,14 @@ fn is_connected(route: &Route) -> bool {
         && route.nexthops.iter().all(|hop| hop.via.is_none() && hop.labels.is_empty())
 }
 
+/// Whether a route has a target of its own: to one address, with a next hop that is that address.
+pub fn is_own(route: &Route, net: NetKey) -> bool {
+    let beside = |hop: &NextHop| hop.via.is_none() && hop.link != 0;
+    route.object.is_none() && net.prefix().only().is_some() && route.nexthops.iter().any(beside)
+}
+
 /// Where a route leads, and whether that is the same in every RIB and whoever tells of it.
-pub fn target(teller: Teller, route: &Route, rib: RibId) -> (TargetKey, bool) {
+pub fn target(teller: Teller, route: &Route, net: NetKey) -> (TargetKey, bool) {
     let way = |way| (TargetKey::Way(way), true);
     match route.kind {
         RouteKind::Local | RouteKind::Anycast => way(Way::Deliver),
@@ -124,16 +130,19 @@ pub fn target(teller: Teller, route: &Route, rib: RibId) -> (TargetKey, bool) {
             way(Way::Broadcast(route.nexthops.first().map_or(0, |hop| hop.link)))
         }
         RouteKind::Unicast | RouteKind::Multicast => match route.object {
-            Some(id) => (TargetKey::Object { teller, id, rib, mtu: route.mtu }, false),
-            None => hops(route, rib),
+            Some(id) => (TargetKey::Object { teller, id, rib: net.rib, mtu: route.mtu }, false),
+            None => hops(route, net),
         },
     }
 }
 
-fn hops(route: &Route, rib: RibId) -> (TargetKey, bool) {
-    let plain = route.nexthops.iter().all(|hop| hop.link != 0);
-    let rib = if plain { 0 } else { rib };
-    let mut hops: Vec<Hop> = route.nexthops.iter().map(|hop| self::hop(hop, route.mtu)).collect();
+fn hops(route: &Route, net: NetKey) -> (TargetKey, bool) {
+    let searches = route.nexthops.iter().any(|hop| hop.link == 0);
+    let rib = if searches { net.rib } else { 0 };
+    let only = net.prefix().only();
+    let hop = |hop: &NextHop| self::hop(hop, route.mtu).for_only(only);
+    let mut hops: Vec<Hop> = route.nexthops.iter().map(hop).collect();
+    let plain = !searches && !is_own(route, net);
     if let [only] = hops.as_mut_slice() {
         only.weight = 1;
     }
@@ -155,6 +164,7 @@ pub fn hop(hop: &NextHop, mtu: Option<u32>) -> Hop {
     Hop {
         link: hop.link,
         via: hop.via,
+        only: None,
         weight: hop.weight.max(1),
         dress,
         onlink: true,

@@ -461,6 +461,11 @@ fn unroutable(link: &host::Link, host: &HostState) -> Option<String> {
     }
 }
 
+/// Whether frames out of a link have an Ethernet header.
+pub fn has_header(link: &host::Link) -> bool {
+    is_ethernet(link) && link.mac != Mac::ZERO
+}
+
 fn is_ethernet(link: &host::Link) -> bool {
     matches!(link.medium.as_str(), "ether" | "")
 }
@@ -559,7 +564,7 @@ pub struct Egress {
 /// How frames get out of a link, or why only the kernel can send there.
 pub fn egress(link: &host::Link, host: &HostState) -> Result<Egress, String> {
     let name = &link.name;
-    if !is_ethernet(link) || link.mac == Mac::ZERO {
+    if !has_header(link) {
         return Err(format!("interface {name} has no Ethernet header"));
     }
     let Some((device, tags)) = device(link, host) else {

@@ -159,11 +159,12 @@ fn hops(
     names: &Names,
     findings: &mut Vec<Finding>,
 ) -> Option<TargetKey> {
+    let only = own.and_then(|(_, prefix)| prefix.only());
     let mut found: Vec<Hop> = Vec::new();
     for (position, hop) in hops.iter().enumerate() {
         let field = format!("spec.nextHops[{position}]");
         if let Some(hop) = self::hop(hop, &field, names, findings) {
-            found.push(hop);
+            found.push(hop.for_only(only));
         }
     }
     if let [only] = found.as_mut_slice() {
@@ -220,6 +221,7 @@ fn hop(hop: &NextHop, field: &str, names: &Names, findings: &mut Vec<Finding>) -
     Some(Hop {
         link,
         via: hop.via,
+        only: None,
         weight: hop.weight.max(1),
         dress: Dress {
             labels: hop.labels.iter().map(|label| label.get()).collect(),

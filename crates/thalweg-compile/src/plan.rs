@@ -23,8 +23,8 @@ pub(crate) struct Draft {
 }
 
 /// The key of a target directly on a link.
-pub(crate) fn on_link_key(link: u32, via: Option<IpAddr>) -> TargetKey {
-    let hop = Hop { link, via, weight: 1, onlink: true, ..Hop::default() };
+pub(crate) fn on_link_key(link: u32, via: Option<IpAddr>, only: Option<IpAddr>) -> TargetKey {
+    let hop = Hop { link, via, weight: 1, onlink: true, ..Hop::default() }.for_only(only);
     TargetKey::Hops(Hops { rib: 0, own: None, hops: vec![hop] })
 }
 

@@ -205,7 +205,13 @@ impl Resolver<'_> {
                 match (self.vrfs.device(link), via) {
                     (Some(rib), None) => vec![member(Way::Lookup(rib), Dress::default(), true)],
                     (Some(rib), Some(via)) => self.recurse(via, rib, run)?,
-                    (None, None) => vec![self.on_link(Way::Link(link), link, run)],
+                    (None, None) => {
+                        let header =
+                            |link| self.host.links.get(&link).is_some_and(links::has_header);
+                        let only = hop.only.filter(|_| header(link));
+                        let only = only.map(|only| Way::Neighbor(link, only));
+                        vec![self.on_link(only.unwrap_or(Way::Link(link)), link, run)]
+                    }
                     (None, Some(via)) => vec![self.direct(hop, link, via, rib, run)?],
                 }
             }

@@ -44,6 +44,9 @@ pub struct Hop {
     pub link: u32,
     /// Gateway.
     pub via: Option<IpAddr>,
+    /// The only address that the route is for, where no gateway is named: on a link it is its own
+    /// next hop.
+    pub only: Option<IpAddr>,
     /// Share of the flows.
     pub weight: u16,
     /// What it does to packets besides.
@@ -54,6 +57,16 @@ pub struct Hop {
     pub dead: bool,
     /// Used while the link is down.
     pub backup: Option<Box<Hop>>,
+}
+
+impl Hop {
+    /// The same of a route that is for this address alone, if for one alone.
+    #[must_use]
+    pub fn for_only(mut self, only: Option<IpAddr>) -> Self {
+        self.only = only.filter(|_| self.link != 0 && self.via.is_none());
+        self.backup = self.backup.map(|backup| Box::new(backup.for_only(only)));
+        self
+    }
 }
 
 /// What a next hop adds to packets.

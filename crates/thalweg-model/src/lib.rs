@@ -85,6 +85,12 @@ impl Prefix {
         }
     }
 
+    /// The address inside, if there is only one.
+    pub fn only(self) -> Option<IpAddr> {
+        let width = if self.is_v4() { 32 } else { 128 };
+        (self.len() == width).then(|| self.address())
+    }
+
     /// Whether the prefix is of IPv4.
     pub fn is_v4(self) -> bool {
         matches!(self, Self::V4(_))

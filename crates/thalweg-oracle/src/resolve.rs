@@ -64,6 +64,15 @@ impl Found {
         self.dress == Dress::default()
     }
 
+    /// The same for one address alone: on a link without gateway it is its own next hop.
+    fn beside(mut self, address: IpAddr) -> Self {
+        if let Way::Link(link) = self.way {
+            self.way = Way::Neighbor(link, address);
+        }
+        self.backup = self.backup.map(|backup| Box::new(backup.beside(address)));
+        self
+    }
+
     /// The same by another way, without backup.
     pub(crate) fn by(&self, way: Way) -> Self {
         Self { way, backup: None, ..self.clone() }
@@ -157,6 +166,11 @@ impl Oracle<'_> {
                     };
                     self.resolve_hops(hops, &candidate.vrf, &mut trail)
                 }
+            };
+            let single = prefix == Prefix::host(prefix.address()) && !candidate.shared;
+            let found: Vec<Found> = match single {
+                true => found.into_iter().map(|f| f.beside(prefix.address())).collect(),
+                false => found,
             };
             if found.iter().any(|found| found.alive) {
                 return found;
