@@ -61,6 +61,8 @@ pub mod flag {
     pub const PIPE: u32 = 1 << 9;
     /// The link leads to a workload: its flows are tracked.
     pub const WORKLOAD: u32 = 1 << 10;
+    /// This host's own stack sends there: its addresses are sources like any other.
+    pub const HOST: u32 = 1 << 11;
 }
 
 /// Entries of one page of table `vlans` (one per VLAN id).

@@ -10,6 +10,7 @@
 
 use crate::events::Note;
 use crate::hold::Holds;
+use crate::passage;
 use crate::plane::{HookState, HookWish};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -82,6 +83,8 @@ pub enum Effect {
     Hook(Vec<HookWish>),
     /// Let processes connect to services themselves, or not any more.
     Sockets(bool),
+    /// Let this host's own stack reach tunnels ([`thalweg_model::tunnel::PASSAGE`]), or not any more.
+    Passage(bool),
     /// Make the kernel's tables follow; all that is ours and not named goes when this is the `first`.
     Export {
         /// Routes.
@@ -129,6 +132,8 @@ pub struct Brain {
     wishes: Vec<HookWish>,
     /// Whether processes are to connect to services; none as long as the plane was not told.
     sockets: Option<bool>,
+    /// Whether the way into tunnels was wanted and there when that was last asked.
+    passage: Option<(bool, bool)>,
     pub(crate) hooks: Vec<HookState>,
     /// Links that came up again and are not used yet.
     pub(crate) holds: Holds,
@@ -160,6 +165,7 @@ impl Brain {
             plane_problem: None,
             wishes: Vec::new(),
             sockets: None,
+            passage: None,
             hooks: Vec::new(),
             holds: Holds::default(),
             asked: BTreeMap::new(),
@@ -342,6 +348,7 @@ impl Brain {
         if self.sockets.replace(sockets) != Some(sockets) {
             effects.push(Effect::Sockets(sockets));
         }
+        effects.extend(passage::wish(compiler, &mut self.passage).map(Effect::Passage));
         effects.extend(self.neighbors());
         effects
     }

@@ -6,7 +6,7 @@ use crate::log;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use thalweg_compile::Export;
-use thalweg_netlink::{ExportHop, ExportKey, Exporter};
+use thalweg_netlink::{ExportHop, ExportKey, ExportWay, Exporter};
 
 /// Failures that are said; those after them are only counted.
 const SAID: usize = 5;
@@ -69,9 +69,10 @@ fn carry_out(exporter: &mut Exporter, routes: &[Export], first: bool) -> Vec<Str
             weight: *weight,
         };
         let hops: Vec<ExportHop> = route.hops.iter().map(hop).collect();
-        let result = match hops.is_empty() {
+        let way = ExportWay { hops, source: route.source, mtu: route.mtu };
+        let result = match way.hops.is_empty() {
             true => exporter.remove(key(route)),
-            false => exporter.put(key(route), &hops),
+            false => exporter.put(key(route), &way),
         };
         failures.extend(result.err().map(|error| error.to_string()));
     }

@@ -40,6 +40,7 @@ mod log;
 mod metrics;
 mod nat;
 pub mod offline;
+mod passage;
 pub mod plane;
 mod ports;
 pub mod replay;
@@ -69,6 +70,7 @@ pub use thalweg_fault as fault;
 pub use thalweg_xdp::{Detached, PinsError};
 
 use std::path::Path;
+use thalweg_model::tunnel::PASSAGE;
 
 /// Takes an instance's programs, pins and tables out of the kernel, and nothing else.
 ///
@@ -78,7 +80,13 @@ use std::path::Path;
 pub fn detach(bpffs: &Path, instance: &str) -> Result<Detached, PinsError> {
     let dir = bpffs.join("thalweg").join(instance);
     let routes = thalweg_xdp::inside(&dir, thalweg_netlink::withdraw);
+    let pair = thalweg_xdp::inside(&dir, || thalweg_netlink::pair::remove(PASSAGE));
     let mut detached = thalweg_xdp::detach(&dir)?;
+    match pair {
+        Some(Ok(true)) => detached.removed.push(format!("interface {}", PASSAGE[0])),
+        Some(Ok(false)) | None => {}
+        Some(Err(error)) => detached.left.push(error.to_string()),
+    }
     match routes {
         Some(Ok(0)) | None => {}
         Some(Ok(count)) => detached.removed.push(format!("{count} kernel routes of protocol 116")),

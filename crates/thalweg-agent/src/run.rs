@@ -14,6 +14,7 @@ use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Lent, Record, Snapshot};
+use crate::passage::Passage;
 use crate::plane::{DataPlane, Opener};
 use crate::selftest::Finding;
 use crate::serve::{self, Asked, Askers, Look, SocketError};
@@ -158,6 +159,7 @@ struct Shell {
     suite: Suite,
     resolver: Option<Resolver>,
     exports: Option<Exports>,
+    passage: Passage,
     features: Option<AsyncFd<FeatureWatch>>,
     instance: String,
     started: Instant,
@@ -206,6 +208,7 @@ impl Shell {
             suite: Suite::default(),
             resolver: None,
             exports: None,
+            passage: Passage::default(),
             features: None,
             instance: settings.instance.clone(),
             started: Instant::now(),
@@ -485,6 +488,12 @@ impl Shell {
                 }
                 None
             }
+            Effect::Passage(wanted) => {
+                if self.exports.is_some() {
+                    self.passage.carry_out(wanted);
+                }
+                None
+            }
             Effect::Export { routes, first } => {
                 if let Some(exports) = &self.exports {
                     exports.send(routes, first);
@@ -593,6 +602,7 @@ impl Shell {
         };
         problems.extend(self.plane.iter().flat_map(|plane| plane.problems()));
         problems.extend(self.exporter.problem());
+        problems.extend(self.passage.problem());
         let compiler = self.brain.compiler.as_ref();
         problems.extend(compiler.into_iter().flat_map(|all| self.balancers.problems(all)));
         problems.extend(self.sessions.problems());

@@ -19,6 +19,7 @@ pub fn problems(compiler: &Compiler, read: impl Fn(&str) -> Option<String>) -> V
         (uses4, "IPv4", "/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward"),
         (uses6, "IPv6", "/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
     ];
+    let strict = strict(compiler, &read);
     let off = |path: &str| read(path).is_some_and(|value| value.trim() == "0");
     let found = switches.into_iter().filter(|(uses, _, path, _)| *uses && off(path));
     found
@@ -33,7 +34,43 @@ pub fn problems(compiler: &Compiler, read: impl Fn(&str) -> Option<String>) -> V
             ),
             remedy: format!("`sysctl -w {name}=1` in this network namespace"),
         })
+        .chain(strict)
         .collect()
+}
+
+/// Links whose strict reverse path filter drops what pods of other nodes send to this host itself: its
+/// answers go by another link, into the tunnel.
+fn strict(compiler: &Compiler, read: &impl Fn(&str) -> Option<String>) -> Vec<Problem> {
+    let filter = |link: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
+        let value = read(&path).and_then(|text| text.trim().parse::<u8>().ok()).unwrap_or(0);
+        (value, path)
+    };
+    if !compiler.intent().has_passage() {
+        return Vec::new();
+    }
+    // The larger of the two counts (Documentation/networking/ip-sysctl.rst).
+    let (all, _) = filter("all");
+    let addresses = &compiler.host_facts().addresses;
+    let numbered =
+        |link: u32| addresses.values().any(|own| own.link == link && own.address.is_ipv4());
+    let links = compiler.links().into_iter().filter(|link| link.ours && numbered(link.index));
+    let found = links.filter_map(|link| {
+        let (own, path) = filter(&link.name);
+        (own.max(all) == 1).then(|| Problem {
+            severity: Severity::Warning,
+            origin: Origin { file: path, line: 0, column: 0 },
+            object: None,
+            field: None,
+            what: format!(
+                "the kernel checks sources strictly on {}: what pods of other nodes send to this \
+                 host itself is lost",
+                link.name
+            ),
+            remedy: format!("`sysctl -w net.ipv4.conf.{}.rp_filter=2`", link.name),
+        })
+    });
+    found.collect()
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ pub struct Compiler {
     pub(crate) watched: BTreeSet<(AddrKey, u32)>,
     /// Prefixes that the kernel was told of.
     pub(crate) exported: BTreeSet<NetKey>,
+    /// The link through which the kernel's routes lead into tunnels.
+    pub(crate) passage: Option<u32>,
     pub(crate) watching: BTreeMap<(u32, IpAddr), AddrKey>,
     pub(crate) own: OwnBits,
     pub(crate) published: Published,
@@ -129,6 +131,7 @@ impl Compiler {
             hosts: BTreeMap::new(),
             watched: BTreeSet::new(),
             exported: BTreeSet::new(),
+            passage: None,
             watching: BTreeMap::new(),
             own: OwnBits::default(),
             published: Published::default(),

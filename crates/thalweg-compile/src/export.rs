@@ -3,7 +3,7 @@
 
 use crate::compiler::Compiler;
 use crate::key::NetKey;
-use crate::rib::Source;
+use crate::rib::{Offer, Source};
 use crate::slab::NIL;
 use crate::target::{Dress, Member, Way};
 use std::collections::BTreeSet;
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use thalweg_abi::VrfId;
 use thalweg_image::{Change, Plan};
 use thalweg_model::Prefix;
+use thalweg_model::tunnel::PASSAGE;
 
 /// A route as the kernel is to have it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,7 +22,14 @@ pub struct Export {
     pub prefix: Prefix,
     /// Interface index, gateway and weight (1 to 256) of each next hop; none takes the route out.
     pub hops: Vec<(u32, Option<IpAddr>, u16)>,
+    /// Source that packets of this host's own get.
+    pub source: Option<IpAddr>,
+    /// Largest packet that fits, in octets.
+    pub mtu: Option<u32>,
 }
+
+/// What a way of ours is for the kernel.
+type Ways = (Vec<(u32, Option<IpAddr>, u16)>, Option<IpAddr>, Option<u32>);
 
 impl Compiler {
     /// What the kernel's tables must follow of a plan that is in force: routes that files alone know
@@ -52,6 +60,10 @@ impl Compiler {
                 _ => {}
             }
         }
+        let passage = self.host.link_named(PASSAGE[0]).map(|link| link.index);
+        if std::mem::replace(&mut self.passage, passage) != passage {
+            keys.extend(self.tunnelled());
+        }
         if !self.intent.router.kernel_routes {
             keys = self.exported.clone();
         }
@@ -60,15 +72,27 @@ impl Compiler {
 
     fn export(&mut self, key: NetKey) -> Option<Export> {
         let table = self.table_of(key.rib);
-        let hops = match (table, self.intent.router.kernel_routes) {
-            (Some(_), true) => self.export_hops(key).unwrap_or_default(),
-            _ => Vec::new(),
+        let (hops, source, mtu) = match (table, self.intent.router.kernel_routes) {
+            (Some(_), true) => self.export_ways(key).unwrap_or_default(),
+            _ => Ways::default(),
         };
         let known = match hops.is_empty() {
             true => self.exported.remove(&key),
             false => !self.exported.insert(key),
         };
-        (known || !hops.is_empty()).then_some(Export { table: table?, prefix: key.prefix(), hops })
+        let prefix = key.prefix();
+        (known || !hops.is_empty()).then_some(Export { table: table?, prefix, hops, source, mtu })
+    }
+
+    /// Prefixes that files send through tunnels.
+    fn tunnelled(&self) -> Vec<NetKey> {
+        let through = |offer: &Offer| {
+            let target = self.targets.get(offer.target);
+            target.is_some_and(|target| target.outcome.members.iter().any(is_tunnel))
+        };
+        let offers = self.routes.values().filter_map(|entry| entry.candidate);
+        let tunnelled = offers.filter(|found| self.rib.offer(*found).is_some_and(through));
+        tunnelled.filter_map(|found| self.rib.key_of(found)).collect()
     }
 
     fn concerns_files(&self, key: NetKey) -> bool {
@@ -81,15 +105,27 @@ impl Compiler {
         self.rib.candidates(node).any(|(_, offer)| offer.source == Source::Intent)
     }
 
-    fn export_hops(&self, key: NetKey) -> Option<Vec<(u32, Option<IpAddr>, u16)>> {
+    fn export_ways(&self, key: NetKey) -> Option<Ways> {
         let node = self.rib.find(key)?;
         let force = self.rib.node(node)?.force;
         let winner = self.rib.ranked(node).into_iter().find(|offer| offer.target == force)?;
         if force == NIL || winner.source != Source::Intent {
             return None;
         }
-        self.targets.get(force)?.outcome.members.iter().map(hop).collect()
+        let members = &self.targets.get(force)?.outcome.members;
+        if members.iter().any(is_tunnel) {
+            // What goes through tunnels, programs of ours have to see.
+            let source = self.intent.passage_source(key.prefix());
+            let mtu = members.iter().map(|member| member.row.mtu).min();
+            return Some((vec![(self.passage?, None, 1)], source, mtu));
+        }
+        let hops: Option<Vec<_>> = members.iter().map(hop).collect();
+        Some((hops?, None, None))
     }
+}
+
+fn is_tunnel(member: &Member) -> bool {
+    member.dress.tunnel.is_some()
 }
 
 /// A next hop that the kernel can have; none for one with labels.

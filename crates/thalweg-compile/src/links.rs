@@ -9,6 +9,7 @@ use std::time::Duration;
 use thalweg_abi::link::flag;
 use thalweg_abi::{LinkRow, VrfId};
 use thalweg_model::intent::{IcmpSource, Role, Rpf, TtlModel};
+use thalweg_model::tunnel::PASSAGE;
 use thalweg_model::{HostState, Intent, Key, Problem, Severity, host, intent};
 use thalweg_wire::Mac;
 
@@ -147,7 +148,7 @@ impl Links {
         };
         let found = object_for(intent, &link.name);
         match found.as_slice() {
-            [] if !intent.router.unlisted_links => {
+            [] if !intent.router.unlisted_links || link.name == PASSAGE[0] => {
                 standing.reason = "no Link object names it".into();
                 return standing;
             }
@@ -243,7 +244,8 @@ impl Links {
 
     /// Names that no interface has.
     fn report_objects(&mut self, intent: &Intent, host: &HostState) {
-        for (name, object) in &intent.links {
+        // The agent makes what this host's stack needs.
+        for (name, object) in intent.links.iter().filter(|(_, object)| !object.host) {
             for interface in object.interfaces.iter().filter(|name| !name.ends_with('*')) {
                 if host.link_named(interface).is_none() {
                     let what = format!("there is no interface {interface} on this host (yet)");
@@ -482,6 +484,7 @@ fn flags(wish: &intent::Link, intent: &Intent) -> u32 {
         | rpf
         | when(wish.mpls, flag::MPLS)
         | when(wish.workload, flag::WORKLOAD)
+        | when(wish.host, flag::HOST)
         | when(wish.source_route, flag::SOURCE_ROUTE)
         | when(wish.directed_broadcast, flag::DIRECTED_BROADCAST)
         | when(wish.ttl_model == TtlModel::Pipe, flag::PIPE)

@@ -341,6 +341,11 @@ impl Rib {
         self.candidates.get(candidate).map(|candidate| &candidate.offer)
     }
 
+    /// What a candidate is offered for.
+    pub fn key_of(&self, candidate: u32) -> Option<NetKey> {
+        self.node(self.candidates.get(candidate)?.node).map(|node| node.key)
+    }
+
     /// How many candidates lead to a target.
     pub fn users(&self, target: u32) -> u32 {
         self.users.get(target as usize).map_or(0, |users| users.count)

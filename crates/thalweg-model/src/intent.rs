@@ -250,6 +250,9 @@ pub struct Link {
     pub directed_broadcast: bool,
     /// Whether it leads to a workload: what a pod makes of its interface ([`Intent::with_workloads`]).
     pub workload: bool,
+    /// Whether this host's own stack sends there: sources that are its addresses are believed
+    /// ([`crate::tunnel::PASSAGE`]).
+    pub host: bool,
 }
 
 impl Default for Link {
@@ -267,6 +270,7 @@ impl Default for Link {
             source_route: false,
             directed_broadcast: false,
             workload: false,
+            host: false,
         }
     }
 }

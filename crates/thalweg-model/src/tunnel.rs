@@ -1,9 +1,14 @@
 //! Tunnels to the other nodes of a cluster: who is reached how, from what their objects say.
 
 use crate::cluster::{Family, Node};
-use crate::intent::{NextHop, Route, RouteAction};
-use crate::{Intent, Key};
+use crate::intent::{Link, NextHop, Route, RouteAction, XdpWish};
+use crate::{Intent, Key, Prefix};
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// The pair of interfaces through which this host's own stack reaches tunnels: the end that the kernel's
+/// routes name, and the end where its packets arrive.
+pub const PASSAGE: [&str; 2] = ["thalweg0", "thalweg1"];
 
 /// What is put around packets between nodes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -154,7 +159,38 @@ impl Intent {
                 self.routes.insert(route_name, route);
             }
         }
+        self.with_passage()
+    }
+
+    /// With the link where what this host's own stack sends to pods of other nodes arrives.
+    fn with_passage(mut self) -> Self {
+        if !self.has_passage() {
+            return self;
+        }
+        let router = self.router_object();
+        let origin = router.map(|(_, origin)| origin.clone()).unwrap_or_default();
+        let link = Link {
+            interfaces: vec![PASSAGE[1].into()],
+            xdp: XdpWish::Tc,
+            hold_up: Some(Duration::ZERO),
+            host: true,
+            ..Link::default()
+        };
+        self.origins.insert(Key { kind: "Link".into(), name: "tunnel/host".into() }, origin);
+        self.links.insert("tunnel/host".into(), link);
         self
+    }
+
+    /// Whether this host's own stack has to be given a way into tunnels ([`PASSAGE`]).
+    pub fn has_passage(&self) -> bool {
+        let has_pods = |name| self.cluster.nodes.get(name).is_some_and(|n| !n.pod_cidrs.is_empty());
+        self.router.kernel_routes && self.tunnels().any(|(name, _)| has_pods(name))
+    }
+
+    /// The address of this host that its own stack reaches pods from, of a prefix's family.
+    pub fn passage_source(&self, prefix: Prefix) -> Option<IpAddr> {
+        let (_, own) = self.own_node()?;
+        own.addresses.iter().copied().find(|own| own.is_ipv4() == prefix.is_v4())
     }
 }
 

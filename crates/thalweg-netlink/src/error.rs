@@ -56,6 +56,16 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+    /// The pair of interfaces for what this host itself sends could not be made or taken out.
+    #[error("interface {name}, for what this host sends into tunnels: {error}; {remedy}")]
+    Pair {
+        /// The end that routes name.
+        name: String,
+        /// The kernel's answer.
+        error: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The network namespace could not be entered.
     #[error("network namespace `{name}` ({path}): {error}; {remedy}")]
     Namespace {

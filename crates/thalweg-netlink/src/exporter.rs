@@ -37,6 +37,17 @@ pub struct ExportHop {
     pub weight: u16,
 }
 
+/// Where a route of ours leads.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ExportWay {
+    /// Next hops.
+    pub hops: Vec<ExportHop>,
+    /// Source of packets of this host's own; the kernel's choice without.
+    pub source: Option<IpAddr>,
+    /// Largest packet, in octets; what the link takes without.
+    pub mtu: Option<u32>,
+}
+
 /// Writes routes in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Exporter {
@@ -84,12 +95,12 @@ impl Exporter {
     /// # Errors
     ///
     /// [`Error::Route`] without `CAP_NET_ADMIN`, or when the kernel takes no such next hop.
-    pub fn put(&mut self, key: ExportKey, hops: &[ExportHop]) -> Result<(), Error> {
-        let attributes = route::attributes(key, hops);
+    pub fn put(&mut self, key: ExportKey, way: &ExportWay) -> Result<(), Error> {
+        let attributes = route::attributes(key, way);
         let attributes: Vec<(u16, &[u8])> =
             attributes.iter().map(|(kind, value)| (*kind, &value[..])).collect();
         let how = raw::F_ACK | raw::F_CREATE | raw::F_REPLACE;
-        self.ask(raw::NEWROUTE, how, &route::header(key, hops), &attributes)
+        self.ask(raw::NEWROUTE, how, &route::header(key, &way.hops), &attributes)
             .map_err(|error| failed(key, error))
     }
 
@@ -99,7 +110,7 @@ impl Exporter {
     ///
     /// [`Error::Route`] without `CAP_NET_ADMIN`.
     pub fn remove(&mut self, key: ExportKey) -> Result<(), Error> {
-        let attributes = route::attributes(key, &[]);
+        let attributes = route::attributes(key, &ExportWay::default());
         let attributes: Vec<(u16, &[u8])> =
             attributes.iter().map(|(kind, value)| (*kind, &value[..])).collect();
         match self.ask(raw::DELROUTE, raw::F_ACK, &route::header(key, &[]), &attributes) {

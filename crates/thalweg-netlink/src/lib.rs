@@ -11,6 +11,7 @@
 //!   ([`tracked`]);
 //! - [`source`]: sockets, dumps, the order of events;
 //! - [`resolver`]: asks the kernel to keep a neighbor resolved;
+//! - [`pair`]: makes a pair of interfaces for what this host itself sends;
 //! - [`exporter`]: writes routes of ours into the kernel's tables;
 //! - [`mod@file`]: host state as a YAML file.
 #![forbid(unsafe_code)]
@@ -21,13 +22,14 @@ pub mod file;
 pub mod message;
 mod mirror;
 mod netns;
+pub mod pair;
 pub mod resolver;
 mod socket;
 pub mod source;
 pub mod tracked;
 
 pub use error::Error;
-pub use exporter::{ExportHop, ExportKey, Exporter, withdraw};
+pub use exporter::{ExportHop, ExportKey, ExportWay, Exporter, withdraw};
 pub use netns::enter_netns;
 pub use resolver::Resolver;
 pub use source::{Event, Options, Source, snapshot, start};

@@ -74,6 +74,7 @@ fn words(effects: &[Effect]) -> Vec<String> {
             format!("hook {}", names.join(","))
         }
         Effect::Sockets(wanted) => format!("sockets {wanted}"),
+        Effect::Passage(wanted) => format!("passage {wanted}"),
         Effect::Export { routes, first } => {
             let word = |route: &Export| format!(" {} via {:?}", route.prefix, route.hops);
             let words: String = routes.iter().map(word).collect();

@@ -227,23 +227,31 @@ spec:
             }
         }
         for number in 1..=self.nodes {
-            self.serve(number);
+            self.serve(&format!("p{number}"));
         }
         true
+    }
+
+    /// Ends the agent of a node at once.
+    pub fn kill(&mut self, number: usize) {
+        let mut agent = self.agents.remove(&number).unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
     }
 
     pub fn log(&self, number: usize) -> String {
         fs::read_to_string(self.path(number, "log")).unwrap_or_default()
     }
 
-    /// Servers in a pod: one says who it is and whom it sees, one says everything again.
-    fn serve(&mut self, number: usize) {
+    /// Servers of a pod or host: one says who it is and whom it sees, one says everything again.
+    pub fn serve(&mut self, host: &str) {
+        let name = host.to_owned();
         let who = move |mut stream: TcpStream, peer: SocketAddr| {
             let peer = match peer.ip() {
                 IpAddr::V6(six) => six.to_ipv4_mapped().map_or(peer.ip(), Into::into),
                 four => four,
             };
-            let _ = write!(stream, "p{number} saw {peer}");
+            let _ = write!(stream, "{name} saw {peer}");
         };
         let echo = move |mut stream: TcpStream, _| {
             std::thread::spawn(move || {
@@ -255,7 +263,7 @@ spec:
                 }
             });
         };
-        let namespace = format!("{}p{number}", self.name);
+        let namespace = format!("{}{host}", self.name);
         self.servers.push(listen(&namespace, ("::", 8080), self.stop.clone(), who));
         self.servers.push(listen(&namespace, ("::", 8007), self.stop.clone(), echo));
     }

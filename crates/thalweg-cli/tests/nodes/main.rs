@@ -126,6 +126,57 @@ fn a_backend_leaves_under_load_and_every_request_has_an_answer() {
     assert_eq!(heard, set(&all));
 }
 
+/// What a host's own stack says goes through tunnels like what its pods say, and so do the answers of pods.
+fn hosts(tag: &str, protocol: &str, underlay: &str) {
+    let Some(mut cluster) = Cluster::new(tag, 2) else { return };
+    let router = format!("  tunnel: {{protocol: {protocol}, underlay: {underlay}}}\n");
+    cluster.configure(&router, &[2]);
+    if !cluster.start() {
+        return;
+    }
+    cluster.serve("1");
+    let start = std::time::Instant::now();
+    let routes = |family: &str| {
+        ip(&format!("-n {}1 {family} route show proto 116 dev thalweg0", cluster.name))
+    };
+    while ["-4", "-6"].map(|family| routes(family).is_ok_and(|text| !text.is_empty())) != [true; 2]
+    {
+        assert!(start.elapsed().as_secs() < 10, "{}", cluster.log(1));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    for (host, at, wished) in [
+        ("1", "10.1.2.2:8080", "p2 saw 192.0.2.1"),
+        ("1", "[fd00:2::2]:8080", "p2 saw 2001:db8::1"),
+        ("p2", "192.0.2.1:8080", "1 saw 10.1.2.2"),
+        ("p2", "[2001:db8::1]:8080", "1 saw fd00:2::2"),
+    ] {
+        assert_eq!(who(&cluster, host, at, 5), set(&[wished]), "{protocol} {underlay} {at}");
+    }
+    for (host, at) in [
+        ("1", "10.1.2.2:8007"),
+        ("1", "[fd00:2::2]:8007"),
+        ("p2", "192.0.2.1:8007"),
+        ("p2", "[2001:db8::1]:8007"),
+    ] {
+        assert_eq!(cluster.echoes(host, at, MUCH), Ok(()), "{protocol} {underlay} {host} {at}");
+    }
+    let told = routes("-4").unwrap();
+    assert!(told.contains("10.1.2.0/24") && told.contains("src 192.0.2.1"), "{told}");
+    assert!(told.contains("mtu 14"), "{told}");
+    // Without the agent, all goes on; what it made goes with the rest of its things.
+    cluster.kill(1);
+    assert_eq!(who(&cluster, "1", "10.1.2.2:8080", 5), set(&["p2 saw 192.0.2.1"]));
+    let gone = cluster.text(1, &["detach"]);
+    assert!(gone.contains("interface thalweg0"), "{gone}");
+    assert!(ip(&format!("-n {}1 link show thalweg0", cluster.name)).is_err());
+}
+
+#[test]
+fn hosts_and_pods_of_other_nodes_reach_each_other() {
+    hosts("ha", "Vxlan", "IPv4");
+    hosts("hb", "Ipip", "IPv6");
+}
+
 #[test]
 fn nobody_outside_puts_packets_into_the_cluster() {
     let Some(mut cluster) = Cluster::new("x", 2) else { return };

@@ -20,7 +20,7 @@ pub fn step<C: Cells>(decision: &mut Decision, packet: &Packet, cells: &C) -> Co
     if packet.has(flag::BELIEVED) {
         return ControlFlow::Continue(());
     }
-    if may_be_own(packet, cells) {
+    if may_be_own(packet, cells) && !packet.link_has(link::flag::HOST) {
         not_own(decision, packet, cells)?;
     }
     if packet.link_has(CHECKED) {

@@ -5,7 +5,7 @@
 //! read before is found again.
 
 use super::{Attribute, Attributes, Message, ip, label, names, raw};
-use crate::exporter::{ExportHop, ExportKey, METRIC, PROTOCOL};
+use crate::exporter::{ExportHop, ExportKey, ExportWay, METRIC, PROTOCOL};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_model::Prefix;
 use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
@@ -187,12 +187,18 @@ pub fn header(key: ExportKey, hops: &[ExportHop]) -> [u8; 12] {
 }
 
 /// Attributes of a route that is written from here, next hops after what it is known by.
-pub fn attributes(key: ExportKey, hops: &[ExportHop]) -> Vec<(u16, Vec<u8>)> {
+pub fn attributes(key: ExportKey, way: &ExportWay) -> Vec<(u16, Vec<u8>)> {
+    let hops = &way.hops[..];
     let mut all = vec![
         (RTA_DST, octets(key.prefix.address())),
         (RTA_TABLE, key.table.to_ne_bytes().to_vec()),
         (RTA_PRIORITY, METRIC.to_ne_bytes().to_vec()),
     ];
+    all.extend(way.source.map(|source| (RTA_PREFSRC, octets(source))));
+    all.extend(way.mtu.map(|mtu| {
+        let head = [8u16.to_ne_bytes(), RTAX_MTU.to_ne_bytes()].concat();
+        (RTA_METRICS, [head, mtu.to_ne_bytes().to_vec()].concat())
+    }));
     match hops {
         [] => {}
         [only] => {
