@@ -176,14 +176,16 @@ pub struct Limits {
     pub backends: u32,
     /// Slots of the rings that choose among backends; 0 as above.
     pub ring_slots: u32,
-    /// Flows; 0 takes [`FlowSettings::limit`] where there are services or workloads.
+    /// Flows; 0 takes [`FlowSettings::limit`] where there are services, workloads or nodes.
     pub flows: u32,
 }
 
 impl Limits {
     /// These, with what is 0 chosen for a cluster; nothing for an empty one.
     pub fn sized(mut self, cluster: &Cluster, flows: &FlowSettings) -> Self {
-        if cluster.services.is_empty() && cluster.pods.is_empty() {
+        let Cluster { services, pods, nodes, .. } = cluster;
+        // Tunnels between nodes are the work of the same programs.
+        if services.is_empty() && pods.is_empty() && nodes.is_empty() {
             return self;
         }
         let addresses = cluster.services.values().map(|service| {

@@ -180,7 +180,7 @@ fn failed(key: ExportKey, error: Errno) -> Error {
             "the kernel takes it once the link is up and the gateway on it"
         }
         Errno::NODEV => "the link is gone",
-        _ => "set spec.kernelRoutes of the Router object to None to do without",
+        _ => "set spec.kernelRoutes of the Router object to false to do without",
     };
     Error::Route { prefix: key.prefix, table: key.table, error: error.into(), remedy }
 }

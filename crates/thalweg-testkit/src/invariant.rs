@@ -23,6 +23,9 @@ pub fn check_with_tunnels(before: &[u8], fate: &Fate) -> Result<(), String> {
         Some(inner) if kind == Kind::Answer && answered(before, &fate.frame).is_err() => {
             answered(&inner, &fate.frame)
         }
+        Some(inner) if kind == Kind::Deliver && fate.frame != before => {
+            taken_out(before, &inner, &fate.frame)
+        }
         _ => check(before, fate),
     }
 }
@@ -49,6 +52,24 @@ pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
             true => Ok(()),
             false => Err("a frame that is handed to the kernel must stay as it was".into()),
         },
+    }
+}
+
+/// What the kernel gets out of a tunnel is the packet within, as it came but for the marks of congestion, on
+/// the link that it came by; or it has been translated, which is checked like any other.
+fn taken_out(before: &[u8], inner: &[u8], after: &[u8]) -> Result<(), String> {
+    if before.get(..12) != after.get(..12) {
+        return Err("link addresses changed for the kernel".into());
+    }
+    if translated::has_other_ends(inner, after) {
+        return translated::check(inner, after);
+    }
+    let (Some(old), Some(new)) = (Parts::of(inner), Parts::of(after)) else {
+        return Err("what came out of the tunnel ends within its headers".into());
+    };
+    match old.kept() == new.kept() && old.ttl() == new.ttl() {
+        true => Ok(()),
+        false => Err("what came out of the tunnel is not what went in".into()),
     }
 }
 

@@ -13,7 +13,8 @@ pub const MAIN: u32 = 254;
 const LOCAL: u32 = 255;
 
 /// `link NAME [up|down] [ADDRESS/LEN …] [mtu N] [mac M] [vlan N on LINK] [mpls] [rpf strict|loose]
-/// [vrf NAME] [pipe|uniform] [source-route] [directed-broadcast] [ignored] [index N]`
+/// [vrf NAME] [pipe|uniform] [source-route] [directed-broadcast] [ignored] [host]
+/// [index N]`
 ///
 /// What a link already has stays unless the line says otherwise.
 pub fn change(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
@@ -41,6 +42,7 @@ pub fn change(world: &mut World, words: &mut Words) -> Result<Vec<Update>, Strin
             "uniform" => wish.ttl_model = TtlModel::Uniform,
             "source-route" => wish.source_route = true,
             "directed-broadcast" => wish.directed_broadcast = true,
+            "host" => wish.host = true,
             "ignored" => wish.role = intent::Role::Ignored,
             "rpf" => {
                 wish.rpf = match words.word("strict or loose")? {
