@@ -2,7 +2,7 @@
 
 use crate::maps;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
@@ -11,11 +11,16 @@ use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
 };
-use thalweg_core::flow::{self, Flows, Words};
+use thalweg_core::flow::{self, Flows, InForce, Words};
 use thalweg_core::{Cells, meter};
 
 /// Always zero, which the verifier cannot know.
 static mut ZERO: u64 = 0;
+
+/// The clock as it was read last: ticks of the kernel (high half), seconds (low half).
+static mut CLOCK: u64 = 0;
+/// Ticks are looked at in steps of 32: a third of a second at a hundred of them in a second.
+const STEP: u32 = 5;
 
 /// One version of the maps of this object.
 #[derive(Clone, Copy)]
@@ -282,10 +287,32 @@ impl Flows for MapCells {
     }
 
     #[inline(always)]
+    fn in_force(&self) -> InForce {
+        match maps::CONTROL.get(0) {
+            Some(row) => InForce {
+                mask: row.masks as u32,
+                stamp: thalweg_abi::flow::stamp(row.image as u32, self.epoch),
+            },
+            None => InForce { mask: 0, stamp: 0 },
+        }
+    }
+
+    /// The clock is asked once for all packets of a few ticks, which the kernel counts in memory: asking
+    /// is a call, and seconds are a division.
+    #[inline(always)]
     fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments, in place of which the kernel puts a load.
+        let ticks = unsafe { bpf_jiffies64() } >> STEP;
+        // SAFETY: one aligned word; volatile, because other processors write it meanwhile.
+        let clock = unsafe { core::ptr::read_volatile(&raw const CLOCK) };
+        if clock >> 32 == ticks & 0xffff_ffff {
+            return clock as u32;
+        }
         // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        (now / 1_000_000_000) as u32
+        let now = unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000;
+        // SAFETY: as above; whoever writes last has read the clock last, or a moment before.
+        unsafe { core::ptr::write_volatile(&raw mut CLOCK, ticks << 32 | now & 0xffff_ffff) };
+        now as u32
     }
 
     #[inline(always)]

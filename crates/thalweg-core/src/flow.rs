@@ -57,6 +57,15 @@ pub fn rewrite<F: crate::Frame>(frame: &mut F, packet: &crate::Packet, tracked: 
     translate(frame, packet, &old, &new)
 }
 
+/// What a lookup of a known flow wants to know of the tables.
+#[derive(Clone, Copy)]
+pub struct InForce {
+    /// Buckets of the flow table minus one.
+    pub mask: u32,
+    /// What rows that are valid now are stamped with.
+    pub stamp: u64,
+}
+
 /// Table memory as flows and services need it, all of one version but for what packets write.
 pub trait Flows: Cells {
     /// The slots of a bucket.
@@ -106,6 +115,12 @@ pub trait Flows: Cells {
         Self: Sized,
     {
         nat::range_of(self, family, address)
+    }
+
+    /// What lookups of known flows want to know of these tables, at once.
+    #[inline(always)]
+    fn in_force(&self) -> InForce {
+        InForce { mask: self.masks() as u32, stamp: self.stamp() }
     }
 
     /// What rows that are valid now are stamped with.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use thalweg_abi::{Kind, Verdict};
-use thalweg_image::{NoReaders, Plan, Writer};
+use thalweg_image::{Memory, NoReaders, Plan, Writer};
 use thalweg_xdp::{Loaded, Program};
 
 /// Links each engine may use.
@@ -117,6 +117,11 @@ pub struct KernelEngine {
 }
 
 impl KernelEngine {
+    /// The tables, with what programs write into them.
+    pub fn memory(&self) -> Memory {
+        self.kernel.borrow().loaded.memory().clone()
+    }
+
     /// What the hook must return for a verdict: redirect, drop or pass. At tc, "next" passes, too.
     fn codes(&self, kind: Kind) -> [u32; 2] {
         let (redirect, drop, pass) = match self.program {

@@ -6,15 +6,14 @@
 use super::key::key_of;
 use super::track::leaving;
 use super::{Flows, Words, state, table, translate};
-use crate::decide::{Decision, write};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Arrival, Packet, flag};
 use crate::parse::{ipv4, ipv6};
-use crate::{Outcome, Reason, Verdict, apply};
+use crate::{Outcome, Reason, Verdict};
 use thalweg_abi::flow::{self, kind, state as states, word};
 use thalweg_abi::{NextHopRow, link, nexthop};
 use thalweg_wire::l4::protocol;
-use thalweg_wire::{EtherType, Ethernet, Mac, U16};
+use thalweg_wire::{EtherType, Ethernet, Ipv4, Ipv6, Mac, U16, checksum};
 
 /// Octets of an Ethernet header.
 const LINK_HEADER: u32 = size_of::<Ethernet>() as u32;
@@ -25,9 +24,10 @@ const UNUSUAL: Outcome = Outcome::stop(Verdict::pass(Reason::NotRouted));
 #[inline(always)]
 pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> Outcome {
     let Some(ethernet) = frame.header::<Ethernet>(Offset::new(0)) else { return UNUSUAL };
-    let (ethertype, receiver) = (ethernet.ethertype.get(), ethernet.destination.as_u64());
+    let (ethertype, receiver) = (ethernet.ethertype.get(), halves(ethernet.destination));
     let Some(row) = cells.link(arrival.device) else { return UNUSUAL };
-    if receiver != Mac(row.mac).as_u64() {
+    let own = halves(Mac(row.mac));
+    if receiver[0] ^ own[0] | receiver[1] ^ own[1] != 0 {
         return UNUSUAL;
     }
     let flags = row.flags;
@@ -46,6 +46,12 @@ pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> O
     known(frame, cells, &packet)
 }
 
+/// A link address as two numbers: the compiler reads one of six octets as six.
+#[inline(always)]
+const fn halves(Mac([a, b, c, d, e, f]): Mac) -> [u32; 2] {
+    [u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]) as u32]
+}
+
 #[inline(always)]
 fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome {
     let Some(settings) = cells.settings() else { return UNUSUAL };
@@ -54,10 +60,10 @@ fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outco
     }
     let key = key_of(frame, packet);
     let hash = flow::hash(key, settings.seed);
-    let found = table::find_stamped(cells, &key, hash);
-    let Some(row) = cells.flow(found.wrapping_sub(1)) else { return UNUSUAL };
+    let in_force = cells.in_force();
+    let Some(row) = table::find_stamped(cells, &key, hash, in_force) else { return UNUSUAL };
     let now = cells.now();
-    if !goes_on(frame, packet, &row) || row.get(word::STAMP) != cells.stamp() {
+    if !goes_on(frame, packet, &row) || row.get(word::STAMP) != in_force.stamp {
         return UNUSUAL;
     }
     let way = row.get(word::WAY);
@@ -70,7 +76,7 @@ fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outco
     }
     let new = leaving(&row, &key);
     let rewrites = row.get(word::REWRITE) as u32 & kind::REWRITES != 0;
-    if !table::is_stamped(cells, &row, &key) || !cells.holds() {
+    if !table::is_stamped(&row, &key, in_force.stamp) || !cells.holds() {
         return UNUSUAL;
     }
     count(&row, packet, now);
@@ -113,12 +119,23 @@ fn count<W: Words>(row: &W, packet: &Packet, now: u32) {
     }
 }
 
+/// One hop less, of at least two. The checksum is repaired by difference: the word that the TTL is the high
+/// octet of gets 0x100 less (RFC 1624).
+#[inline(always)]
+fn spend_hop<F: Frame>(frame: &mut F, packet: &Packet) {
+    let at = Offset::new(LINK_HEADER);
+    if packet.family() == 4 {
+        let Some(ip) = frame.header_mut::<Ipv4>(at) else { return };
+        ip.checksum = checksum::update(ip.checksum.get(), 0x100, 0).into();
+        ip.ttl = packet.ttl() - 1;
+    } else if let Some(ip) = frame.header_mut::<Ipv6>(at) {
+        ip.hop_limit = packet.ttl() - 1;
+    }
+}
+
 #[inline(always)]
 fn send<F: Frame>(frame: &mut F, packet: &Packet, hop: &NextHopRow) -> Outcome {
-    let mut decision = Decision::new(packet);
-    decision.set_ip_ttl(packet.ttl() - 1);
-    decision.set_write(write::IP_TTL | write::BOTTOM);
-    apply::inner(frame, packet, &decision, 0);
+    spend_hop(frame, packet);
     if let Some(addresses) = frame.header_mut::<[u8; 12]>(Offset::new(0)) {
         *addresses = hop.addresses;
     }

@@ -1,7 +1,7 @@
 //! The flow table: a row for a key, found in one of two buckets, written by whoever claims its slot.
 
 use super::key::Key;
-use super::{Flows, Words};
+use super::{Flows, InForce, Words};
 use thalweg_abi::flow::{self, WAYS, kind, slot, state, word};
 
 /// Buckets of a key's hash.
@@ -109,24 +109,27 @@ fn has_key<W: Words>(row: &W, key: &Key) -> bool {
     other == 0
 }
 
-/// The row of a key that was stamped with these tables, counted from 1, or 0. Its slot is only looked at
-/// where the key is not in the row that it prefers.
+/// The row of a key that may be stamped with these tables. Its slot is only looked at where the key is not
+/// in the row that it prefers.
 #[inline(always)]
-pub fn find_stamped<C: Flows>(cells: &C, key: &Key, hash: u64) -> u32 {
-    let [first, _] = buckets(cells, hash);
-    let index = first * WAYS + preferred(hash);
-    let found = match cells.flow(index) {
-        Some(row) if is_stamped(cells, &row, key) => index + 1,
-        _ => find_elsewhere(cells, key, hash),
-    };
-    cells.blur(found.into()) as u32
+pub fn find_stamped<C: Flows>(
+    cells: &C,
+    key: &Key,
+    hash: u64,
+    in_force: InForce,
+) -> Option<C::Row> {
+    let [first, _] = flow::buckets(hash, in_force.mask);
+    match cells.flow(first * WAYS + preferred(hash)) {
+        Some(row) if is_stamped(&row, key, in_force.stamp) => Some(row),
+        _ => cells.flow(find_elsewhere(cells, key, hash).wrapping_sub(1)),
+    }
 }
 
 /// Whether a row is a key's and was stamped with these tables: then it is in use. Asked once more behind
 /// other reads of the row, it says that those were of the same flow.
 #[inline(always)]
-pub fn is_stamped<C: Flows, W: Words>(cells: &C, row: &W, key: &Key) -> bool {
-    has_key(row, key) && row.get(word::STAMP) == cells.stamp()
+pub fn is_stamped<W: Words>(row: &W, key: &Key, stamp: u64) -> bool {
+    has_key(row, key) && row.get(word::STAMP) == stamp
 }
 
 /// Stamps a row in use. One that another processor takes out meanwhile is left without.

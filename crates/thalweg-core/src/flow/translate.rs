@@ -6,10 +6,10 @@ use crate::packet::{Packet, flag};
 use thalweg_wire::l4::{Ports, protocol};
 use thalweg_wire::{Ipv4, Ipv6, U16, checksum};
 
-/// One's complement sum of the 16-bit words of a value.
+/// One's complement sum of the 16-bit words of a value, of which two are added at once.
 #[inline(always)]
 pub(super) const fn words(value: u64) -> u64 {
-    (value & 0xffff) + (value >> 16 & 0xffff) + (value >> 32 & 0xffff) + (value >> 48)
+    (value & 0xffff_ffff) + (value >> 32)
 }
 
 /// What is to be added to a sum when two words of 64 bits change. Complements of words that do not change
@@ -22,12 +22,24 @@ const fn change(old: [u64; 2], new: [u64; 2]) -> u64 {
 /// What is to be added to a sum over addresses when a key changes.
 #[inline(always)]
 pub(super) const fn addresses(old: &Key, new: &Key) -> u16 {
+    if old[4] as u8 == 4 {
+        return fold(
+            words_of(!old[1] as u32, new[1] as u32) + words_of(!old[3] as u32, new[3] as u32),
+        );
+    }
     fold(change([old[0], old[1]], [new[0], new[1]]) + change([old[2], old[3]], [new[2], new[3]]))
+}
+
+/// The sum of two values.
+#[inline(always)]
+const fn words_of(one: u32, other: u32) -> u64 {
+    one as u64 + other as u64
 }
 
 /// Folds a sum of few words to 16 bits.
 #[inline(always)]
 pub(super) const fn fold(sum: u64) -> u16 {
+    let sum = words(sum);
     checksum::fold(((sum & 0xffff) + (sum >> 16)) as u32)
 }
 
