@@ -13,18 +13,14 @@ use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
 use thalweg_model::{ObjectName, Problem, Severity};
 use thalweg_service::{
-    Backend, Changes, Choice, Class, Difference, Empty, Goal, Here, NodeAddress, Resolver,
+    Backend, Changes, Choice, Class, Difference, Empty, Here, NodeAddress, Resolver,
 };
-
-/// Services up to which rings are large enough to move little when a backend leaves: larger numbers would
-/// take gigabytes.
-const STEADY: usize = 4096;
 
 /// The set of no backends.
 pub(crate) const NOBODY: SetId = SetId(0);
 
-/// Backends as they are told apart: number, weight and where.
-type Content = Vec<(u64, u16)>;
+/// What makes a set: slots of its ring, and backends by number and weight.
+type Content = (u32, Vec<(u64, u16)>);
 
 /// What services come to, and what of it is in force.
 #[derive(Debug)]
@@ -41,8 +37,6 @@ pub(crate) struct Services {
     /// Whether the set of no backends was written.
     begun: bool,
     todo: Changes,
-    /// What rings promise.
-    goal: Goal,
     /// Rows beside those of services.
     pub(crate) nat: Nat,
     /// Frontends for packets out of tunnels.
@@ -61,7 +55,6 @@ impl Default for Services {
             numbers: Pool::new(1, u32::MAX - 1),
             begun: false,
             todo: Changes::default(),
-            goal: Goal::Steady,
             nat: Nat::default(),
             twins: Twins::default(),
         }
@@ -80,7 +73,9 @@ impl Services {
 
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
-        let turned = here.settings.dsr != self.here.settings.dsr;
+        // What is as it was for the resolver, and has other rows.
+        let turned = (here.settings.dsr, here.settings.ring)
+            != (self.here.settings.dsr, self.here.settings.ring);
         self.todo.here |= here != self.here;
         self.here = here;
         let again = self.todo != Changes::default();
@@ -96,8 +91,6 @@ impl Services {
             return (Vec::new(), Vec::new());
         }
         let todo = std::mem::take(&mut self.todo);
-        // Every node has as many services, so that all choose alike.
-        self.goal = if cluster.services.len() <= STEADY { Goal::Steady } else { Goal::Balance };
         let mut difference = self.resolver.update(cluster, &self.here, &todo);
         if turned {
             difference.changed = self.resolver.frontends().cloned().collect();
@@ -232,7 +225,8 @@ impl Services {
         if choice.is_empty() {
             return NOBODY;
         }
-        let content: Content = choice.backends.iter().map(|b| (b.id, b.weight)).collect();
+        let slots = choice.slots(self.here.settings.ring);
+        let content = (slots, choice.backends.iter().map(|b| (b.id, b.weight)).collect());
         if let Some((id, users)) = self.sets.get_mut(&content) {
             *users += 1;
             return *id;
@@ -248,7 +242,7 @@ impl Services {
     }
 
     fn ring(&self, choice: &Choice) -> Vec<u16> {
-        choice.ring(self.here.settings.ring, self.goal)
+        choice.ring(self.here.settings.ring)
     }
 
     pub(crate) fn release(&mut self, id: SetId) {
@@ -347,9 +341,9 @@ impl Compiler {
         self.services.ring(choice)
     }
 
-    /// Slots of the largest ring, and what rings promise.
-    pub fn ring_shape(&self) -> (u32, Goal) {
-        (self.services.here.settings.ring, self.services.goal)
+    /// Slots of the largest ring.
+    pub fn largest_ring(&self) -> u32 {
+        self.services.here.settings.ring
     }
 
     /// What of services cannot be put in force.
