@@ -20,7 +20,7 @@ fn config(flows: &str) -> String {
     let mut text = format!(
         "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {{name: uplinks}}\n\
          spec: {{interfaces: [eth0, eth1]}}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
-         metadata: {{name: router}}\nspec: {{limits: {{flows: 16384, ringSlots: 65536}}{flows}}}\n\
+         metadata: {{name: router}}\nspec: {{limits: {{flows: 16384, ringSlots: 1048576}}{flows}}}\n\
          ---\napiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: pods}}\n\
          spec: {{cidr: 10.9.0.0/24, natOutgoing: true}}\n"
     );

@@ -30,7 +30,7 @@ spec: {interfaces: [eth0]}
 apiVersion: thalweg.dev/v1alpha1
 kind: Router
 metadata: {name: router}
-spec: {node: worker-1, limits: {flows: 4096, ringSlots: 65536}}
+spec: {node: worker-1, limits: {flows: 4096, ringSlots: 1048576}}
 ---
 apiVersion: v1
 kind: Pod

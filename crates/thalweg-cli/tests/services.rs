@@ -22,7 +22,7 @@ fn config(endpoints: &str) -> String {
     let mut text = String::from(
         "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {name: uplink}\n\
          spec: {interfaces: [eth0]}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
-         metadata: {name: router}\nspec: {limits: {flows: 4096, ringSlots: 65536}}\n",
+         metadata: {name: router}\nspec: {limits: {flows: 4096, ringSlots: 1048576}}\n",
     );
     for (number, address) in PODS.iter().enumerate() {
         text += &pod(number, address, "");

@@ -31,7 +31,7 @@ fn config(serving: Serving, settings: &str) -> String {
     let mut text = format!(
         "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {{name: uplink}}\n\
          spec: {{interfaces: [eth0]}}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
-         metadata: {{name: router}}\nspec:\n  limits: {{flows: 4096, ringSlots: 65536}}\n  \
+         metadata: {{name: router}}\nspec:\n  limits: {{flows: 4096, ringSlots: 1048576}}\n  \
          services: {{{settings}}}\n"
     );
     for (number, (ipv4, ipv6)) in PODS.iter().enumerate() {

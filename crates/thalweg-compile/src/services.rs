@@ -3,6 +3,7 @@
 use crate::compiler::Compiler;
 use crate::nat::Nat;
 use crate::pool::Pool;
+use crate::rings::{self, Content};
 use crate::twins::{self, Twins};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -13,18 +14,11 @@ use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
 use thalweg_model::{ObjectName, Problem, Severity};
 use thalweg_service::{
-    Backend, Changes, Choice, Class, Difference, Empty, Goal, Here, NodeAddress, Resolver,
+    Backend, Changes, Choice, Class, Difference, Empty, Here, NodeAddress, Resolver,
 };
-
-/// Services up to which rings are large enough to move little when a backend leaves: larger numbers would
-/// take gigabytes.
-const STEADY: usize = 4096;
 
 /// The set of no backends.
 pub(crate) const NOBODY: SetId = SetId(0);
-
-/// Backends as they are told apart: number, weight and where.
-type Content = Vec<(u64, u16)>;
 
 /// What services come to, and what of it is in force.
 #[derive(Debug)]
@@ -34,6 +28,8 @@ pub(crate) struct Services {
     /// Sets in force by content, with how many frontends have them.
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
+    /// Rings that were computed ahead.
+    filled: HashMap<Content, Vec<u16>>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
     /// Services with packets that cannot be translated, by their frontends.
     uncarried: BTreeMap<thalweg_service::FrontendKey, ObjectName>,
@@ -41,8 +37,6 @@ pub(crate) struct Services {
     /// Whether the set of no backends was written.
     begun: bool,
     todo: Changes,
-    /// What rings promise.
-    goal: Goal,
     /// Rows beside those of services.
     pub(crate) nat: Nat,
     /// Frontends for packets out of tunnels.
@@ -56,12 +50,12 @@ impl Default for Services {
             here: Here::default(),
             sets: HashMap::new(),
             contents: HashMap::new(),
+            filled: HashMap::new(),
             frontends: HashMap::new(),
             uncarried: BTreeMap::new(),
             numbers: Pool::new(1, u32::MAX - 1),
             begun: false,
             todo: Changes::default(),
-            goal: Goal::Steady,
             nat: Nat::default(),
             twins: Twins::default(),
         }
@@ -80,7 +74,9 @@ impl Services {
 
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
-        let turned = here.settings.dsr != self.here.settings.dsr;
+        // What is as it was for the resolver, and has other rows.
+        let turned = (here.settings.dsr, here.settings.ring)
+            != (self.here.settings.dsr, self.here.settings.ring);
         self.todo.here |= here != self.here;
         self.here = here;
         let again = self.todo != Changes::default();
@@ -96,8 +92,6 @@ impl Services {
             return (Vec::new(), Vec::new());
         }
         let todo = std::mem::take(&mut self.todo);
-        // Every node has as many services, so that all choose alike.
-        self.goal = if cluster.services.len() <= STEADY { Goal::Steady } else { Goal::Balance };
         let mut difference = self.resolver.update(cluster, &self.here, &todo);
         if turned {
             difference.changed = self.resolver.frontends().cloned().collect();
@@ -112,9 +106,15 @@ impl Services {
         }
         self.begin(&mut more);
         let mut left: BTreeSet<SetId> = BTreeSet::new();
+        let new = difference.added.iter().chain(&difference.changed);
+        let choices = new.flat_map(|frontend| [&frontend.internal, &frontend.external]);
+        self.filled = rings::fill(choices, self.here.settings.ring, |content| {
+            self.sets.contains_key(content)
+        });
         for frontend in difference.added.iter().chain(&difference.changed) {
             self.set(frontend, &mut more, &mut left);
         }
+        self.filled.clear();
         for vip in &difference.vips {
             let key = FrontendKey::new(vip.address, 0, 0);
             more.push(Change::Frontend(key, Frontend::default()));
@@ -232,7 +232,7 @@ impl Services {
         if choice.is_empty() {
             return NOBODY;
         }
-        let content: Content = choice.backends.iter().map(|b| (b.id, b.weight)).collect();
+        let content = rings::content(choice, self.here.settings.ring);
         if let Some((id, users)) = self.sets.get_mut(&content) {
             *users += 1;
             return *id;
@@ -240,7 +240,11 @@ impl Services {
         let Some(number) = self.numbers.take() else { return NOBODY };
         let id = SetId(number);
         let backends: Vec<BackendRow> = choice.backends.iter().map(row_of).collect();
-        let ring = if backends.len() == 1 { Vec::new() } else { self.ring(choice) };
+        let ring = match self.filled.remove(&content) {
+            Some(ring) => ring,
+            None if backends.len() == 1 => Vec::new(),
+            None => self.ring(choice),
+        };
         more.push(Change::Backends(id, BackendSet { backends, ring }));
         self.contents.insert(id, content.clone());
         self.sets.insert(content, (id, 1));
@@ -248,7 +252,7 @@ impl Services {
     }
 
     fn ring(&self, choice: &Choice) -> Vec<u16> {
-        choice.ring(self.here.settings.ring, self.goal)
+        choice.ring(self.here.settings.ring)
     }
 
     pub(crate) fn release(&mut self, id: SetId) {
@@ -347,9 +351,9 @@ impl Compiler {
         self.services.ring(choice)
     }
 
-    /// Slots of the largest ring, and what rings promise.
-    pub fn ring_shape(&self) -> (u32, Goal) {
-        (self.services.here.settings.ring, self.services.goal)
+    /// Slots of the largest ring.
+    pub fn largest_ring(&self) -> u32 {
+        self.services.here.settings.ring
     }
 
     /// What of services cannot be put in force.

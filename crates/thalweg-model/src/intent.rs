@@ -39,7 +39,7 @@ pub struct Intent {
 impl Intent {
     /// Sizes of tables, with those that nobody named chosen by what is asked for.
     pub fn limits(&self) -> Limits {
-        self.router.limits.clone().sized(&self.cluster, &self.router.flows)
+        self.router.limits.clone().sized(&self.cluster, &self.router)
     }
 
     /// The `Router` object and where it stands, if there is one.
@@ -170,38 +170,15 @@ pub struct Limits {
     pub groups: u32,
     /// VLAN-carrying links.
     pub vlan_links: u32,
-    /// Frontends of services (an address and port each); 0 takes twice what there is at the start.
+    /// Frontends of services (an address and port each); 0 takes about twice what there is at the start.
     pub frontends: u32,
     /// Backends of all frontends; 0 as above.
     pub backends: u32,
-    /// Slots of the rings that choose among backends; 0 as above.
+    /// Slots of the rings that choose among backends; 0 as above, up to what is most for the oldest
+    /// services.
     pub ring_slots: u32,
     /// Flows; 0 takes [`FlowSettings::limit`] where there are services, workloads or nodes.
     pub flows: u32,
-}
-
-impl Limits {
-    /// These, with what is 0 chosen for a cluster; nothing for an empty one.
-    pub fn sized(mut self, cluster: &Cluster, flows: &FlowSettings) -> Self {
-        let Cluster { services, pods, nodes, .. } = cluster;
-        // Tunnels between nodes are the work of the same programs.
-        if services.is_empty() && pods.is_empty() && nodes.is_empty() {
-            return self;
-        }
-        let addresses = cluster.services.values().map(|service| {
-            let all = service.cluster_ips.len() + service.external_ips.len();
-            (all + service.load_balancer_ips.len() + 2) * (service.ports.len() + 1)
-        });
-        let endpoints = cluster.slices.values().map(|s| s.endpoints.len() * s.ports.len().max(1));
-        let (frontends, backends) =
-            (addresses.sum::<usize>() as u32, endpoints.sum::<usize>() as u32);
-        let or = |own: u32, other: u32| if own == 0 { other } else { own };
-        self.frontends = or(self.frontends, (frontends * 2).max(1 << 16));
-        self.backends = or(self.backends, (backends * 4).max(1 << 17));
-        self.ring_slots = or(self.ring_slots, backends.saturating_mul(512).max(1 << 22));
-        self.flows = or(self.flows, flows.limit);
-        self
-    }
 }
 
 impl Default for Limits {

@@ -11,6 +11,7 @@ pub mod host;
 pub mod intent;
 pub mod origin;
 pub mod problem;
+mod room;
 pub mod tunnel;
 mod workload;
 

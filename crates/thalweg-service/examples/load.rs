@@ -7,7 +7,7 @@ use thalweg_model::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, Protocol, Service, ServicePort,
 };
 use thalweg_model::{Cluster, ObjectName};
-use thalweg_service::{Changes, Goal, Here, NodeAddress, Resolver};
+use thalweg_service::{Changes, Here, NodeAddress, Resolver};
 
 const SERVICES: u32 = 50_000;
 const BACKENDS: u32 = 10;
@@ -47,9 +47,9 @@ fn service(number: u32) -> Service {
     }
 }
 
-fn rings(resolver: &Resolver, goal: Goal) -> (Duration, usize) {
+fn rings(resolver: &Resolver) -> (Duration, usize) {
     let start = Instant::now();
-    let octets = resolver.frontends().map(|f| 2 * f.internal.ring(16_381, goal).len()).sum();
+    let octets = resolver.frontends().map(|f| 2 * f.internal.ring(16_381).len()).sum();
     (start.elapsed(), octets)
 }
 
@@ -64,12 +64,8 @@ fn main() {
     let mut resolver = Resolver::new(&cluster, &here);
     println!("{SERVICES} services of {BACKENDS} backends from nothing: {:?}", start.elapsed());
     assert_eq!(resolver.frontends().count(), SERVICES as usize);
-    let (time, octets) = rings(&resolver, Goal::Balance);
+    let (time, octets) = rings(&resolver);
     println!("their rings: {time:?}, {octets} octets");
-    if std::env::args().any(|argument| argument == "--steady") {
-        let (time, octets) = rings(&resolver, Goal::Steady);
-        println!("rings that move no more than 1/n and 1 %: {time:?}, {octets} octets");
-    }
 
     let mut times: Vec<Duration> = (0..1_000)
         .map(|round| {

@@ -75,8 +75,12 @@ impl Frontend {
             local: true,
             terminating: false,
         };
-        let choice =
-            Choice { backends: Arc::new([backend]), empty: Empty::Reject, masquerade: false };
+        let choice = Choice {
+            backends: Arc::new([backend]),
+            empty: Empty::Reject,
+            masquerade: false,
+            goal: Goal::Balance,
+        };
         Self {
             key,
             service: pod,
@@ -150,6 +154,8 @@ pub struct Choice {
     /// Whether the packet gets an address of this node as its source. Hairpin (a workload that reaches
     /// itself) is masqueraded, whatever this says.
     pub masquerade: bool,
+    /// What is promised of the ring.
+    pub goal: Goal,
 }
 
 impl Choice {
@@ -158,11 +164,16 @@ impl Choice {
         self.backends.iter().all(|backend| backend.weight == 0)
     }
 
+    /// How many slots the ring has, where the largest has `largest`; 1 where there is nothing to choose.
+    pub fn slots(&self, largest: u32) -> u32 {
+        let weights: Vec<u16> = self.backends.iter().map(|backend| backend.weight).collect();
+        size_for(&weights, largest, self.goal)
+    }
+
     /// The ring: for each slot the index of a backend; no slots where [`Choice::is_empty`].
-    pub fn ring(&self, largest: u32, goal: Goal) -> Vec<u16> {
+    pub fn ring(&self, largest: u32) -> Vec<u16> {
         let members: Vec<(u64, u16)> = self.backends.iter().map(|b| (b.id, b.weight)).collect();
-        let weights: Vec<u16> = members.iter().map(|(_, weight)| *weight).collect();
-        maglev::fill(&members, size_for(&weights, largest, goal))
+        maglev::fill(&members, self.slots(largest))
     }
 }
 

@@ -16,6 +16,7 @@ mod check;
 mod choose;
 mod claims;
 mod difference;
+mod elders;
 mod endpoints;
 mod frontend;
 mod hash;

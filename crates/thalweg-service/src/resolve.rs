@@ -6,6 +6,7 @@ use crate::endpoints;
 use crate::frontend::{Backend, Choice, Class, Empty, Frontend, FrontendKey, Problem};
 use crate::hash::Content;
 use crate::here::{Here, is_usable};
+use crate::size::Goal;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,24 +45,28 @@ pub(crate) struct Wanted {
     pub(crate) check: Option<Check>,
 }
 
+/// Whether a service may have frontends at all: others are names, or have no address.
+pub(crate) fn has_address(service: &Service) -> bool {
+    service.kind != ServiceType::ExternalName && !service.cluster_ips.is_empty()
+}
+
 /// Resolves one service with its slices, given by name.
 pub(crate) fn resolve(
     context: &Context<'_>,
     cluster: &Cluster,
-    name: &ObjectName,
+    (name, goal): (&ObjectName, Goal),
     slices: &[&ObjectName],
 ) -> Wanted {
     let mut wanted = Wanted::default();
-    let Some(service) = cluster.services.get(name) else { return wanted };
-    if service.kind == ServiceType::ExternalName || service.cluster_ips.is_empty() {
-        return wanted;
-    }
+    let service = cluster.services.get(name).filter(|service| has_address(service));
+    let Some(service) = service else { return wanted };
     let named: Vec<(&ObjectName, &EndpointSlice)> =
         slices.iter().filter_map(|slice| Some((*slice, cluster.slices.get(*slice)?))).collect();
     count_useless(&named, &mut wanted.problems);
     let slices: Vec<&EndpointSlice> = named.into_iter().map(|(_, slice)| slice).collect();
     wanted.check = Check::of(service, &slices, context.place);
-    let one = One { context, name, service, addresses: addresses(service, &mut wanted.problems) };
+    let addresses = addresses(service, &mut wanted.problems);
+    let one = One { context, name, service, goal, addresses };
     for port in &service.ports {
         for family in [Family::V4, Family::V6] {
             one.port(port, family, &slices, &mut wanted);
@@ -122,6 +127,7 @@ struct One<'a> {
     context: &'a Context<'a>,
     name: &'a ObjectName,
     service: &'a Service,
+    goal: Goal,
     addresses: Vec<(Class, IpAddr)>,
 }
 
@@ -217,6 +223,7 @@ impl One<'_> {
             cluster: backends(choose::cluster(&all, place, self.service.distribution)),
             local: backends(if uses_local { choose::local(&all, place) } else { Vec::new() }),
             served: choose::is_served(&all),
+            goal: self.goal,
         }
     }
 }
@@ -244,6 +251,8 @@ struct Choices {
     local: Arc<[Backend]>,
     /// Whether anybody in the cluster could serve.
     served: bool,
+    /// What is promised of rings.
+    goal: Goal,
 }
 
 impl Choices {
@@ -251,15 +260,15 @@ impl Choices {
     fn of(&self, class: Class, service: &Service, context: &Context<'_>) -> (Choice, Choice) {
         let settings = &context.here.settings;
         let nobody = if settings.drop_without_backends { Empty::Drop } else { Empty::Reject };
-        let choice = |policy: TrafficPolicy, masquerade: bool| match policy {
-            TrafficPolicy::Cluster => {
-                Choice { backends: self.cluster.clone(), empty: nobody, masquerade }
-            }
-            // Somebody serves elsewhere: whoever sends here is to try there, and is not told "never".
-            TrafficPolicy::Local => {
-                let empty = if self.served { Empty::Drop } else { nobody };
-                Choice { backends: self.local.clone(), empty, masquerade }
-            }
+        let choice = |policy: TrafficPolicy, masquerade: bool| {
+            let (backends, empty) = match policy {
+                TrafficPolicy::Cluster => (self.cluster.clone(), nobody),
+                // Somebody serves elsewhere: whoever sends here is to try there, and is not told "never".
+                TrafficPolicy::Local => {
+                    (self.local.clone(), if self.served { Empty::Drop } else { nobody })
+                }
+            };
+            Choice { backends, empty, masquerade, goal: self.goal }
         };
         if class == Class::ClusterIp {
             return (choice(service.internal, false), choice(service.internal, true));

@@ -6,9 +6,10 @@
 use crate::check::Check;
 use crate::claims::Claims;
 use crate::difference::{Changes, Difference};
+use crate::elders::Elders;
 use crate::frontend::{Frontend, FrontendKey, Problem, Vip};
 use crate::here::Here;
-use crate::resolve::{Context, Wanted, resolve};
+use crate::resolve::{Context, Wanted, has_address, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Resolver {
     /// Services with problems of their own.
     faulty: BTreeSet<ObjectName>,
     claims: Claims,
+    /// Whose rings are steady.
+    elders: Elders,
     vips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     /// Services that balancers ask about.
     checks: BTreeMap<ObjectName, Check>,
@@ -61,6 +64,9 @@ impl Resolver {
         for (name, slice) in &cluster.slices {
             new.index(name, Some(&slice.service));
         }
+        for name in cluster.services.keys() {
+            new.age(cluster, name);
+        }
         new.replace(cluster, cluster.services.keys().cloned().collect(), &mut Before::default());
         new
     }
@@ -73,6 +79,9 @@ impl Resolver {
             return self.since(&before);
         }
         let mut services = changes.services.clone();
+        for name in &changes.services {
+            services.extend(self.age(cluster, name));
+        }
         for slice in &changes.slices {
             services.extend(self.service_of.get(slice).cloned());
             self.index(slice, cluster.slices.get(slice).map(|slice| slice.service.as_str()));
@@ -130,6 +139,13 @@ impl Resolver {
         &self.here
     }
 
+    /// Notes how old a service is, and returns others whose rings are of another kind now.
+    fn age(&mut self, cluster: &Cluster, name: &ObjectName) -> Vec<ObjectName> {
+        let service = cluster.services.get(name).filter(|service| has_address(service));
+        // Those that do not say are the youngest, as where two want one address.
+        self.elders.set(name, service.map(|service| service.created.unwrap_or(u64::MAX)))
+    }
+
     /// Notes which service a slice is of.
     fn index(&mut self, slice: &ObjectName, service: Option<&str>) {
         let service = service.map(|name| ObjectName::new(slice.namespace.as_str(), name));
@@ -157,7 +173,8 @@ impl Resolver {
         for name in names {
             let slices: Vec<&ObjectName> =
                 self.slices_of.get(&name).into_iter().flatten().collect();
-            let wanted = resolve(&context, cluster, &name, &slices);
+            let goal = self.elders.goal(&name);
+            let wanted = resolve(&context, cluster, (&name, goal), &slices);
             let created = cluster.services.get(&name).and_then(|service| service.created);
             self.put(name, created, wanted, before);
         }

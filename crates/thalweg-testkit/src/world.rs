@@ -48,6 +48,7 @@ impl World {
             flows: 1024,
             sessions: 16,
         };
+        intent.router.services.ring = 251;
         // Limits of rate are a subject of their own; elsewhere they would only disturb.
         intent.router.icmp_rate = 1_000_000;
         intent.router.punt_rate = 1_000_000;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thalweg_abi::TableId;
 use thalweg_abi::flow::{NO_PACKET, kind, word};
 use thalweg_compile::Compiler;
-use thalweg_compile::service::{Choice, Class, Frontend, Goal};
+use thalweg_compile::service::{Choice, Class, Frontend};
 use thalweg_image::Memory;
 use thalweg_model::ObjectName;
 
@@ -19,7 +19,8 @@ pub const BACKENDS: usize = 10_000;
 pub struct Lent {
     memory: Memory,
     frontends: Vec<Arc<Frontend>>,
-    ring: (u32, Goal),
+    /// Slots of the largest ring.
+    ring: u32,
 }
 
 impl Lent {
@@ -28,7 +29,7 @@ impl Lent {
         (compiler.limits().flows > 0).then(|| Self {
             memory: memory.clone(),
             frontends: compiler.shared_frontends(),
-            ring: compiler.ring_shape(),
+            ring: compiler.largest_ring(),
         })
     }
 }
@@ -69,28 +70,29 @@ pub struct BackendSums {
     pub share: f64,
 }
 
-/// Backends by number, with their weights: what a ring is made of.
-type Content = Vec<(u64, u16)>;
+/// What a ring is made of: its slots, and backends by number and weight.
+type Content = (u32, Vec<(u64, u16)>);
 
 /// Shares of rings, so that only what changed is computed again.
 #[derive(Default)]
 pub struct Shares {
-    ring: Option<(u32, Goal)>,
+    ring: u32,
     known: HashMap<Content, Arc<[f64]>>,
 }
 
 impl Shares {
     /// The shares that were asked for since, and no others, stay for the next time.
     fn of(&mut self, choice: &Choice, used: &mut HashMap<Content, Arc<[f64]>>) -> Arc<[f64]> {
-        let content: Content = choice.backends.iter().map(|b| (b.id, b.weight)).collect();
+        let largest = self.ring;
+        let members = choice.backends.iter().map(|b| (b.id, b.weight)).collect();
+        let content: Content = (choice.slots(largest), members);
         if let Some(shares) = used.get(&content) {
             return shares.clone();
         }
-        let (largest, goal) = self.ring.unwrap_or_default();
         let shares = self
             .known
             .remove(&content)
-            .unwrap_or_else(|| cluster::shares(choice, |choice| choice.ring(largest, goal)).into());
+            .unwrap_or_else(|| cluster::shares(choice, |choice| choice.ring(largest)).into());
         used.insert(content, shares.clone());
         shares
     }
@@ -99,9 +101,7 @@ impl Shares {
 impl Services {
     /// Counts.
     pub fn count(lent: &Lent, shares: &mut Shares) -> Self {
-        if shares.ring != Some(lent.ring) {
-            *shares = Shares { ring: Some(lent.ring), known: HashMap::new() };
-        }
+        shares.ring = lent.ring;
         let mut all = Self { rows: lent.memory.cells(TableId::Flows), ..Self::default() };
         let flows = all.scan(&lent.memory);
         let mut by_name: BTreeMap<&ObjectName, Vec<&Frontend>> = BTreeMap::new();

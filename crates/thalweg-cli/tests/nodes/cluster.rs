@@ -124,7 +124,7 @@ impl Cluster {
             "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {{name: uplink}}\n\
              spec: {{interfaces: [eth0]}}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
              metadata: {{name: router}}\nspec:\n  node: n{own}\n  \
-             limits: {{flows: 4096, ringSlots: 65536}}\n{router}"
+             limits: {{flows: 4096, ringSlots: 1048576}}\n{router}"
         );
         for number in 1..=self.nodes {
             text += &format!(

@@ -6,3 +6,4 @@ mod learned;
 mod maps;
 mod nodes;
 mod oracle;
+mod rings;

@@ -33,6 +33,16 @@ fn count() -> impl Strategy<Value = usize> {
 fn a_ring_says_the_same_in_every_version() {
     let ring = fill(&[(1, 1), (2, 1), (3, 2)], 13);
     assert_eq!(ring, [2, 2, 1, 0, 2, 0, 1, 0, 1, 2, 2, 2, 2]);
+    let weighty: Vec<(u64, u16)> = (0..5).map(|id| (id, 1 + id as u16)).collect();
+    assert_eq!(
+        fill(&weighty, 23),
+        [4, 4, 3, 3, 4, 4, 2, 2, 2, 4, 4, 4, 0, 3, 4, 2, 3, 1, 1, 2, 1, 3, 3]
+    );
+    let even: Vec<(u64, u16)> = (0..5).map(|id| (id, 7)).collect();
+    assert_eq!(
+        fill(&even, 23),
+        [4, 2, 1, 3, 0, 0, 1, 2, 2, 4, 4, 4, 0, 3, 0, 2, 3, 1, 1, 2, 0, 1, 3]
+    );
 }
 
 #[test]
@@ -66,19 +76,20 @@ fn five_thousand_members_share_one_ring() {
 }
 
 #[test]
-fn small_services_have_small_rings() {
-    let size = |count, goal| size_for(&vec![1; count], 131_071, goal);
-    let balance: Vec<u32> =
-        [2, 5, 10, 20, 100, 1_000].map(|count| size(count, Goal::Balance)).to_vec();
-    assert_eq!(balance, [251, 509, 1_021, 2_039, 16_381, 65_537]);
-    let steady: Vec<u32> = [2, 3, 5, 10, 100, 300].map(|n| size(n, Goal::Steady)).to_vec();
-    assert_eq!(steady, [251, 4_093, 8_191, 16_381, 65_537, 131_071]);
-    assert_eq!(
-        size_for(&[1; 100], 4_093, Goal::Balance),
-        4_093,
-        "the configured ring is the limit"
-    );
+fn rings_that_are_to_be_steady_are_of_one_size() {
+    let size = |count, goal| size_for(&vec![1; count], 16_381, goal);
+    let steady = [1, 2, 3, 4, 5, 6, 15, 16, 100, 2_000].map(|count| size(count, Goal::Steady));
+    assert_eq!(steady, [1, 16_381, 16_381, 16_381, 16_381, 16_381, 16_381, 16_381, 16_381, 16_381]);
     assert_eq!(size_for(&[1; 3], 13, Goal::Steady), 13);
+}
+
+#[test]
+fn others_are_as_large_as_their_shares_want() {
+    let size = |count, largest| size_for(&vec![1; count], largest, Goal::Balance);
+    let sizes = [2, 3, 5, 10, 20, 100, 1_000].map(|count| size(count, 131_071));
+    assert_eq!(sizes, [1_021, 1_021, 1_021, 1_021, 2_039, 16_381, 65_537]);
+    assert_eq!(size(100, 4_093), 4_093, "the configured ring is the limit");
+    assert_eq!(size(2, 251), 251, "also where it is a very small one");
 }
 
 proptest! {
@@ -139,29 +150,70 @@ proptest! {
     }
 
     #[test]
-    fn one_that_leaves_moves_its_share_and_one_percent(
+    fn one_that_leaves_or_comes_moves_its_share_and_one_percent(
         set in any::<u64>(),
         count in count(),
         leaving in any::<prop::sample::Index>(),
+        largest in prop::sample::select(vec![16_381u32, 65_537]),
     ) {
         let weights = vec![1; count];
-        let size = size_for(&weights, 131_071, Goal::Steady);
+        let size = size_for(&weights, largest, Goal::Steady);
         let moved = moved(&members(set, &weights), leaving.index(count), size) as f64;
         let share = moved / f64::from(size);
         prop_assert!(share <= 1.0 / count as f64 + 0.01, "{share} of {size} for {count}");
     }
 
     #[test]
-    fn one_with_a_weight_that_leaves_moves_its_share_and_one_percent(
+    fn one_with_a_weight_that_leaves_or_comes_moves_its_share_and_one_percent(
         set in any::<u64>(),
-        weights in prop::collection::vec(1u16..5, 2..200),
+        (largest, weights) in prop_oneof![
+            (Just(16_381u32), prop::collection::vec(1u16..5, 2..50)),
+            (Just(65_537u32), prop::collection::vec(1u16..5, 2..500)),
+        ],
         leaving in any::<prop::sample::Index>(),
     ) {
-        let size = size_for(&weights, 131_071, Goal::Steady);
+        let size = size_for(&weights, largest, Goal::Steady);
         let leaving = leaving.index(weights.len());
         let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
         let own = f64::from(weights[leaving]) / f64::from(total);
         let share = moved(&members(set, &weights), leaving, size) as f64 / f64::from(size);
         prop_assert!(share <= own + 0.01, "{share} of {size} for {own}");
+    }
+
+    #[test]
+    fn whoever_comes_and_leaves_moves_shares_alone(
+        set in any::<u64>(),
+        start in prop::collection::vec(0u16..4, 0..8),
+        steps in prop::collection::vec((any::<prop::sample::Index>(), 0u16..4, any::<bool>()), 1..12),
+    ) {
+        // Sizes are those that the rule gives to each set by itself.
+        let ring = |members: &[(u64, u16)]| -> Vec<u64> {
+            let weights: Vec<u16> = members.iter().map(|(_, weight)| *weight).collect();
+            let ring = fill(members, size_for(&weights, 16_381, Goal::Steady));
+            let ids: Vec<u64> = ring.iter().map(|member| members[usize::from(*member)].0).collect();
+            if ids.len() == 1 { vec![ids[0]; 16_381] } else { ids }
+        };
+        let mut now = members(set, &start);
+        for (number, (at, weight, comes)) in (1_000..).zip(steps) {
+            let before = now.clone();
+            let part = |members: &[(u64, u16)], weight: u16| {
+                let total: u32 = members.iter().map(|(_, weight)| u32::from(*weight)).sum();
+                f64::from(weight) / f64::from(total)
+            };
+            let own = if comes || now.is_empty() {
+                now.push((mix(set << 20 | number), weight));
+                part(&now, weight)
+            } else {
+                let gone = now.remove(at.index(before.len()));
+                part(&before, gone.1)
+            };
+            let rings = (ring(&before), ring(&now));
+            if rings.0.is_empty() || rings.1.is_empty() {
+                continue;
+            }
+            let moved = rings.0.iter().zip(&rings.1).filter(|(a, b)| a != b).count();
+            let share = moved as f64 / rings.0.len() as f64;
+            prop_assert!(share <= own + 0.01, "{share} for {own}: {before:?} to {now:?}");
+        }
     }
 }

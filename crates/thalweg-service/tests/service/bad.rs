@@ -2,7 +2,7 @@
 
 use crate::world::{World, ip, leaving, name, port, ready, service, slice, tcp, update, words};
 use thalweg_model::cluster::{Endpoint, Protocol, Service, ServiceType};
-use thalweg_service::{Class, From, Goal, Problem};
+use thalweg_service::{Class, From, Problem};
 
 fn aged(created: Option<u64>) -> Service {
     Service { created, ..service("10.96.0.1") }
@@ -129,11 +129,11 @@ fn a_backend_of_weight_zero_keeps_flows_and_gets_none() {
     let world = World::with(service("10.96.0.1"), vec![resting.clone(), ready("10.1.0.2", "a")]);
     let choice = world.frontend(tcp("10.96.0.1", 80)).internal;
     assert_eq!((words(&choice).as_str(), choice.backends.len()), ("10.1.0.2:8080", 2));
-    assert_eq!(choice.ring(16_381, Goal::Balance), [1]);
+    assert_eq!(choice.ring(16_381), [1]);
     let world = World::with(service("10.96.0.1"), vec![resting.clone()]);
     let choice = world.frontend(tcp("10.96.0.1", 80)).internal;
     assert!(choice.is_empty() && choice.backends.len() == 1);
-    assert!(choice.ring(16_381, Goal::Balance).is_empty());
+    assert!(choice.ring(16_381).is_empty());
     assert_eq!(world.ask(From::Workload, tcp("10.96.0.1", 80)), "reject");
     let world = World::with(service("10.96.0.1"), vec![resting, leaving("10.1.0.3", "a")]);
     assert_eq!(world.ask(From::Workload, tcp("10.96.0.1", 80)), "10.1.0.3:8080");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thalweg_model::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, Protocol, Service, ServiceType, TrafficPolicy,
 };
-use thalweg_service::{Choice, Class, From, FrontendKey, Goal};
+use thalweg_service::{Choice, Class, From, FrontendKey};
 
 const ANYWHERE: [From; 3] = [From::Workload, From::Host, From::Outside];
 
@@ -317,8 +317,8 @@ fn rule_15_every_node_numbers_backends_alike_and_fills_the_same_ring() {
     let ids = |choice: &Choice| choice.backends.iter().map(|b| b.id).collect::<Vec<_>>();
     assert_eq!(ids(&here), ids(&there));
     assert_eq!(ids(&here), [12_134_211_619_228_418_464, 17_255_695_524_111_576_467]);
-    assert_eq!(here.ring(16_381, Goal::Balance), there.ring(16_381, Goal::Balance));
-    assert_eq!(here.ring(16_381, Goal::Balance).len(), 251);
+    assert_eq!(here.ring(16_381), there.ring(16_381));
+    assert_eq!(here.ring(16_381).len(), 16_381);
     assert!(here.backends[0].local && there.backends[1].local);
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::atomic::Ordering;
 use thalweg_abi::flow::{WORDS, slot, tail};
-use thalweg_compile::service::{Backend, Empty, FrontendKey};
+use thalweg_compile::service::{Backend, Empty, FrontendKey, Goal};
 use thalweg_model::cluster::Protocol;
 use thalweg_model::intent::Limits;
 
@@ -20,7 +20,12 @@ fn backend(id: u64, weight: u16) -> Backend {
 }
 
 fn frontend(name: &str, class: Class, backends: &[Backend]) -> Arc<Frontend> {
-    let choice = Choice { backends: backends.into(), empty: Empty::Reject, masquerade: false };
+    let choice = Choice {
+        backends: backends.into(),
+        empty: Empty::Reject,
+        masquerade: false,
+        goal: Goal::Steady,
+    };
     let address = "10.96.0.10".parse().unwrap();
     Arc::new(Frontend {
         key: FrontendKey { address, port: 80, protocol: Protocol::Tcp },
@@ -37,7 +42,7 @@ fn frontend(name: &str, class: Class, backends: &[Backend]) -> Arc<Frontend> {
 fn lent(frontends: Vec<Arc<Frontend>>) -> Lent {
     let limits = Limits { flows: 1024, ..Limits::default() };
     let memory = Memory::heap(&crate::plane::capacity(&limits));
-    Lent { memory, frontends, ring: (251, Goal::Balance) }
+    Lent { memory, frontends, ring: 251 }
 }
 
 /// Writes a row; its family octet and its kind say what it is.
@@ -87,7 +92,7 @@ fn shares_are_computed_once_and_forgotten_with_their_backends() {
     // What is known is not computed again, or this would not show.
     shares.known.values_mut().for_each(|known| *known = Arc::new([12.5, 87.5]));
     assert_eq!(Services::count(&lent, &mut shares).backends[0].share, 0.125);
-    lent.ring.0 = 509;
+    lent.ring = 509;
     let again = Services::count(&lent, &mut shares);
     assert!((again.backends[0].share - first.backends[0].share).abs() < 0.02, "another ring");
     lent.frontends.clear();
