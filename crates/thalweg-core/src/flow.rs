@@ -14,6 +14,7 @@ mod leave;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
+pub mod sctp;
 mod service;
 pub mod socket;
 mod state;
@@ -55,6 +56,12 @@ pub fn rewrite<F: crate::Frame>(frame: &mut F, packet: &crate::Packet, tracked: 
     }
     let (old, new) = (tracked.key, tracked.new_key(packet));
     translate(frame, packet, &old, &new)
+}
+
+/// Why a packet could not be given other addresses.
+#[inline(always)]
+pub(crate) fn unfit(packet: &crate::Packet) -> crate::Reason {
+    if sctp::is_unfit(packet) { crate::Reason::NatUnfit } else { crate::Reason::Truncated }
 }
 
 /// Table memory as flows and services need it, all of one version but for what packets write.
