@@ -223,12 +223,14 @@ fn a_chunk_behind_the_packet_says_nothing() {
     assert_eq!(says(&[SACK, ABORT], 11), 0);
     assert_eq!(says(&[ABORT], 4), RESET);
     assert_eq!(says(&[ABORT], 3), 0);
-    // A length that leads nowhere, out of the frame, or around the largest offset to its beginning.
-    for len in [0_u16, 4, 0x100, 0x7fe, 0x800, 0xffff] {
+    // A length that leads nowhere, out of the frame, or around the largest offset: back to headers, or to
+    // what lies behind the chunk.
+    for len in [0_u16, 4, 0x100, 0x7f0, 0x7fe, 0x800, 0x810, 0xffff] {
         let mut frame = vec![ABORT; FIRST];
         frame.extend_from_slice(&[SACK, 0]);
         frame.extend_from_slice(&len.to_be_bytes());
-        frame.extend_from_slice(&[DATA; 16]);
+        frame.extend_from_slice(&[DATA; 12]);
+        frame.extend_from_slice(&[ABORT; 4]);
         let said = sctp::flags_of(&VecFrame::new(&frame), FIRST as u32, 0xffff);
         assert_eq!(said, 0, "{len}");
     }
