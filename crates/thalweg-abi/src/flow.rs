@@ -97,22 +97,39 @@ pub mod kind {
 pub mod state {
     /// No packet yet, or a protocol without states.
     pub const NONE: u8 = 0;
-    /// TCP: SYN.
+    /// TCP: SYN. SCTP: INIT.
     pub const SYN: u8 = 1;
-    /// TCP: SYN and ACK came back.
+    /// TCP: SYN and ACK came back. SCTP: INIT ACK did.
     pub const SYN_ACK: u8 = 2;
-    /// TCP: both sides have agreed; others: packets went both ways.
+    /// TCP and SCTP: both sides have agreed; others: packets went both ways.
     pub const ESTABLISHED: u8 = 3;
-    /// TCP: who began has said FIN.
+    /// TCP: who began has said FIN. SCTP: SHUTDOWN.
     pub const FIN: u8 = 4;
-    /// TCP: who answers has said FIN.
+    /// TCP: who answers has said FIN. SCTP: SHUTDOWN.
     pub const FIN_BACK: u8 = 5;
-    /// TCP: both have.
+    /// TCP and SCTP: both have.
     pub const CLOSED: u8 = 6;
-    /// TCP: one has said RST.
+    /// TCP: one has said RST. SCTP: ABORT.
     pub const RESET: u8 = 7;
 
-    /// Words for people, by number.
+    /// Words for people, by protocol and number.
+    pub fn name(protocol: u8, state: u8) -> &'static str {
+        let names = if protocol == 132 { &SCTP_NAMES } else { &NAMES };
+        names[usize::from(state) % names.len()]
+    }
+
+    /// Words for states of SCTP, by number (RFC 9260 §4).
+    pub const SCTP_NAMES: [&str; 8] = [
+        "new",
+        "cookie-wait",
+        "cookie-echoed",
+        "established",
+        "shutdown-sent",
+        "shutdown-received",
+        "closed",
+        "aborted",
+    ];
+    /// Words for states of all others, by number.
     pub const NAMES: [&str; 8] = [
         "new",
         "syn-sent",
@@ -141,6 +158,16 @@ pub mod timeout {
     pub const ICMP: usize = 5;
     /// Everything else.
     pub const OTHER: usize = 6;
+    /// SCTP before it is established.
+    pub const SCTP_INIT: usize = 7;
+    /// SCTP established.
+    pub const SCTP_ESTABLISHED: usize = 8;
+    /// SCTP shut down by both.
+    pub const SCTP_CLOSED: usize = 9;
+    /// SCTP aborted.
+    pub const SCTP_ABORTED: usize = 10;
+    /// How many there are.
+    pub const COUNT: usize = 11;
 }
 
 /// The last word of a key.

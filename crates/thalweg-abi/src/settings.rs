@@ -15,7 +15,7 @@ pub struct SettingsRow {
     /// The most credit a bucket holds, in packets.
     pub burst: u64,
     /// Seconds that flows live without a packet, by [`crate::flow::timeout`].
-    pub timeouts: [u32; 7],
+    pub timeouts: [u32; crate::flow::timeout::COUNT],
     /// Bits of [`flag`].
     pub flags: u32,
     /// Lengths of the ranges that are told apart inside the cluster ([`crate::service::RANGE`]), plus
@@ -37,7 +37,7 @@ impl Default for SettingsRow {
             answer_cost: 1_000_000_000 / 1_000,
             punt_cost: 1_000_000_000 / 10_000,
             burst: 100,
-            timeouts: [20, 3600, 30, 40, 60, 5, 600],
+            timeouts: [20, 3600, 30, 40, 60, 5, 600, 20, 3600, 30, 40],
             flags: 0,
             ranges: [[0; RANGES]; 2],
             nat_ports: [16_384, 29_999],
@@ -48,7 +48,7 @@ impl Default for SettingsRow {
 
 /// Bits of [`SettingsRow::flags`].
 pub mod flag {
-    /// A TCP packet amid a connection that is not known begins a flow.
+    /// A packet of TCP or SCTP amid a connection that is not known begins a flow.
     pub const MID_FLOW: u32 = 1;
     /// Sources keep their translated port for all destinations (RFC 4787 §4.1).
     pub const INDEPENDENT: u32 = 1 << 1;

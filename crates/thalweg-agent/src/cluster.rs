@@ -231,10 +231,12 @@ pub fn flows(
 ///
 /// [`Fault`] with those that there are.
 pub(crate) fn known_state(wanted: Option<&str>) -> Result<(), Fault> {
-    match wanted.filter(|wanted| !state::NAMES.contains(wanted)) {
+    let sctp = state::SCTP_NAMES.iter().filter(|name| !state::NAMES.contains(name));
+    let names: Vec<_> = state::NAMES.iter().chain(sctp).copied().collect();
+    match wanted.filter(|wanted| !names.contains(wanted)) {
         Some(wanted) => {
             let what = format!("flows have no state `{wanted}`");
-            Err(Fault::invalid(what, format!("choose one of {}", state::NAMES.join(", "))))
+            Err(Fault::invalid(what, format!("choose one of {}", names.join(", "))))
         }
         None => Ok(()),
     }
@@ -334,7 +336,7 @@ pub(crate) fn view(
         source,
         destination,
         direction: if answers { "answer" } else { "forward" }.into(),
-        state: state::NAMES[usize::from(row[word::STATE] as u8) & 7].into(),
+        state: state::name(protocol, row[word::STATE] as u8).into(),
         service: names.get(&row[word::BACKEND]).cloned(),
         link: Some((row[word::WAY] >> 32) as u32).filter(|index| *index != 0).and_then(link),
         packets: row[word::STATE] >> 32,

@@ -167,7 +167,7 @@ fn key(row: &Row) -> Key {
 }
 
 fn state(row: &Row) -> &'static str {
-    state::NAMES[usize::from(row[word::STATE] as u8) & 7]
+    state::name((row[word::TAIL] >> 8) as u8, row[word::STATE] as u8)
 }
 
 #[cfg(test)]

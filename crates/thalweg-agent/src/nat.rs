@@ -96,7 +96,7 @@ fn view(row: &Row) -> NatView {
             1 | 58 => address(row, word::NEW_DESTINATION).to_string(),
             _ => end(word::NEW_DESTINATION, rewrite >> 32),
         }),
-        state: (!mapping).then(|| state::NAMES[usize::from(row[word::STATE] as u8) & 7].into()),
+        state: (!mapping).then(|| state::name((tail >> 8) as u8, row[word::STATE] as u8).into()),
         used: None,
         of: None,
         idle: Some(u64::from(clock().saturating_sub(row[word::SEEN] as u32))),

@@ -103,6 +103,11 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn crc32c(difference: u32, octets: u32) -> u32 {
+        crate::stages::sctp_crc32c(difference, octets)
+    }
+
+    #[inline(always)]
     fn grow_head(&mut self, by: u32) -> bool {
         // SAFETY: the helper checks headroom and keeps the context valid.
         unsafe { bpf_xdp_adjust_head(self.context.ctx, -(by as i32)) == 0 }
@@ -151,9 +156,19 @@ pub struct TcFrame {
     context: TcContext,
 }
 
+/// `GSO_BY_FRAGS`: the kernel cuts SCTP where its sender has put it together.
+const BY_FRAGMENTS: u32 = 0xffff;
+
 /// Makes the headers of a socket buffer directly readable.
+///
+/// Not of one that is to be cut by its fragments, which must stay as they are: its headers stand before
+/// them.
 #[inline(always)]
 pub fn linearize(context: &TcContext) {
+    // SAFETY: the context is valid while the program runs.
+    if unsafe { (*context.skb.skb).gso_size } == BY_FRAGMENTS {
+        return;
+    }
     let (len, linear) = (context.len(), (context.data_end() - context.data()) as u32);
     if linear < LINEAR && linear < len {
         let wanted = if len < LINEAR { len } else { LINEAR };
@@ -217,6 +232,11 @@ impl Frame for TcFrame {
             bpf_l4_csum_replace(skb, at.get(), 0, diff(pseudo), mark | PSEUDO_HDR) == 0
                 && (data == 0 || bpf_l4_csum_replace(skb, at.get(), 0, diff(data), mark) == 0)
         }
+    }
+
+    #[inline(always)]
+    fn crc32c(difference: u32, octets: u32) -> u32 {
+        crate::stages::sctp_crc32c(difference, octets)
     }
 
     #[inline(always)]

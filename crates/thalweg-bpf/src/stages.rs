@@ -160,6 +160,13 @@ fn number(flow: ControlFlow<Verdict>) -> u32 {
     }
 }
 
+/// [`thalweg_wire::crc32c::change`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sctp_crc32c(difference: u32, octets: u32) -> u32 {
+    thalweg_wire::crc32c::change(difference, octets)
+}
+
 /// [`flow::renew`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -163,7 +163,9 @@ fn is_zero(change: &Change) -> bool {
 }
 
 /// Timeouts of flows in whole seconds, by [`thalweg_abi::flow::timeout`].
-fn timeouts(timeouts: &thalweg_model::cluster::FlowTimeouts) -> [u32; 7] {
+fn timeouts(
+    timeouts: &thalweg_model::cluster::FlowTimeouts,
+) -> [u32; thalweg_abi::flow::timeout::COUNT] {
     [
         timeouts.tcp_syn,
         timeouts.tcp_established,
@@ -172,6 +174,10 @@ fn timeouts(timeouts: &thalweg_model::cluster::FlowTimeouts) -> [u32; 7] {
         timeouts.udp,
         timeouts.icmp,
         timeouts.other,
+        timeouts.sctp_init,
+        timeouts.sctp_established,
+        timeouts.sctp_closed,
+        timeouts.sctp_aborted,
     ]
     .map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX >> 1).max(1))
 }

@@ -5,7 +5,7 @@ use crate::nat::Nat;
 use crate::pool::Pool;
 use crate::rings::{self, Content};
 use crate::twins::{self, Twins};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_abi::BackendRow;
@@ -31,8 +31,6 @@ pub(crate) struct Services {
     /// Rings that were computed ahead.
     filled: HashMap<Content, Vec<u16>>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
-    /// Services with packets that cannot be translated, by their frontends.
-    uncarried: BTreeMap<thalweg_service::FrontendKey, ObjectName>,
     pub(crate) numbers: Pool,
     /// Whether the set of no backends was written.
     begun: bool,
@@ -52,7 +50,6 @@ impl Default for Services {
             contents: HashMap::new(),
             filled: HashMap::new(),
             frontends: HashMap::new(),
-            uncarried: BTreeMap::new(),
             numbers: Pool::new(1, u32::MAX - 1),
             begun: false,
             todo: Changes::default(),
@@ -120,7 +117,6 @@ impl Services {
             more.push(Change::Frontend(key, Frontend::default()));
         }
         for key in &difference.removed {
-            self.uncarried.remove(key);
             let key = key_of(key);
             less.push(Change::RemoveFrontend(key));
             let twin = self.twins.part(key);
@@ -159,19 +155,12 @@ impl Services {
     ) {
         let key = key_of(&frontend.key);
         let choices = [&frontend.internal, &frontend.external];
-        let mut sets = choices.map(|choice| self.hold(choice, more));
+        let sets = choices.map(|choice| self.hold(choice, more));
         let drops = |choice: &Choice, bit| if choice.empty == Empty::Drop { bit } else { 0 };
         let mut flags = drops(&frontend.internal, flag::DROPS_INTERNAL)
             | drops(&frontend.external, flag::DROPS_EXTERNAL);
         if frontend.external.masquerade {
             flags |= flag::MASQUERADE;
-        }
-        if !is_carried(frontend) {
-            self.uncarried.insert(frontend.key, frontend.service.clone());
-            for id in std::mem::replace(&mut sets, [NOBODY; 2]) {
-                self.release(id);
-            }
-            flags |= flag::DROPS_INTERNAL | flag::DROPS_EXTERNAL;
         }
         if self.here.settings.dsr && goes_straight(frontend) {
             flags |= flag::DIRECT;
@@ -274,15 +263,10 @@ impl Services {
     }
 }
 
-/// Whether packets of its protocol can be translated.
-fn is_carried(frontend: &thalweg_service::Frontend) -> bool {
-    frontend.key.protocol != Protocol::Sctp
-}
-
 /// Whether answers may go straight to external clients. Who keeps clients at their backends sees both
 /// directions.
 fn goes_straight(frontend: &thalweg_service::Frontend) -> bool {
-    frontend.class != Class::ClusterIp && frontend.affinity.is_none() && is_carried(frontend)
+    frontend.class != Class::ClusterIp && frontend.affinity.is_none()
 }
 
 /// The bounds of the sources that a frontend admits, as the tables have them.
@@ -399,11 +383,7 @@ impl Compiler {
             let (what, remedy) = (what.into(), remedy.into());
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
         };
-        let (error, warning) = (Severity::Error, Severity::Warning);
-        for name in self.services.uncarried.values() {
-            let what = "SCTP is not translated yet: packets to this port are dropped";
-            gap("Service", &name.to_string(), error, "spec.ports", what, "use TCP or UDP");
-        }
+        let warning = Severity::Warning;
         for (name, what) in self.intent.unreachable_nodes() {
             let remedy = "give both an InternalIP of one family";
             gap("Node", name, warning, "status.addresses", what, remedy);

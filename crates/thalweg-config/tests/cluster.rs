@@ -254,7 +254,7 @@ spec:
     limit: 10000000
     perWorkload: 5000
     midFlow: Accept
-    timeouts: {tcpSyn: 5s, tcpEstablished: 2h, tcpClosed: 1m, tcpReset: 1s, udp: 2m, icmp: 1s, other: 7s}
+    timeouts: {tcpSyn: 5s, tcpEstablished: 2h, tcpClosed: 1m, tcpReset: 1s, udp: 2m, icmp: 1s, other: 7s, sctpInit: 3s, sctpEstablished: 4h, sctpClosed: 6s, sctpAborted: 9s}
 ",
     );
     let router = &intent.router;
@@ -269,6 +269,9 @@ spec:
     let times = &router.flows.timeouts;
     let seconds = [&times.tcp_syn, &times.tcp_established, &times.tcp_closed, &times.tcp_reset];
     assert_eq!(seconds.map(|time| time.as_secs()), [5, 7_200, 60, 1]);
+    let seconds =
+        [&times.sctp_init, &times.sctp_established, &times.sctp_closed, &times.sctp_aborted];
+    assert_eq!(seconds.map(|time| time.as_secs()), [3, 14_400, 6, 9]);
     assert_eq!([&times.udp, &times.icmp, &times.other].map(|time| time.as_secs()), [120, 1, 7]);
     assert_eq!(read(&to_yaml(&intent)).router, intent.router);
 }

@@ -795,7 +795,7 @@ spec:
           |
         7 | …Flow: Allow, timeouts: {udp: 0s, tcp: 1h}}
           |                                   ^^^
-          = help: known here: `tcpSyn`, `tcpEstablished`, `tcpClosed`, `tcpReset`, `udp`, `icmp` and `other`
+          = help: known here: `tcpSyn`, `tcpEstablished`, `tcpClosed`, `tcpReset`, `sctpInit`, `sctpEstablished`, `sctpClosed`, `sctpAborted`, `udp`, `icmp` and `other`
 
         9 errors
     "#]];

@@ -14,6 +14,7 @@ mod leave;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
+pub mod sctp;
 mod service;
 pub mod socket;
 mod state;
@@ -64,6 +65,12 @@ pub struct InForce {
     pub mask: u32,
     /// What rows that are valid now are stamped with.
     pub stamp: u64,
+}
+
+/// Why a packet could not be given other addresses.
+#[inline(always)]
+pub(crate) fn unfit(packet: &crate::Packet) -> crate::Reason {
+    if sctp::is_unfit(packet) { crate::Reason::NatUnfit } else { crate::Reason::Truncated }
 }
 
 /// Table memory as flows and services need it, all of one version but for what packets write.

@@ -1,6 +1,6 @@
 //! Packet memory: the only way to touch a frame's bytes.
 
-use thalweg_wire::{Header, U16, checksum};
+use thalweg_wire::{Header, U16, checksum, crc32c};
 
 /// A place in a frame, in octets from its start: at most [`Offset::MAX`] by construction, which is
 /// what lets the kernel's verifier accept it as an index into packet memory.
@@ -58,6 +58,12 @@ pub trait Frame {
         let new = checksum::update(checksum::update(old, 0xffff, pseudo), 0xffff, data);
         *field = if optional && new == 0 { 0xffff } else { new }.into();
         true
+    }
+
+    /// [`crc32c::change`]; in the kernel a function of its own.
+    #[inline(always)]
+    fn crc32c(difference: u32, octets: u32) -> u32 {
+        crc32c::change(difference, octets)
     }
 
     /// Puts `by` octets of any content in front. False leaves the frame as it was.

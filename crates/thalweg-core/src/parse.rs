@@ -167,6 +167,12 @@ fn measure<F: Frame>(frame: &F, packet: &mut Packet) {
             Some(offset) => u32::from(offset.get() >> 12) * 4,
             None => 60,
         },
+        // Each segment of SCTP has a length of its own, which the kernel does not tell, and its sender has
+        // seen to it that it fits (`GSO_BY_FRAGS`, include/linux/skbuff.h).
+        protocol::SCTP => {
+            packet.len = u64::from(packet.l4().wrapping_sub(packet.ip()) + 12);
+            return;
+        }
         _ => 8,
     };
     packet.len = u64::from(packet.l4().wrapping_sub(packet.ip()) + header + segment);

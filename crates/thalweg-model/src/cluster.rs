@@ -391,11 +391,19 @@ pub struct FlowTimeouts {
     pub tcp_closed: Duration,
     /// TCP: one side has said RST.
     pub tcp_reset: Duration,
+    /// SCTP: an INIT without an answer, or an answer whose cookie nobody has acknowledged.
+    pub sctp_init: Duration,
+    /// SCTP: established.
+    pub sctp_established: Duration,
+    /// SCTP: both sides have shut down.
+    pub sctp_closed: Duration,
+    /// SCTP: one side has said ABORT.
+    pub sctp_aborted: Duration,
     /// UDP.
     pub udp: Duration,
     /// ICMP and ICMPv6 queries.
     pub icmp: Duration,
-    /// SCTP and all others.
+    /// All others.
     pub other: Duration,
 }
 
@@ -406,6 +414,10 @@ impl Default for FlowTimeouts {
             tcp_established: Duration::from_secs(3_600),
             tcp_closed: Duration::from_secs(30),
             tcp_reset: Duration::from_secs(40),
+            sctp_init: Duration::from_secs(20),
+            sctp_established: Duration::from_secs(3_600),
+            sctp_closed: Duration::from_secs(30),
+            sctp_aborted: Duration::from_secs(40),
             udp: Duration::from_secs(60),
             icmp: Duration::from_secs(5),
             other: Duration::from_secs(600),

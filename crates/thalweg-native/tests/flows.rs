@@ -14,6 +14,7 @@ use thalweg_native::{CellsAt, MemoryCells};
 const SEED: u64 = 0x1234_5678_9abc_def1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 
 /// A table with room for so many flows, in both directions.
 fn table(flows: u32) -> MemoryCells {
@@ -194,14 +195,15 @@ fn a_full_table_gives_up_half_open_flows_first() {
 
 #[test]
 fn a_full_table_gives_up_flows_that_are_over() {
-    for over in [state::CLOSED, state::RESET, state::NONE, state::SYN_ACK] {
+    let states = [state::CLOSED, state::RESET, state::NONE, state::SYN_ACK];
+    for (protocol, over) in [TCP, SCTP].into_iter().flat_map(|number| states.map(|s| (number, s))) {
         let table = table(64);
         let cells = cells(&table);
-        let keys = fill(&cells, 0, TCP, state::ESTABLISHED);
+        let keys = fill(&cells, 0, protocol, state::ESTABLISHED);
         let row = cells.flow(find(&cells, &keys[5]) - 1).expect("a row");
         row.set(word::STATE, over.into());
-        let all = fill(&cells, 1_000_000, TCP, state::ESTABLISHED);
-        assert_eq!(all.len(), 1, "after {over}");
+        let all = fill(&cells, 1_000_000, protocol, state::ESTABLISHED);
+        assert_eq!(all.len(), 1, "after {over} of {protocol}");
         assert_eq!(find(&cells, &keys[5]), 0);
         assert_eq!(live(&table).len(), keys.len());
     }

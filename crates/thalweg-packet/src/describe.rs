@@ -4,8 +4,8 @@ mod icmp;
 mod ip;
 
 use crate::encode;
-use crate::layer::{BAD, Entry, TCP_FLAGS, pattern};
-use crate::sum::internet;
+use crate::layer::{BAD, BAD_CRC, CHUNKS, Entry, TCP_FLAGS, chunk, pattern};
+use crate::sum::{crc32c, internet};
 use std::fmt::Write;
 use thalweg_wire::Mac;
 
@@ -188,12 +188,33 @@ fn transport(to: &mut Text, protocol: u8, addresses: &[u8], body: &[u8]) -> Opti
         }
         132 if body.len() >= 12 => {
             to.word(format_args!("sctp {} > {}", port(0)?, port(2)?));
-            to.data(&body[12..]);
+            sctp(to, body)?;
         }
         1 if body.len() >= 8 => return icmp::message(to, false, &[], body),
         58 if body.len() >= 8 => return icmp::message(to, true, addresses, body),
         _ => return None,
     }
+    Some(())
+}
+
+/// What stands behind the ports of SCTP: tag, a CRC that is not right, chunks as words for them make them.
+fn sctp(to: &mut Text, body: &[u8]) -> Option<()> {
+    let word = |at: usize| Some(u32::from_be_bytes(*body.get(at..)?.first_chunk()?));
+    to.option("tag", word(4)?, 0);
+    let right = u32::from_be_bytes(crc32c(&[&body[..8], &[0; 4], &body[12..]].concat()));
+    match word(8)? {
+        crc if crc == right => {}
+        crc if crc == right ^ BAD_CRC => to.word("csum bad"),
+        crc => to.word(format_args!("csum {crc:#010x}")),
+    }
+    let mut rest = &body[12..];
+    while let Some((name, octets)) =
+        CHUNKS.iter().map(|(name, kind)| (name, chunk(*kind))).find(|(_, c)| rest.starts_with(c))
+    {
+        to.word(name);
+        rest = &rest[octets.len()..];
+    }
+    to.data(rest);
     Some(())
 }
 

@@ -1,7 +1,9 @@
 //! Layers to bytes, from the inside out.
 
 use crate::SENDER;
-use crate::layer::{Arp, Edit, Entry, Ethernet, Frame, Icmp, Ip4, Ip6, Layer, Tcp, Udp};
+use crate::layer::{
+    Arp, BAD_CRC, Crc, Edit, Entry, Ethernet, Frame, Icmp, Ip4, Ip6, Layer, Sctp, Tcp, Udp, chunk,
+};
 use crate::sum::{crc32c, internet};
 use thalweg_wire::Mac;
 
@@ -66,14 +68,7 @@ fn layers(all: &[Layer], around: &Around) -> Vec<u8> {
         }
         Layer::Udp(udp) => self::udp(udp, &payload, around),
         Layer::Tcp(tcp) => self::tcp(tcp, &payload, around),
-        Layer::Sctp(ports) => {
-            let mut header = ports.source.to_be_bytes().to_vec();
-            header.extend_from_slice(&ports.destination.to_be_bytes());
-            header.extend_from_slice(&[0; 8]);
-            let sum = crc32c(&[&header[..], &payload].concat());
-            header[8..].copy_from_slice(&sum);
-            header
-        }
+        Layer::Sctp(sctp) => self::sctp(sctp, &payload),
         Layer::Icmp(icmp) => self::icmp(icmp, rest, &payload, around),
         Layer::Quote(quoted) => edited(quoted, around),
         Layer::Stack(stack) => extension(stack),
@@ -210,6 +205,23 @@ fn tcp(tcp: &Tcp, payload: &[u8], around: &Around) -> Vec<u8> {
     header.extend_from_slice(&[0; 4]);
     let right = l4_sum(6, &header, payload, around);
     header[16..18].copy_from_slice(&tcp.sum.of(right).to_be_bytes());
+    header
+}
+
+/// RFC 9260 §3.1.
+fn sctp(sctp: &Sctp, payload: &[u8]) -> Vec<u8> {
+    let mut header = sctp.ports.source.to_be_bytes().to_vec();
+    header.extend_from_slice(&sctp.ports.destination.to_be_bytes());
+    header.extend_from_slice(&sctp.tag.to_be_bytes());
+    header.extend_from_slice(&[0; 4]);
+    header.extend(sctp.chunks.iter().flat_map(|kind| chunk(*kind)));
+    let right = u32::from_be_bytes(crc32c(&[&header[..], payload].concat()));
+    let crc = match sctp.crc {
+        None => right,
+        Some(Crc::Bad) => right ^ BAD_CRC,
+        Some(Crc::Value(value)) => value,
+    };
+    header[8..12].copy_from_slice(&crc.to_be_bytes());
     header
 }
 

@@ -36,7 +36,7 @@ pub enum Layer {
     },
     Udp(Udp),
     Tcp(Tcp),
-    Sctp(Ports),
+    Sctp(Sctp),
     Icmp(Icmp),
     /// A quoted packet in brackets.
     Quote(Frame),
@@ -148,6 +148,61 @@ pub struct Tcp {
     pub flags: u8,
     pub window: u16,
     pub sum: Sum,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sctp {
+    pub ports: Ports,
+    pub tag: u32,
+    /// Types of the chunks that words name, in their order.
+    pub chunks: Vec<u8>,
+    /// The CRC as it stands in the header; none for the right one.
+    pub crc: Option<Crc>,
+}
+
+/// A CRC that is not the right one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crc {
+    Bad,
+    /// Read from network order.
+    Value(u32),
+}
+
+/// What a bad CRC differs in from the right one.
+pub const BAD_CRC: u32 = 0x5555_5555;
+
+/// Names of SCTP chunks and their types (RFC 9260 §3.2).
+pub const CHUNKS: [(&str, u8); 12] = [
+    ("init", 1),
+    ("init-ack", 2),
+    ("sack", 3),
+    ("heartbeat", 4),
+    ("heartbeat-ack", 5),
+    ("abort", 6),
+    ("shutdown", 7),
+    ("shutdown-ack", 8),
+    ("error", 9),
+    ("cookie-echo", 10),
+    ("cookie-ack", 11),
+    ("shutdown-complete", 14),
+];
+
+/// The octets of a chunk that a word names: with the fields that its type must have, and no more.
+pub fn chunk(kind: u8) -> Vec<u8> {
+    let body: &[u8] = match kind {
+        // Initiate tag, window, streams out and in, first number (§3.3.2).
+        1 | 2 => &[0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1],
+        // Number, window, no gaps and no duplicates (§3.3.4).
+        3 => &[0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0],
+        // Heartbeat information without content (§3.3.5).
+        4 | 5 => &[0, 1, 0, 4],
+        // The last number that came (§3.3.8).
+        7 => &[0, 0, 0, 1],
+        _ => &[],
+    };
+    let mut chunk = vec![kind, 0, 0, body.len() as u8 + 4];
+    chunk.extend_from_slice(body);
+    chunk
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,10 @@ mod ip;
 
 use crate::Line;
 use crate::error::Error;
-use crate::layer::{Arp, Edit, Entry, Ethernet, Frame, Layer, Ports, Sum, TCP_FLAGS, Tcp, Udp};
-use crate::layer::{Vlan, pattern};
+use crate::layer::{
+    Arp, CHUNKS, Crc, Edit, Entry, Ethernet, Frame, Layer, Ports, Sctp, Sum, TCP_FLAGS, Tcp, Udp,
+    Vlan, pattern,
+};
 use crate::tokens::{Tokens, number};
 use std::net::Ipv4Addr;
 use thalweg_wire::Mac;
@@ -89,7 +91,7 @@ fn layer(tokens: &mut Tokens, first: bool) -> Result<Option<Layer>, Error> {
         "fragment" => ip::fragment,
         "udp" => udp,
         "tcp" => tcp,
-        "sctp" => |tokens: &mut Tokens| ports(tokens).map(Layer::Sctp),
+        "sctp" => sctp,
         "icmp" => |tokens: &mut Tokens| icmp::message(tokens, false),
         "icmp6" => |tokens: &mut Tokens| icmp::message(tokens, true),
         "[" => quote,
@@ -246,6 +248,27 @@ fn tcp(tokens: &mut Tokens) -> Result<Layer, Error> {
             tcp.flags |= bit;
         } else {
             return Ok(Layer::Tcp(tcp));
+        }
+    }
+}
+
+/// `[tag N] [csum …] CHUNK …`
+fn sctp(tokens: &mut Tokens) -> Result<Layer, Error> {
+    let mut sctp = Sctp { ports: ports(tokens)?, tag: 0, chunks: Vec::new(), crc: None };
+    loop {
+        if tokens.accept("tag") {
+            sctp.tag = tokens.number("a verification tag", u64::from(u32::MAX))? as u32;
+        } else if tokens.accept("csum") {
+            sctp.crc = Some(match tokens.accept("bad") {
+                true => Crc::Bad,
+                false => Crc::Value(tokens.number("`bad` or a CRC", u64::from(u32::MAX))? as u32),
+            });
+        } else if let Some((_, kind)) = CHUNKS.iter().find(|(name, _)| tokens.peek() == Some(name))
+        {
+            tokens.take();
+            sctp.chunks.push(*kind);
+        } else {
+            return Ok(Layer::Sctp(sctp));
         }
     }
 }

@@ -94,6 +94,28 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The CRC32c of SCTP as it stands in the header, if it is one; none if it has no header.
+    fn crc(&self) -> Option<[u8; 4]> {
+        let octets = self.octets.get(self.l4 + 8..self.l4 + 12)?;
+        (self.protocol() == 132 && !self.is_later()).then(|| octets.try_into().ok())?
+    }
+
+    /// Whether the CRC32c is right, bit by bit (RFC 9260, appendix A). SCTP without one is.
+    fn has_right_crc(&self) -> bool {
+        let Some(crc) = self.crc().filter(|crc| *crc != [0; 4] && !self.is_fragment()) else {
+            return true;
+        };
+        let mut body = self.octets[self.l4..].to_vec();
+        body[8..12].fill(0);
+        let register = body.iter().fold(u32::MAX, |register, octet| {
+            (0..8).fold(register ^ u32::from(*octet), |register, _| match register & 1 {
+                0 => register >> 1,
+                _ => register >> 1 ^ 0x82f6_3b78,
+            })
+        });
+        (!register).to_le_bytes() == crc
+    }
+
     /// Whether the checksums are right. UDP without one is.
     fn is_right(&self) -> bool {
         if !self.six && checksum::fold(checksum::sum(&self.octets[..self.l4])) != 0xffff {
@@ -138,8 +160,11 @@ impl<'a> Packet<'a> {
             blank(8, 9);
             blank(10, 20);
         }
-        if matches!(self.protocol(), 6 | 17) && !self.is_later() {
+        if matches!(self.protocol(), 6 | 17 | 132) && !self.is_later() {
             blank(self.l4, self.l4 + 4);
+        }
+        if self.crc().is_some() {
+            blank(self.l4 + 8, self.l4 + 12);
         }
         if self.is_query() && !self.is_later() {
             blank(self.l4 + 4, self.l4 + 6);
@@ -169,6 +194,16 @@ pub fn check(before: &[u8], after: &[u8]) -> Result<(), String> {
     };
     if old.kept() != new.kept() {
         return Err("octets other than addresses, ports, TTL and checksums changed".into());
+    }
+    if old.has_right_crc() && !new.has_right_crc() {
+        return Err("a CRC that was right is wrong after translation".into());
+    }
+    if old.crc() == Some([0; 4]) && new.crc() != Some([0; 4]) {
+        return Err("a CRC that there was not was repaired".into());
+    }
+    let quoted = |packet: &Packet<'_>| packet.quote().and_then(|quote| quote.crc());
+    if quoted(&old) != quoted(&new) {
+        return Err("the CRC of a quoted packet cannot be repaired, and was touched".into());
     }
     if old.is_right() && !new.is_right() {
         return Err("a checksum that was right is wrong after translation".into());
@@ -222,7 +257,7 @@ pub fn has_other_ends(before: &[u8], after: &[u8]) -> bool {
     };
     let quoted = |packet: &Packet<'_>| packet.quote().and_then(|quote| addresses(&quote));
     let ports = |packet: &Packet<'_>| match packet.protocol() {
-        6 | 17 => packet.octets.get(packet.l4..packet.l4 + 4).map(<[u8]>::to_vec),
+        6 | 17 | 132 => packet.octets.get(packet.l4..packet.l4 + 4).map(<[u8]>::to_vec),
         _ => None,
     };
     addresses(&old) != addresses(&new) || ports(&old) != ports(&new) || quoted(&old) != quoted(&new)

@@ -8,6 +8,7 @@
 pub mod arp;
 pub mod bfd;
 pub mod checksum;
+pub mod crc32c;
 pub mod eth;
 pub mod icmp;
 pub mod ipv4;
@@ -15,6 +16,7 @@ pub mod ipv6;
 pub mod l4;
 pub mod mpls;
 pub mod prefix;
+pub mod sctp;
 
 pub use eth::{EtherType, Ethernet, Mac, VlanTag};
 pub use ipv4::Ipv4;

@@ -21,7 +21,8 @@ mod ethtool {
     pub const BIT_NAME: u16 = 2;
 }
 
-const CHECKSUMS: [&str; 3] = ["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"];
+const CHECKSUMS: [&str; 4] =
+    ["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6", "tx-checksum-sctp"];
 const SEGMENTS: [&str; 3] = ["tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation"];
 
 /// Attributes of `RTM_GETNSID` (include/uapi/linux/net_namespace.h).
@@ -31,7 +32,7 @@ const NETNSA_FD: u16 = 3;
 /// What a sender leaves to the link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Offloads {
-    /// Checksums of TCP and UDP.
+    /// Checksums of TCP, UDP or SCTP.
     pub checksums: bool,
     /// Cutting into segments that fit the MTU.
     pub segments: bool,

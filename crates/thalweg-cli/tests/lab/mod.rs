@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test takes what it needs.
 
 pub mod pods;
+pub mod sctp;
 pub mod sockets;
 
 use std::fs;

@@ -49,8 +49,19 @@ const LIMIT: RangeInclusive<u32> = 1_024..=64_000_000;
 const TIMEOUT: RangeInclusive<u64> = 1..=604_800;
 
 /// `timeouts`, in the order of the documentation.
-pub(crate) const TIMEOUTS: &[&str] =
-    &["tcpSyn", "tcpEstablished", "tcpClosed", "tcpReset", "udp", "icmp", "other"];
+pub(crate) const TIMEOUTS: &[&str] = &[
+    "tcpSyn",
+    "tcpEstablished",
+    "tcpClosed",
+    "tcpReset",
+    "sctpInit",
+    "sctpEstablished",
+    "sctpClosed",
+    "sctpAborted",
+    "udp",
+    "icmp",
+    "other",
+];
 
 /// The time-out of that name; [`TIMEOUTS`] lists the same ones.
 pub(crate) fn timeout<'t>(timeouts: &'t mut FlowTimeouts, name: &str) -> Option<&'t mut Duration> {
@@ -59,6 +70,10 @@ pub(crate) fn timeout<'t>(timeouts: &'t mut FlowTimeouts, name: &str) -> Option<
         "tcpEstablished" => &mut timeouts.tcp_established,
         "tcpClosed" => &mut timeouts.tcp_closed,
         "tcpReset" => &mut timeouts.tcp_reset,
+        "sctpInit" => &mut timeouts.sctp_init,
+        "sctpEstablished" => &mut timeouts.sctp_established,
+        "sctpClosed" => &mut timeouts.sctp_closed,
+        "sctpAborted" => &mut timeouts.sctp_aborted,
         "udp" => &mut timeouts.udp,
         "icmp" => &mut timeouts.icmp,
         "other" => &mut timeouts.other,

@@ -5,7 +5,7 @@
 
 use super::key::key_of;
 use super::track::leaving;
-use super::{Flows, Words, state, table, translate};
+use super::{Flows, Words, sctp, state, table, translate};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Arrival, Packet, flag};
 use crate::parse::{ipv4, ipv6};
@@ -90,12 +90,17 @@ fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outco
 #[inline(always)]
 fn goes_on<F: Frame, W: Words>(frame: &F, packet: &Packet, row: &W) -> bool {
     let now = row.get(word::STATE) as u8;
-    if packet.protocol() != protocol::TCP {
+    if !state::is_connection(packet.protocol()) {
         return now == states::ESTABLISHED || row.get(word::REWRITE) as u32 & kind::ANSWERS == 0;
     }
-    let word = frame.header::<U16>(Offset::new(packet.l4() + 12)).map_or(0xff, |word| word.get());
-    let flags = word as u8 & (state::tcp::SYN | state::tcp::FIN | state::tcp::RST);
-    flags == 0 && matches!(now, states::ESTABLISHED..=states::CLOSED)
+    let flags = match packet.protocol() {
+        protocol::SCTP => sctp::flags(frame, packet),
+        _ => {
+            frame.header::<U16>(Offset::new(packet.l4() + 12)).map_or(0xff, |word| word.get() as u8)
+        }
+    };
+    let changes = state::tcp::SYN | state::tcp::FIN | state::tcp::RST;
+    flags & changes == 0 && matches!(now, states::ESTABLISHED..=states::CLOSED)
 }
 
 #[inline(always)]

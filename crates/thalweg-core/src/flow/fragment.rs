@@ -92,6 +92,10 @@ fn alone<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
 #[inline(always)]
 pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked) {
     let Some(settings) = cells.settings() else { return };
+    if super::sctp::is_unfit(packet) && tracked.new_key(packet)[4] != tracked.key[4] {
+        // The first goes nowhere.
+        return;
+    }
     let (key, now) = (tracked.quote, cells.now());
     let hash = flow::hash(key, settings.seed);
     // An identification is used again sooner than it is forgotten.

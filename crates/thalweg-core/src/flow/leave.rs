@@ -4,8 +4,9 @@
 //! Nothing begins here, and nothing is routed: the kernel has done so. What belongs to no translated flow
 //! leaves as it is.
 
-use super::track::{Tracked, known, tcp_flags, what};
-use super::{Flows, Words, error, fragment, key, rewrite, table};
+use super::state::flags;
+use super::track::{Tracked, known, what};
+use super::{Flows, Words, error, fragment, key, rewrite, table, unfit};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::parse::{ipv4, ipv6};
@@ -44,7 +45,7 @@ pub fn leave<F: Frame, C: Flows>(
     }
     match rewrite(frame, packet, tracked) {
         true => Verdict::pass(Reason::Flow),
-        false => Verdict::drop(Reason::Truncated),
+        false => Verdict::drop(unfit(packet)),
     }
 }
 
@@ -79,7 +80,7 @@ fn answer<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &mut Packet, tracked
     if packet.has(flag::FRAGMENT) {
         fragment::note(frame, packet, tracked);
     }
-    let flags = tcp_flags(frame, packet);
+    let flags = flags(frame, packet);
     if known(cells, packet, tracked, found, flags) {
         super::renew(cells, packet, found, 0);
     }

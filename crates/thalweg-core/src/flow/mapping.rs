@@ -43,6 +43,7 @@ fn tail_of(packet: &Packet, port: u32) -> u64 {
 fn seen(settings: &SettingsRow, packet: &Packet, now: u32) -> u64 {
     let time = match packet.protocol() {
         protocol::TCP => settings.timeouts[timeout::ESTABLISHED],
+        protocol::SCTP => settings.timeouts[timeout::SCTP_ESTABLISHED],
         _ => DATAGRAMS,
     };
     u64::from(time) << 32 | u64::from(now)

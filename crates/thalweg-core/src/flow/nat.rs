@@ -43,9 +43,7 @@ pub fn source<C: Flows>(
         Some(link) => halves(link.address6),
         None => [0; 2],
     };
-    // Ports of SCTP are not rewritten yet, nor is the sum that covers them.
-    let sctp = packet.protocol() == protocol::SCTP;
-    let usable = address[1] != 0 && !sctp && !crate::decide::is_link_local(address);
+    let usable = address[1] != 0 && !crate::decide::is_link_local(address);
     if !usable || !tracked.facts().is(what::KEYED) || !has_ports(packet, ports_of(packet, tracked))
     {
         return ControlFlow::Break(Verdict::drop(Reason::NatUnfit));

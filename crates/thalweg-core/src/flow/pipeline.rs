@@ -359,7 +359,7 @@ fn dispatch<S: FlowStages>(
     if is_direct(packet, facts) {
         stages.restore(packet);
     } else if facts.is(what::REWRITES) && !stages.translate(packet) {
-        return Some(Outcome::stop(Verdict::drop(Reason::Truncated)));
+        return Some(Outcome::stop(Verdict::drop(super::unfit(packet))));
     }
     if facts.is(what::REWRITES) && verdict == Verdict::punt(Reason::Unresolved) {
         // The kernel may refuse to route it: its source can be an address of this host by now. All that

@@ -291,14 +291,14 @@ pub fn weakest<C: Flows>(cells: &C, hash: u64, now: u32, nat: u32) -> u64 {
     found
 }
 
-/// TCP that is not established, or is no more; and what a frontend knows of a client.
+/// TCP or SCTP that is not established, or is no more; and what a frontend knows of a client.
 #[inline(always)]
 pub const fn is_weak(state: u8, tail: u64) -> bool {
     if tail & flow::NO_PACKET != 0 {
         return true;
     }
     let established = matches!(state, state::ESTABLISHED | state::FIN | state::FIN_BACK);
-    (tail >> 8) as u8 == thalweg_wire::l4::protocol::TCP && !established
+    super::state::is_connection((tail >> 8) as u8) && !established
 }
 
 /// Takes a row out.

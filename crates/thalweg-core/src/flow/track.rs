@@ -4,15 +4,14 @@ use super::key::{Key, is_error, key, key_of, reversed};
 use super::service::{
     backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
 };
-use super::state::{ANEW, next, next_of_one, tcp, timeout_of};
+use super::state::{self as states, ANEW, next, next_of_one, tcp, timeout_of};
 use super::{Flows, Words, error, fragment, table};
-use crate::frame::{Frame, Offset};
+use crate::frame::Frame;
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, state, word};
 use thalweg_abi::{BackendRow, link, service, settings};
-use thalweg_wire::U16;
 use thalweg_wire::l4::protocol;
 
 /// What was found out about the flow of a packet; the key that it leaves with is the packet's own.
@@ -49,7 +48,7 @@ pub mod what {
     pub const REWRITES: u16 = 4;
     /// The flow is a service's.
     pub const SERVICE: u16 = 8;
-    /// The packet cannot begin a flow: TCP that is no SYN.
+    /// The packet cannot begin a flow: TCP that is no SYN, SCTP that is no INIT.
     pub const AMID: u16 = 16;
     /// The source is translated.
     pub const NAT: u16 = 32;
@@ -179,7 +178,7 @@ pub fn track<F: Frame, C: Flows>(
     tracked.key = key_of(frame, packet);
     tracked.query = tracked.key[4] >> 32;
     tracked.note(what::KEYED);
-    let flags = tcp_flags(frame, packet);
+    let flags = states::flags(frame, packet);
     let seed = cells.settings().map_or(0, |row| row.seed);
     let hash = flow::hash(tracked.key, seed);
     let found = table::find(cells, &tracked.key, hash);
@@ -189,20 +188,13 @@ pub fn track<F: Frame, C: Flows>(
     if found != 0 && known(cells, packet, tracked, found, flags) {
         return ControlFlow::Continue(());
     }
-    let amid = packet.protocol() == protocol::TCP && flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
+    let connection = states::is_connection(packet.protocol());
+    let amid = connection && flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
     if amid && !takes_amid(cells) {
         tracked.note(what::AMID);
     }
     tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
     begin(frame, cells, packet, tracked)
-}
-
-#[inline(always)]
-pub(super) fn tcp_flags<F: Frame>(frame: &F, packet: &Packet) -> u8 {
-    if packet.protocol() != protocol::TCP {
-        return 0;
-    }
-    frame.header::<U16>(Offset::new(packet.l4() + 12)).map_or(0, |word| word.get() as u8)
 }
 
 /// A known tuple from another link than before is looked at again: workloads may not speak for others.
@@ -285,7 +277,7 @@ pub(super) fn returns<W: Words>(tracked: &mut Tracked, row: &W) {
 /// A backend that is gone loses its datagrams to others at once; connections it keeps to the end.
 #[inline(always)]
 fn is_gone<C: Flows>(cells: &C, packet: &Packet, backend: u64) -> bool {
-    backend != 0 && packet.protocol() != protocol::TCP && !is_backend(cells, backend)
+    backend != 0 && !states::is_connection(packet.protocol()) && !is_backend(cells, backend)
 }
 
 /// The key that packets of a row leave with.
@@ -470,7 +462,7 @@ pub fn remember<C: Flows>(
     })
 }
 
-/// Whether TCP amid a connection that is not known begins a flow.
+/// Whether TCP or SCTP amid a connection that is not known begins a flow.
 #[inline(always)]
 pub fn takes_amid<C: Flows>(cells: &C) -> bool {
     cells.settings().is_some_and(|row| row.flags & settings::flag::MID_FLOW != 0)

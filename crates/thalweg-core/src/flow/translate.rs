@@ -62,6 +62,7 @@ pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, old: &Key, new: &Key)
         protocol::TCP | protocol::UDP if !write_ports(frame, l4, ports) => false,
         protocol::TCP => frame.repair(Offset::new(l4 + 16), addresses, change, false),
         protocol::UDP => frame.repair(Offset::new(l4 + 6), addresses, change, true),
+        protocol::SCTP => super::sctp::translate(frame, packet, ports),
         protocol::ICMP if packet.family() == 4 => write_query(frame, l4, 0, ports),
         protocol::ICMPV6 => write_query(frame, l4, addresses, ports),
         _ => true,
