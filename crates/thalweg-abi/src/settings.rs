@@ -57,6 +57,8 @@ pub mod flag {
     /// Other nodes send packets through tunnels: by UDP to [`super::tunnel_port`], or where that is 0 as
     /// the payload of IP.
     pub const TUNNEL: u32 = 1 << 3;
+    /// Workloads of this host have floating addresses ([`crate::service::FLOATING`]).
+    pub const FLOATING: u32 = 1 << 4;
 }
 
 /// The UDP port that tunnels arrive at, in the high half of [`SettingsRow::flags`].

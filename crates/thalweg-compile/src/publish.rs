@@ -56,6 +56,7 @@ impl Compiler {
             timeouts: timeouts(&router.flows.timeouts),
             flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 }
                 | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 }
+                | if self.services.nat.floating.is_wanted() { settings::flag::FLOATING } else { 0 }
                 | match router.services.sockets {
                     SocketScope::All => settings::flag::ALL_SOCKETS,
                     SocketScope::Host | SocketScope::Off => 0,

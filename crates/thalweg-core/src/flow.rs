@@ -8,6 +8,7 @@
 mod affinity;
 mod error;
 pub mod fast;
+mod floating;
 mod fragment;
 mod key;
 mod leave;

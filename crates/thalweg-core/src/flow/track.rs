@@ -5,7 +5,7 @@ use super::service::{
     backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
 };
 use super::state::{ANEW, next, next_of_one, tcp, timeout_of};
-use super::{Flows, Words, error, fragment, table};
+use super::{Flows, Words, error, floating, fragment, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
@@ -67,6 +67,8 @@ pub mod what {
     pub const DIRECT: u16 = 1024;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
+    /// The source becomes its floating address.
+    pub const FLOATING: u16 = 4096;
 }
 
 /// The facts of a [`Tracked`] beside its key.
@@ -352,7 +354,7 @@ fn begin<F: Frame, C: Flows>(
         false => 0,
     };
     if found == 0 {
-        return no_frontend(frame, cells, packet);
+        return no_frontend(frame, cells, packet, tracked);
     }
     let Some(row) = cells.frontend(found - 1) else { return ControlFlow::Continue(()) };
     if row.ranges_len != 0 && !is_admitted(cells, row.ranges, row.ranges_len, packet.source) {
@@ -399,18 +401,33 @@ pub(super) fn served(
     packet.destination = backend.address;
     let ports = (tracked.key[4] >> 32) as u32;
     packet.ports = u64::from(ports >> 16 << 16 | u32::from(backend.port));
-    // Who reaches itself through a service must hear the answer from the service.
+    hairpin(packet, address, backend);
+}
+
+/// Who reaches itself through an address must hear the answer from that address.
+#[inline(always)]
+pub(super) fn hairpin(packet: &mut Packet, address: [u64; 2], backend: &BackendRow) {
     if packet.source == backend.address {
         packet.source = address;
         packet.flags |= u64::from(flag::BELIEVED);
     }
 }
 
-/// An address of services without this port refuses; one that is this host's as well is the host's.
+/// An address of services without this port refuses; one that is this host's as well is the host's. A
+/// floating address has all ports.
 #[inline(always)]
-fn no_frontend<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
-    if frontend_of(cells, packet.destination, 0, 0) == 0 {
+fn no_frontend<F: Frame, C: Flows>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+) -> ControlFlow<Verdict> {
+    let found = frontend_of(cells, packet.destination, 0, 0);
+    let Some(row) = cells.frontend(found.wrapping_sub(1)) else {
         return ControlFlow::Continue(());
+    };
+    if row.flags & service::flag::FLOATING != 0 {
+        return floating::served(frame, cells, packet, tracked, &row);
     }
     if !matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
         return ControlFlow::Break(Verdict::answer(Reason::NoService));
