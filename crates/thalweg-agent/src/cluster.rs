@@ -392,6 +392,14 @@ pub fn steps(
     } else {
         service_step(&tracked, journey, frontend, &mut push);
     }
+    if facts.is(what::HAIRPIN) {
+        let new = tracked.new_key(&journey.packet);
+        row[word::NEW_DESTINATION..word::NEW_DESTINATION + 2].copy_from_slice(&new[2..4]);
+        let end = |at, port: u64| SocketAddr::new(address(&row, at), port as u16);
+        let (old, new) = (end(word::DESTINATION, tail >> 32), new[4] >> 32);
+        let new = end(word::NEW_DESTINATION, new);
+        push("nat", format!("{old} is what {new} has outside: it becomes that"));
+    }
     if facts.is(what::NAT) {
         let new = tracked.new_key(&journey.packet);
         row[word::NEW_SOURCE..word::NEW_SOURCE + 2].copy_from_slice(&new[..2]);

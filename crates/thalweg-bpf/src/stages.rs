@@ -64,6 +64,17 @@ extern "C" fn flow_keep(packet: *mut Packet) -> u32 {
     0
 }
 
+/// [`flow::hairpin`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_hairpin(packet: *mut Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::hairpin(&MapCells::at(packet.epoch()), packet, tracked);
+    0
+}
+
 /// [`flow::remember_fragments`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -330,6 +341,11 @@ macro_rules! stages {
             #[inline(always)]
             fn keep(&mut self, packet: &mut Packet) {
                 flow_keep(packet);
+            }
+
+            #[inline(always)]
+            fn hairpin(&mut self, packet: &mut Packet) {
+                flow_hairpin(packet);
             }
 
             #[inline(always)]

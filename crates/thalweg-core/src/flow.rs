@@ -10,6 +10,7 @@ mod error;
 pub mod fast;
 mod floating;
 mod fragment;
+mod hairpin;
 mod key;
 mod leave;
 pub mod mapping;
@@ -24,6 +25,7 @@ mod translate;
 
 pub use affinity::keep;
 pub use fragment::remember as remember_fragments;
+pub use hairpin::hairpin;
 pub use key::{Key, key_of, reversed};
 pub use leave::{UNTOUCHED, leave};
 pub use pipeline::{FlowDirect, FlowStages, process};

@@ -35,13 +35,17 @@ pub fn source<C: Flows>(
     let leaves = !inside && leaves(cells, packet);
     let own = if leaves { floating::of(cells, packet.source) } else { [0; 2] };
     let floats = own[1] != 0;
-    if inside || !(by_service || floats || leaves && is_masqueraded(cells, packet)) {
+    let hairpins = tracked.facts().is(what::HAIRPIN);
+    let translates = by_service || floats || leaves && is_masqueraded(cells, packet);
+    if !hairpins && (inside || !translates) {
         return ControlFlow::Continue(());
     }
     if packet.has(flag::LATER_FRAGMENT) {
         return ControlFlow::Break(Verdict::drop(Reason::NoFirstFragment));
     }
     let address = match cells.link(hop.link) {
+        // Who is reached at an address outside sees the sender there, too.
+        _ if hairpins => [tracked.key[2], tracked.key[3]],
         _ if floats => own,
         Some(link) if packet.family() == 4 => [0, u32::from_be_bytes(link.address4).into()],
         Some(link) => halves(link.address6),

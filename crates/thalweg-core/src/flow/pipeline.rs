@@ -19,6 +19,8 @@ pub trait FlowStages: Stages {
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
     /// Lets a client keep its backend; [`super::keep`].
     fn keep(&mut self, packet: &mut Packet);
+    /// Finds who has the port outside that a packet is for; [`super::hairpin`].
+    fn hairpin(&mut self, packet: &mut Packet);
     /// What that has found out.
     fn facts(&self) -> Facts;
     /// Chooses the source that a new flow leaves with; [`nat::source`].
@@ -135,6 +137,10 @@ where
 
     fn keep(&mut self, packet: &mut Packet) {
         super::keep(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
+    }
+
+    fn hairpin(&mut self, packet: &mut Packet) {
+        super::hairpin(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
     }
 
     fn facts(&self) -> Facts {
@@ -296,6 +302,10 @@ fn dispatch<S: FlowStages>(
     // What begins no connection says nothing of a client.
     if stages.facts().is(what::KEEPS) && !stages.facts().is(what::AMID) {
         stages.keep(packet);
+    }
+    let begins = stages.facts().is(what::BEGINS) && !stages.facts().is(what::SERVICE);
+    if ended.is_none() && begins {
+        stages.hairpin(packet);
     }
     let mut decision = Decision::new(packet);
     match ended {

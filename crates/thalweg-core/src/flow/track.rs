@@ -69,6 +69,8 @@ pub mod what {
     pub const KEEPS: u16 = 2048;
     /// The source becomes its floating address.
     pub const FLOATING: u16 = 4096;
+    /// The destination was another source's port outside: [`super::super::hairpin`].
+    pub const HAIRPIN: u16 = 16384;
 }
 
 /// The facts of a [`Tracked`] beside its key.
