@@ -42,6 +42,7 @@ mod nat;
 pub mod offline;
 pub mod plane;
 mod ports;
+mod quotas;
 pub mod replay;
 mod routes;
 mod run;

@@ -64,7 +64,7 @@ impl Compiler {
                 | tunnels::settings_flags(router.tunnel.as_ref()),
             ranges: self.services.nat.lens(),
             nat_ports: self.nat_ports().into(),
-            reserved: 0,
+            quota: router.flows.per_workload.unwrap_or(0),
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);

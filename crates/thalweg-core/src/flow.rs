@@ -16,6 +16,7 @@ mod leave;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
+pub mod quota;
 mod service;
 pub mod socket;
 mod state;

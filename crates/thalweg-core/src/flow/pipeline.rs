@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat};
+use super::{Flows, fast, mapping, nat, quota};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -23,6 +23,8 @@ pub trait FlowStages: Stages {
     fn hairpin(&mut self, packet: &mut Packet);
     /// What that has found out.
     fn facts(&self) -> Facts;
+    /// Looks for a token for a new flow; [`quota::admit`].
+    fn admit_flow(&mut self, packet: &Packet) -> bool;
     /// Chooses the source that a new flow leaves with; [`nat::source`].
     fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
     /// Gives a packet a port under which its answers are its own; [`nat::choose`].
@@ -145,6 +147,11 @@ where
 
     fn facts(&self) -> Facts {
         self.tracked.facts()
+    }
+
+    fn admit_flow(&mut self, packet: &Packet) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        quota::admit_here(&cells, packet, &mut self.tracked) != quota::NONE
     }
 
     fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
@@ -437,6 +444,9 @@ fn settle<S: FlowStages>(
     // Another node knows whether a connection that goes straight back is amid.
     if facts.is(what::AMID) && !is_direct(packet, facts) {
         return Some(Verdict::drop(Reason::NoFlow));
+    }
+    if !stages.admit_flow(packet) {
+        return Some(Verdict::drop(Reason::FlowQuota));
     }
     if !decision.verdict.is(Kind::Deliver) {
         let failed = stages.source(packet, decision.nexthop());

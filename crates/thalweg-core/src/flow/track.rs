@@ -5,7 +5,7 @@ use super::service::{
     backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
 };
 use super::state::{ANEW, next, next_of_one, tcp, timeout_of};
-use super::{Flows, Words, error, floating, fragment, table};
+use super::{Flows, Words, error, floating, fragment, quota, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
@@ -37,6 +37,9 @@ pub struct Tracked {
     /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
     /// ([`thalweg_abi::tunnel::node_id`]); 0 for none.
     pub node: u64,
+    /// Where the token lies that a flow takes ([`super::quota`]): a row, counted from 1, times 8, and its
+    /// number there; 0 for none.
+    pub(super) token: u64,
 }
 
 /// What is known of a packet beside its key.
@@ -110,6 +113,7 @@ impl Tracked {
         query: 0,
         work: [[0; 5]; 2],
         node: 0,
+        token: 0,
     };
 
     #[inline(always)]
@@ -474,19 +478,24 @@ pub fn remember<C: Flows>(
     // The way of answers is looked up when the first comes.
     let known = nexthop != 0 && !back;
     let stamp = if known { cells.stamp() } else { 0 };
-    table::insert(cells, key, flow::hash(*key, settings.seed), now, stamp, |row| {
+    let hash = flow::hash(*key, settings.seed);
+    let found = table::insert(cells, key, hash, now, stamp, |row| {
         row.set(word::NEW_SOURCE, new[0]);
         row.set(word::NEW_SOURCE + 1, new[1]);
         row.set(word::NEW_DESTINATION, new[2]);
         row.set(word::NEW_DESTINATION + 1, new[3]);
         row.set(word::REWRITE, new[4] >> 32 << 32 | u64::from(kind));
-        row.set(word::STATE, u64::from(state));
+        row.set(word::STATE, u64::from(state) | if back { 0 } else { quota::mark(tracked) << 8 });
         row.set(word::SEEN, u64::from(timeout) << 32 | u64::from(now));
         let way = u64::from(nexthop) | u64::from(packet.link()) << 32;
         row.set(word::WAY, if back { 0 } else { way });
         row.set(word::BACKEND, backend);
         row.set(word::OCTETS, 0);
-    })
+    });
+    if !back {
+        quota::take(cells, tracked, found, hash);
+    }
+    found
 }
 
 /// Whether TCP amid a connection that is not known begins a flow.
