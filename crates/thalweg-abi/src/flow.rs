@@ -55,7 +55,8 @@ pub mod word {
     pub const NEW_DESTINATION: usize = 7;
     /// The ports that packets leave with (high half), bits of [`super::kind`] (low half).
     pub const REWRITE: usize = 9;
-    /// State of the protocol (low octet, [`super::state`]), packets so far (high half).
+    /// State of the protocol (low octet, [`super::state`]), the place of the token that the flow has taken
+    /// (24 bits; of flows that workloads begin, where they have a quota), packets so far (high half).
     pub const STATE: usize = 10;
     /// When the last packet came, and how long the flow lives without one: seconds, 32 bits each.
     pub const SEEN: usize = 11;
@@ -91,7 +92,14 @@ pub mod kind {
     pub const FRAGMENT: u32 = 1 << 5;
     /// Not a flow of packets: what a source is translated to, whatever the destination.
     pub const MAPPING: u32 = 1 << 7;
+    /// Not a flow of packets: tokens of a workload, one for each flow that it has begun
+    /// ([`super::QUOTA_TOKENS`]).
+    pub const QUOTA: u32 = 1 << 9;
 }
+
+/// Tokens that a row of kind [`kind::QUOTA`] holds, from [`word::NEW_SOURCE`] and [`word::WAY`] on: the row
+/// of a flow, counted from 1 (low half), and its tag.
+pub const QUOTA_TOKENS: u32 = 7;
 
 /// States of a conversation; both directions hold the same.
 pub mod state {

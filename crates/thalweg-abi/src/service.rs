@@ -50,6 +50,10 @@ pub const fn backend_key(id: u64) -> u64 {
 /// plus 256 for IPv6. Its row says by [`flag::MASQUERADE`] what becomes of packets that leave the cluster.
 pub const RANGE: u8 = 255;
 
+/// Protocol of keys that stand for a workload which has a floating address: the address is its own, the
+/// port 0. Its row leads to a backend with the floating one, which it leaves the cluster with.
+pub const FLOATING: u8 = 254;
+
 /// Where the search for a key begins, in a table of `mask + 1` cells, a power of two.
 #[inline(always)]
 pub const fn first_place(key: u64, mask: u32) -> u32 {
@@ -144,6 +148,8 @@ pub mod flag {
     /// External traffic for a backend on another node goes there as it came: that node translates it, and
     /// its answers go straight to the client.
     pub const DIRECT: u8 = 1 << 3;
+    /// The address is one workload's, with all its ports and protocols: the backend has no port.
+    pub const FLOATING: u8 = 1 << 4;
 }
 
 /// Row of table `backends`.

@@ -23,8 +23,8 @@ pub struct SettingsRow {
     pub ranges: [[u8; RANGES]; 2],
     /// First and last port that sources are translated to.
     pub nat_ports: [u16; 2],
-    /// Zero.
-    pub reserved: u32,
+    /// Flows that a workload may have begun at once; 0 for any number.
+    pub quota: u32,
 }
 
 /// Lengths of ranges of a family that are told apart.
@@ -41,7 +41,7 @@ impl Default for SettingsRow {
             flags: 0,
             ranges: [[0; RANGES]; 2],
             nat_ports: [16_384, 29_999],
-            reserved: 0,
+            quota: 0,
         }
     }
 }
@@ -57,6 +57,8 @@ pub mod flag {
     /// Other nodes send packets through tunnels: by UDP to [`super::tunnel_port`], or where that is 0 as
     /// the payload of IP.
     pub const TUNNEL: u32 = 1 << 3;
+    /// Workloads of this host have floating addresses ([`crate::service::FLOATING`]).
+    pub const FLOATING: u32 = 1 << 4;
 }
 
 /// The UDP port that tunnels arrive at, in the high half of [`SettingsRow::flags`].

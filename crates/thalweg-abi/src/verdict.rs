@@ -188,6 +188,8 @@ reasons! {
     StrangeTunnel = 55 "strange-tunnel";
     /// What was in a tunnel is taken out and decided by itself.
     Tunnelled = 56 "tunnelled";
+    /// The workload has as many flows as one may have begun.
+    FlowQuota = 57 "flow-quota";
 }
 
 /// How many numbers a reason may take in a counter index.

@@ -386,13 +386,29 @@ pub fn steps(
     let frontend = compiler.frontend_at(to, (tail >> 32) as u16, (tail >> 8) as u8);
     let begins = facts.is(what::BEGINS) && !facts.is(what::AMID);
     push("flow", if begins { "new" } else { "none that is known" }.into());
-    service_step(&tracked, journey, frontend, &mut push);
+    if let Some(held) = compiler.floating().find(|held| held.address == to) {
+        if facts.is(what::SERVICE) {
+            let (pod, target) = (&held.pod, held.target);
+            push("nat", format!("floating address {to} of Pod/{pod} becomes {target}"));
+        }
+    } else {
+        service_step(&tracked, journey, frontend, &mut push);
+    }
+    if facts.is(what::HAIRPIN) {
+        let new = tracked.new_key(&journey.packet);
+        row[word::NEW_DESTINATION..word::NEW_DESTINATION + 2].copy_from_slice(&new[2..4]);
+        let end = |at, port: u64| SocketAddr::new(address(&row, at), port as u16);
+        let (old, new) = (end(word::DESTINATION, tail >> 32), new[4] >> 32);
+        let new = end(word::NEW_DESTINATION, new);
+        push("nat", format!("{old} is what {new} has outside: it becomes that"));
+    }
     if facts.is(what::NAT) {
         let new = tracked.new_key(&journey.packet);
         row[word::NEW_SOURCE..word::NEW_SOURCE + 2].copy_from_slice(&new[..2]);
         let end = |at, tail: u64| SocketAddr::new(address(&row, at), (tail >> 48) as u16);
         let (old, new) = (end(word::SOURCE, tail), end(word::NEW_SOURCE, new[4]));
-        push("nat", format!("source {old} becomes {new}"));
+        let floats = if facts.is(what::FLOATING) { ", its floating address" } else { "" };
+        push("nat", format!("source {old} becomes {new}{floats}"));
     }
 }
 

@@ -43,6 +43,7 @@ pub mod offline;
 mod passage;
 pub mod plane;
 mod ports;
+mod quotas;
 pub mod replay;
 mod routes;
 mod run;

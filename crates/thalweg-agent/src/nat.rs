@@ -1,7 +1,7 @@
 //! Source translation as it is shown: ranges, ports in use, translated sources.
 
 use crate::cluster::{address, addresses, all_rows, clock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use thalweg_abi::flow::{WORDS, kind, state, word};
 use thalweg_api::Fault;
@@ -11,7 +11,7 @@ use thalweg_image::Memory;
 
 type Row = [u64; WORDS];
 
-/// Pools and ports in use, then flows and mappings; with a source only what is of it.
+/// Pools, ports in use and floating addresses, then flows and mappings; with a source only what is of it.
 ///
 /// # Errors
 ///
@@ -24,21 +24,25 @@ pub fn views(
     let wanted = query.from.as_deref().map(|from| addresses(compiler, from)).transpose()?;
     let (first, last) = compiler.nat_ports();
     let of = u32::from(last) - u32::from(first) + 1;
+    let floating: HashSet<IpAddr> = compiler.floating().map(|held| held.address).collect();
     let mut flows = Vec::new();
     let mut used: BTreeMap<(IpAddr, String, String), u32> = BTreeMap::new();
     let mut pools: BTreeMap<String, u32> = BTreeMap::new();
     for row in all_rows(memory).filter(is_told) {
         let source = address(&row, word::SOURCE);
         let view = view(&row);
-        if let Some(destination) = view.destination.clone() {
+        let outside = address(&row, word::NEW_SOURCE);
+        // Whoever has an address alone needs no ports of others.
+        let shared = !floating.contains(&outside);
+        if let Some(destination) = view.destination.clone().filter(|_| shared) {
             let protocol = view.protocol.clone().unwrap_or_default();
-            let outside = address(&row, word::NEW_SOURCE);
             *used.entry((outside, protocol, destination)).or_default() += 1;
         }
         let of_pool = |(_, pool): &(&String, &thalweg_model::cluster::IpPool)| {
             pool.nat_outgoing && pool.cidr.contains(source)
         };
-        if let Some((name, _)) = compiler.intent().cluster.pools.iter().find(of_pool) {
+        let pool = compiler.intent().cluster.pools.iter().find(of_pool).filter(|_| shared);
+        if let Some((name, _)) = pool {
             *pools.entry(name.clone()).or_default() += 1;
         }
         if wanted.as_ref().is_none_or(|wanted| wanted.contains(&source)) {
@@ -67,6 +71,14 @@ pub fn views(
             ..NatView::default()
         }));
     }
+    let held = compiler.floating();
+    let held = held.filter(|held| wanted.as_ref().is_none_or(|all| all.contains(&held.target)));
+    views.extend(held.map(|held| NatView {
+        kind: "floating".into(),
+        source: Some(held.target.to_string()),
+        outside: Some(held.address.to_string()),
+        ..NatView::default()
+    }));
     flows.sort_by(|a, b| {
         (&a.kind, &a.source, &a.destination).cmp(&(&b.kind, &b.source, &b.destination))
     });

@@ -16,6 +16,7 @@ use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Lent, Record, Snapshot};
 use crate::passage::Passage;
 use crate::plane::{DataPlane, Opener};
+use crate::quotas::Quotas;
 use crate::selftest::Finding;
 use crate::serve::{self, Asked, Askers, Look, SocketError};
 use crate::settings::{Settings, check_instance};
@@ -172,6 +173,7 @@ struct Shell {
     sessions: Sessions,
     auditor: Auditor,
     watermark: Watermark,
+    quotas: Quotas,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -221,6 +223,7 @@ impl Shell {
             sessions,
             auditor: Auditor::new(settings.audit),
             watermark: Watermark::new(),
+            quotas: Quotas::default(),
             tried: false,
             took_over: None,
             check: settings.check,
@@ -293,7 +296,12 @@ impl Shell {
                 _ = self.auditor.due() => drop(self.audit().await?),
                 () = self.watermark.due() => {
                     if let Some(plane) = &self.plane {
-                        self.watermark.look(plane.memory(), &self.keeper.events());
+                        let events = self.keeper.events();
+                        self.watermark.look(plane.memory(), &events);
+                        let counts = plane.counts().unwrap_or_default();
+                        if let Some(compiler) = &self.brain.compiler {
+                            self.quotas.look(compiler, &counts, plane.memory(), &events);
+                        }
                     }
                 }
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
@@ -609,6 +617,7 @@ impl Shell {
         let intent = self.brain.compiler.as_ref().map(thalweg_compile::Compiler::intent);
         let router = intent.and_then(thalweg_model::Intent::router_object);
         problems.extend(self.watermark.problem(router));
+        problems.extend(compiler.into_iter().flat_map(|all| self.quotas.problems(all)));
         problems
     }
 

@@ -93,8 +93,8 @@ pub struct FlowView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NatView {
-    /// `pool`, `ports` (those in use of an address to one destination), `flow`, or `mapping` (a source that
-    /// has the same port outside whatever its destination).
+    /// `pool`, `ports` (those in use of an address to one destination), `floating` (an address that is one
+    /// pod's), `flow`, or `mapping` (a source that has the same port outside whatever its destination).
     pub kind: String,
     /// Range or source.
     pub source: Option<String>,

@@ -12,7 +12,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
-use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat};
+use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
     tunnel,
@@ -61,6 +61,17 @@ extern "C" fn flow_keep(packet: *mut Packet) -> u32 {
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
     flow::keep(&MapCells::at(packet.epoch()), packet, tracked);
+    0
+}
+
+/// [`flow::hairpin`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_hairpin(packet: *mut Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::hairpin(&MapCells::at(packet.epoch()), packet, tracked);
     0
 }
 
@@ -113,6 +124,37 @@ extern "C" fn flow_make_room(packet: *const Packet) -> u32 {
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
     u32::from(nat::make_room(&MapCells::at(packet.epoch()), tracked))
+}
+
+/// [`quota::admit`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_admit(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return quota::NONE };
+    let Some(tracked) = maps::tracked() else { return quota::NONE };
+    let look = |packet: &Packet, _: &mut Tracked, row| flow_tokens(packet, row);
+    quota::admit(&MapCells::at(packet.epoch()), packet, tracked, look)
+}
+
+/// [`quota::look`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_tokens(packet: *const Packet, row: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return quota::NONE };
+    let Some(tracked) = maps::tracked() else { return quota::NONE };
+    let epoch = packet.epoch();
+    let taken = |_: &mut Tracked, token, at| flow_token(token, at, epoch) != 0;
+    quota::look(&MapCells::at(epoch), packet, tracked, row, taken)
+}
+
+/// [`quota::is_taken`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_token(token: u64, at: u32, epoch: u32) -> u32 {
+    let Some(tracked) = maps::tracked() else { return 1 };
+    u32::from(quota::is_taken(&MapCells::at(epoch), tracked, token, at))
 }
 
 /// [`nat::source`]: the same for both hooks.
@@ -340,8 +382,18 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn hairpin(&mut self, packet: &mut Packet) {
+                flow_hairpin(packet);
+            }
+
+            #[inline(always)]
             fn facts(&self) -> Facts {
                 maps::tracked().map_or(Facts::NONE, |tracked| tracked.facts())
+            }
+
+            #[inline(always)]
+            fn admit_flow(&mut self, packet: &Packet) -> bool {
+                flow_admit(packet) != quota::NONE
             }
 
             #[inline(always)]

@@ -8,7 +8,7 @@ use lab::sockets::{LONG, connect, inside};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Instant;
 
 const PODS: [&str; 2] = ["10.9.0.2", "10.9.0.3"];
@@ -138,4 +138,65 @@ fn a_connection_outlives_the_agent_and_ports_may_run_out() {
     open.iter_mut().for_each(|stream| say(stream, b"another agent"));
     // Its port is free again some time after a connection has ended.
     drop(open);
+}
+
+#[test]
+fn two_pods_speak_by_their_ports_outside() {
+    let Some(pods) = start("nc", ", flows: {natMapping: EndpointIndependent}") else { return };
+    let bind = |host: &str, at: &str| {
+        let socket = inside(&pods.namespace(host), || UdpSocket::bind(at).unwrap());
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        socket
+    };
+    let server = bind("b", "10.0.1.254:3478");
+    let sockets = [bind("p0", "10.9.0.2:4000"), bind("p1", "10.9.0.3:4000")];
+    let mut octets = [0; 64];
+    // Each hears from a server where it is seen (RFC 8489), and tells the other.
+    let seen = [0, 1].map(|which| {
+        sockets[which].send_to(b"who am I", "10.0.1.254:3478").unwrap();
+        let (_, peer) = server.recv_from(&mut octets).unwrap();
+        assert_eq!(peer.ip().to_string(), NODE);
+        peer
+    });
+    assert_ne!(seen[0], seen[1]);
+    for round in 0..3 {
+        for (from, to) in [(0, 1), (1, 0)] {
+            sockets[from].send_to(&[round, from as u8], seen[to]).unwrap();
+            let (len, peer) = sockets[to].recv_from(&mut octets).unwrap();
+            assert_eq!((&octets[..len], peer), (&[round, from as u8][..], seen[from]));
+        }
+    }
+    // Both are still seen there by the server.
+    for (socket, seen) in sockets.iter().zip(seen) {
+        socket.send_to(b"and now", "10.0.1.254:3478").unwrap();
+        assert_eq!(server.recv_from(&mut octets).unwrap().1, seen);
+    }
+    let line = format!("pod0 < ip 10.9.0.2 > 10.0.1.1 udp 4001 > {}", seen[1].port());
+    let told = pods.lab.text(&["explain", &line]);
+    assert!(told.contains("is what 10.9.0.3:4000 has outside"), "{told}");
+    // Connections: the second pod listens where its own connection to the server came from.
+    let server_tcp = inside(&pods.namespace("b"), || TcpListener::bind("10.0.1.254:3479").unwrap());
+    let (listener, _held) = inside(&pods.namespace("p1"), || {
+        let bound = || {
+            use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
+            let at: SocketAddr = "10.9.0.3:4100".parse().unwrap();
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+            sockopt::set_socket_reuseport(&socket, true).unwrap();
+            bind(&socket, &at).unwrap();
+            socket
+        };
+        let (listens, connects) = (bound(), bound());
+        rustix::net::listen(&listens, 8).unwrap();
+        let to: SocketAddr = "10.0.1.254:3479".parse().unwrap();
+        rustix::net::connect(&connects, &to).unwrap();
+        (TcpListener::from(listens), TcpStream::from(connects))
+    });
+    let outside = server_tcp.accept().unwrap().1;
+    let client = inside(&pods.namespace("p0"), || connect(&outside.to_string())).unwrap();
+    let (mut stream, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip().to_string(), NODE);
+    stream.write_all(b"hello").unwrap();
+    let mut heard = [0; 5];
+    (&client).read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
 }

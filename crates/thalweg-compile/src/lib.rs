@@ -20,6 +20,7 @@ mod compiler;
 mod diff;
 mod export;
 mod feed;
+mod floating;
 mod groups;
 mod hash;
 mod hosts;
@@ -55,6 +56,7 @@ mod vrfs;
 pub use compiler::Compiler;
 pub use diff::{Difference, diff, flag_words};
 pub use export::Export;
+pub use floating::Held;
 pub use sessions::SessionPlace;
 /// Services, as the data plane looks them up.
 pub use thalweg_service as service;

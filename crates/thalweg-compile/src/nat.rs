@@ -1,6 +1,7 @@
 //! Rows of source translation: the ranges of the cluster, and the ports that sources are translated to.
 
 use crate::compiler::Compiler;
+use crate::floating::{self, Floating};
 use crate::pods::{self, Refusal};
 use crate::services::{NOBODY, Services};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ pub(crate) struct Nat {
     host_ports: BTreeMap<thalweg_service::FrontendKey, Served>,
     /// What pods cannot have: the field, what is wrong, and the way out.
     refused: Vec<(ObjectName, Refusal)>,
+    pub(crate) floating: Floating,
     in_force: BTreeMap<FrontendKey, Lead>,
     changed: bool,
 }
@@ -46,13 +48,14 @@ struct Ranges {
 }
 
 impl Ranges {
-    /// Ranges of a cluster of which a pool is masqueraded; none of any other, for nobody asks.
+    /// Ranges of a cluster of which a pool is masqueraded, or in which a pod has a floating address; none
+    /// of any other, for nobody asks.
     fn of(intent: &Intent) -> Self {
         let mut new = Self::default();
-        if !masquerades(&intent.cluster) {
+        let cluster = &intent.cluster;
+        if !masquerades(cluster) && cluster.pods.values().all(|pod| pod.floating.is_empty()) {
             return new;
         }
-        let cluster = &intent.cluster;
         let nodes = || cluster.nodes.values();
         let node_addresses = nodes().flat_map(|node| node.addresses.iter().copied());
         let own = intent.router.services.cluster_cidrs.iter().copied();
@@ -120,7 +123,7 @@ impl Nat {
 
     /// Whether pods have ports or addresses of this host.
     pub(crate) fn has_pods(&self) -> bool {
-        !self.pods.is_empty()
+        !self.pods.is_empty() || self.floating.is_wanted()
     }
 
     /// Ports of pods at addresses of this host.
@@ -140,6 +143,7 @@ impl Services {
         let found = pods::leads(&self.nat.pods, &self.resolver, &self.here);
         let mut leads = found.leads;
         (self.nat.host_ports, self.nat.refused) = (found.host_ports, found.refused);
+        self.nat.floating.lead(&self.resolver, &self.here, &mut leads);
         leads.extend(
             self.nat
                 .ranges
@@ -167,10 +171,14 @@ impl Services {
         let gone: Vec<FrontendKey> =
             self.nat.in_force.keys().filter(|key| !leads.contains_key(key)).copied().collect();
         for key in gone {
-            if self.is_served(key) {
+            let served = self.is_served(key);
+            if served && key.protocol != 0 {
                 continue;
             }
-            less.push(Change::RemoveFrontend(key));
+            if !served {
+                less.push(Change::RemoveFrontend(key));
+            }
+            // Of an address as such a service holds no set.
             left.extend(self.frontends.remove(&key).into_iter().flatten());
         }
         left.iter().for_each(|id| self.release(*id));
@@ -203,6 +211,7 @@ impl Compiler {
             && before.nodes == now.nodes
             && before.pods == now.pods
             && old.router.node == self.intent.router.node
+            && old.router.services.service_cidrs == self.intent.router.services.service_cidrs
             && old.router.services.cluster_cidrs == self.intent.router.services.cluster_cidrs;
         if same {
             return;
@@ -217,6 +226,7 @@ impl Compiler {
         let pods = pods::of(&self.intent);
         nat.changed |= nat.pods != pods;
         nat.pods = pods;
+        nat.changed |= nat.floating.set(floating::of(&self.intent));
     }
 
     /// First and last port that sources are translated to: those asked for, else the most in a row that the
@@ -265,6 +275,7 @@ impl Compiler {
             let (what, remedy) = (what.clone(), (*remedy).into());
             all.insert(self.of_object("Pod", &name, Severity::Warning, field, what, remedy));
         }
+        self.floating_problems(all);
         let own = self.intent.router_object().map(|(key, _)| key);
         let Some((first, last)) = self.intent.router.flows.nat_ports else { return };
         let shared = (first..=last).filter(|port| self.host.ports.gives(*port)).count();

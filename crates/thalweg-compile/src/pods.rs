@@ -19,13 +19,16 @@ pub(crate) struct Found {
     pub(crate) refused: Vec<(ObjectName, Refusal)>,
 }
 
+/// Whether a pod has a link of its own on this host.
+pub(crate) fn is_here(intent: &Intent, pod: &Pod) -> bool {
+    let node = &intent.router.node;
+    let elsewhere = node.is_some() && pod.node.is_some() && *node != pod.node;
+    pod.interface.is_some() && !pod.host_network && !elsewhere
+}
+
 /// Pods on this host with anything of it.
 pub(crate) fn of(intent: &Intent) -> Vec<(ObjectName, Pod)> {
-    let here = |pod: &Pod| {
-        let node = &intent.router.node;
-        let elsewhere = node.is_some() && pod.node.is_some() && *node != pod.node;
-        pod.interface.is_some() && !pod.host_network && !elsewhere
-    };
+    let here = |pod: &Pod| is_here(intent, pod);
     let has_any = |pod: &Pod| !pod.host_ports.is_empty();
     let pods = intent.cluster.pods.iter().filter(|(_, pod)| here(pod) && has_any(pod));
     pods.map(|(name, pod)| (name.clone(), pod.clone())).collect()

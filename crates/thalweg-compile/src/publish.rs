@@ -56,6 +56,7 @@ impl Compiler {
             timeouts: timeouts(&router.flows.timeouts),
             flags: if router.flows.mid_flow { settings::flag::MID_FLOW } else { 0 }
                 | if router.flows.nat_independent { settings::flag::INDEPENDENT } else { 0 }
+                | if self.services.nat.floating.is_wanted() { settings::flag::FLOATING } else { 0 }
                 | match router.services.sockets {
                     SocketScope::All => settings::flag::ALL_SOCKETS,
                     SocketScope::Host | SocketScope::Off => 0,
@@ -63,7 +64,7 @@ impl Compiler {
                 | tunnels::settings_flags(router.tunnel.as_ref()),
             ranges: self.services.nat.lens(),
             nat_ports: self.nat_ports().into(),
-            reserved: 0,
+            quota: router.flows.per_workload.unwrap_or(0),
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);

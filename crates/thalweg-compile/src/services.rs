@@ -396,10 +396,6 @@ impl Compiler {
                 let remedy = "name it in spec.node, and add its Node object";
                 gap("Router", &own.name, warning, "spec.tunnel", what, remedy);
             }
-            if router.flows.per_workload.is_some() {
-                let what = "flows are not limited for each workload yet";
-                gap("Router", &own.name, warning, "spec.flows.perWorkload", what, "leave it out");
-            }
         }
         self.nat_problems(all);
     }

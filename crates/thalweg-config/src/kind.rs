@@ -1,6 +1,7 @@
 //! What the `spec` of each kind holds.
 
 pub(crate) mod bfd;
+pub(crate) mod floating;
 pub(crate) mod foreign;
 pub(crate) mod label;
 pub(crate) mod link;

@@ -114,6 +114,7 @@ fn a_node_a_pod_and_a_pool_as_kubectl_prints_them() {
             port: 443,
             protocol: Protocol::Tcp,
         }],
+        floating: vec![ip("192.0.2.50"), ip("2001:db8::50")],
     };
     assert_eq!(intent.cluster.pods[&ObjectName::new("shop", "web-1")], pod);
     let pool =
@@ -550,9 +551,11 @@ fn pods() -> impl Strategy<Value = Pod> {
     let ports = vec((option::of(addresses()), 1u16.., 1u16.., protocols()), 0..3);
     let labels = btree_map("[a-z./-]{0,3}[a-z]", "[a-zA-Z0-9._-]{0,5}", 0..3);
     let spec = (option::of(words()), any::<bool>(), ports);
-    (vec(addresses(), 0..3), spec, option::of(any::<[u8; 6]>()), labels).prop_map(
-        |(addresses, (node, host_network, ports), mac, labels)| Pod {
+    let ends = (vec(addresses(), 0..3), option::of(addresses()));
+    (ends, spec, option::of(any::<[u8; 6]>()), labels).prop_map(
+        |((addresses, floating), (node, host_network, ports), mac, labels)| Pod {
             addresses,
+            floating: floating.filter(|_| !host_network).into_iter().collect(),
             node,
             interface: None,
             mac: mac.map(|[a, b, c, d, e, f]| {

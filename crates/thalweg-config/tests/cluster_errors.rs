@@ -844,3 +844,68 @@ spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
     "#]];
     expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
 }
+
+#[test]
+fn floating_addresses_of_a_pod() {
+    let pod = |name: &str, text: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations:\n    \
+             cni.projectcalico.org/floatingIPs: '{text}'\n---\n"
+        )
+    };
+    check(
+        &[
+            pod("a", "192.0.2.50"),
+            pod("b", "[\"192.0.2.50\", \"192.0.2.51\"]"),
+            pod("c", "[\"192.0.2\", \"127.0.0.1\", \"fe80::1\"]"),
+            pod("d", "[192.0.2.50]"),
+            pod("e", "[]"),
+        ]
+        .concat(),
+        expect![[r#"
+            error: Pod/default/a: `192.0.2.50` is no list of addresses
+             --> lab.yaml:6:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+              |
+            6 |     cni.projectcalico.org/floatingIPs: '192.0.2.50'
+              |                                        ^^^^^^^^^^^^
+              = help: write a list in JSON, as in '["192.0.2.50", "2001:db8::50"]'
+
+            error: Pod/default/b: 192.0.2.50 and 192.0.2.51 are of one family
+              --> lab.yaml:13:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+               |
+            13 |     cni.projectcalico.org/floatingIPs: '["192.0.2.50", "192.0.2.51"]'
+               |                                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+               = help: keep one floating address of each family
+
+            error: Pod/default/c: `192.0.2` is no address
+              --> lab.yaml:20:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+               |
+            20 |     cni.projectcalico.org/floatingIPs: '["192.0.2", "127.0.0.1", "fe80::1"]'
+               |                                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+               = help: write an address, as in 10.0.0.1 or "2001:db8::1"
+
+            error: Pod/default/c: 127.0.0.1 is loopback, and such packets do not leave a host
+              --> lab.yaml:20:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+               |
+            20 |     cni.projectcalico.org/floatingIPs: '["192.0.2", "127.0.0.1", "fe80::1"]'
+               |                                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+               = help: write a unicast address
+
+            error: Pod/default/c: fe80::1 is link-local, and such packets do not leave their link
+              --> lab.yaml:20:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+               |
+            20 |     cni.projectcalico.org/floatingIPs: '["192.0.2", "127.0.0.1", "fe80::1"]'
+               |                                        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+               = help: write an address of wider scope
+
+            error: Pod/default/d: `[192.0.2.50]` is no list of addresses
+              --> lab.yaml:27:40 (metadata.annotations.cni.projectcalico.org/floatingIPs)
+               |
+            27 |     cni.projectcalico.org/floatingIPs: '[192.0.2.50]'
+               |                                        ^^^^^^^^^^^^^^
+               = help: write a list in JSON, as in '["192.0.2.50", "2001:db8::50"]'
+
+            6 errors
+        "#]],
+    );
+}

@@ -8,12 +8,15 @@
 mod affinity;
 mod error;
 pub mod fast;
+mod floating;
 mod fragment;
+mod hairpin;
 mod key;
 mod leave;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
+pub mod quota;
 pub mod sctp;
 mod service;
 pub mod socket;
@@ -24,6 +27,7 @@ mod translate;
 
 pub use affinity::keep;
 pub use fragment::remember as remember_fragments;
+pub use hairpin::hairpin;
 pub use key::{Key, key_of, reversed};
 pub use leave::{UNTOUCHED, leave};
 pub use pipeline::{FlowDirect, FlowStages, process};

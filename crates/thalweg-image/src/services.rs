@@ -208,7 +208,7 @@ impl Services {
 
     fn count_vip(&mut self, tables: &mut Tables, key: FrontendKey, more: bool) {
         // No packet is sent to what these stand for.
-        if key.protocol == service::RANGE {
+        if matches!(key.protocol, service::RANGE | service::FLOATING) {
             return;
         }
         self.vips.resize(VIP_WORDS as usize * 64, 0);

@@ -267,6 +267,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// Its ports on the host: `spec.containers[].ports[]` with a `hostPort`.
     pub host_ports: Vec<HostPort>,
+    /// Its floating addresses, one of a family at most (annotation `cni.projectcalico.org/floatingIPs`).
+    pub floating: Vec<IpAddr>,
 }
 
 /// A port of a pod that the host answers at.

@@ -88,6 +88,9 @@ pub fn flow_journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey 
             if found.facts().is(keeps) && !found.facts().is(amid) {
                 flow::keep(&cells, &mut packet, &mut found);
             }
+            if found.facts().is(flow::what::BEGINS) && !found.facts().is(flow::what::SERVICE) {
+                flow::hairpin(&cells, &mut packet, &mut found);
+            }
             let mut made = Decision::new(&packet);
             let returns = found.facts().is(flow::what::RETURNS);
             if !(returns && tunnel::give_back(&cells, &packet, found.node, &mut made)) {

@@ -10,18 +10,29 @@ use thalweg_wire::PrefixError;
 
 /// An address that packets can have, of whatever scope.
 pub(crate) fn address(field: &Field, report: &mut Report) -> Option<IpAddr> {
-    let remedy = "write an address, as in 10.0.0.1 or \"2001:db8::1\"";
-    let text = field.word("an address", remedy, report)?;
+    let text = field.word("an address", ADDRESS, report)?;
+    match unicast(text) {
+        Ok(address) => Some(address),
+        Err((what, remedy)) => {
+            field.error(what, remedy, report);
+            None
+        }
+    }
+}
+
+/// What an address looks like.
+const ADDRESS: &str = "write an address, as in 10.0.0.1 or \"2001:db8::1\"";
+
+/// An address that packets can have, or what is wrong and the way out.
+pub(crate) fn unicast(text: &str) -> Result<IpAddr, (String, String)> {
     let Ok(address) = text.parse::<IpAddr>() else {
-        field.error(format!("`{}` is no address", short(text)), remedy, report);
-        return None;
+        return Err((format!("`{}` is no address", short(text)), ADDRESS.into()));
     };
     if let IpAddr::V6(v6) = address
         && let Some(v4) = v6.to_ipv4_mapped()
     {
         let what = format!("{v6} is an IPv4 address in IPv6 dress");
-        field.error(what, format!("write {v4}"), report);
-        return None;
+        return Err((what, format!("write {v4}")));
     }
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     let fault = match address {
@@ -29,25 +40,34 @@ pub(crate) fn address(field: &Field, report: &mut Report) -> Option<IpAddr> {
         _ if address.is_loopback() => "is loopback, and such packets do not leave a host",
         _ if address.is_multicast() => "is a multicast address",
         _ if broadcast => "is the broadcast address",
-        _ => return Some(address),
+        _ => return Ok(address),
     };
-    field.error(format!("{address} {fault}"), "write a unicast address", report);
-    None
+    Err((format!("{address} {fault}"), "write a unicast address".into()))
 }
 
 /// An address that others can reach beyond their link, as the API asks of endpoints.
 pub(crate) fn reachable(field: &Field, report: &mut Report) -> Option<IpAddr> {
     let address = address(field, report)?;
+    match beyond_link(address) {
+        Ok(address) => Some(address),
+        Err((what, remedy)) => {
+            field.error(what, remedy, report);
+            None
+        }
+    }
+}
+
+/// An address of wider scope than a link, or what is wrong and the way out.
+pub(crate) fn beyond_link(address: IpAddr) -> Result<IpAddr, (String, String)> {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => is_link_local(v6),
     };
-    if link_local {
-        let what = format!("{address} is link-local, and such packets do not leave their link");
-        field.error(what, "write an address of wider scope", report);
-        return None;
+    if !link_local {
+        return Ok(address);
     }
-    Some(address)
+    let what = format!("{address} is link-local, and such packets do not leave their link");
+    Err((what, "write an address of wider scope".into()))
 }
 
 fn is_link_local(address: Ipv6Addr) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::draft::Draft;
 use crate::foreign::Meta;
+use crate::kind::floating;
 use crate::kind::foreign::{address, protocol, reachable};
 use crate::name;
 use crate::read::{Field, Fields};
@@ -141,6 +142,14 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         if let (Some(text), None) = (text, pod.mac) {
             let what = format!("`{}` is no link address", short(text));
             field.error(what, "write six octets, as in 02:00:00:00:00:01", report);
+        }
+    }
+    if let Some(field) = meta.annotation(floating::ANNOTATION) {
+        pod.floating = floating::read(&field, report);
+        if pod.host_network && !pod.floating.is_empty() {
+            let what = "a pod that shares the host's network has no floating address";
+            field.warning(what, "remove the annotation", report);
+            pod.floating.clear();
         }
     }
     // What ran to its end has given its addresses back.

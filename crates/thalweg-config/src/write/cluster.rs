@@ -7,7 +7,7 @@ use crate::kind::traffic::{
     EXTERNAL, MAPPING, MID_FLOW, RANGES, SOCKETS, TIMEOUTS, WITHOUT, timeout,
 };
 use crate::kind::tunnel::FAMILIES;
-use crate::kind::{node, pod, slice};
+use crate::kind::{floating, node, pod, slice};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use thalweg_model::TunnelSettings;
@@ -137,13 +137,16 @@ fn write_pool(name: &str, pool: &IpPool, out: &mut Yaml) {
 
 fn write_pod(name: &ObjectName, pod: &Pod, out: &mut Yaml) {
     namespaced("v1", "Pod", name, out);
-    if pod.interface.is_some() || pod.mac.is_some() {
+    if pod.interface.is_some() || pod.mac.is_some() || !pod.floating.is_empty() {
         out.line(1, "annotations:");
         if let Some(interface) = &pod.interface {
             out.field(2, pod::INTERFACE, quoted(interface));
         }
         if let Some(mac) = &pod.mac {
             out.field(2, pod::MAC, quoted(&mac.to_string()));
+        }
+        if !pod.floating.is_empty() {
+            out.field(2, floating::ANNOTATION, quoted(&floating::text(&pod.floating)));
         }
     }
     if !pod.labels.is_empty() {

@@ -26,10 +26,9 @@ pub fn key(packet: &Packet, tracked: &Tracked) -> Key {
     [a, b, c, d, tail_of(packet, (old >> 48) as u32) | SOURCE]
 }
 
-/// The key of a port outside.
+/// The key of a port of an address outside, of a packet's protocol.
 #[inline(always)]
-fn outside(packet: &Packet, port: u32) -> Key {
-    let [a, b] = packet.source;
+pub(super) fn outside(packet: &Packet, [a, b]: [u64; 2], port: u32) -> Key {
     [a, b, 0, 0, tail_of(packet, port) | OUTSIDE]
 }
 
@@ -63,7 +62,7 @@ pub fn find<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> u32 
         return 0;
     }
     let port = (row.get(word::REWRITE) >> 48) as u32;
-    tracked.work[1] = outside(packet, port);
+    tracked.work[1] = outside(packet, packet.source, port);
     let hash = flow::hash(tracked.work[1], settings.seed);
     let owner = table::find(cells, &tracked.work[1], hash);
     let Some(owner) = cells.flow(owner.wrapping_sub(1)) else {
@@ -87,7 +86,7 @@ pub fn find<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> u32 
 #[inline(always)]
 pub fn is_anybodys<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> bool {
     let seed = cells.settings().map_or(0, |row| row.seed);
-    tracked.work[0] = outside(packet, (tracked.new_key(packet)[4] >> 48) as u32);
+    tracked.work[0] = outside(packet, packet.source, (tracked.new_key(packet)[4] >> 48) as u32);
     let found = table::find(cells, &tracked.work[0], flow::hash(tracked.work[0], seed));
     let row = cells.flow(found.wrapping_sub(1));
     row.is_some_and(|row| !table::is_expired(&row, cells.now()))
@@ -100,7 +99,7 @@ pub fn write<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> boo
     let Some(settings) = cells.settings() else { return false };
     let now = cells.now();
     let port = (tracked.new_key(packet)[4] >> 48) as u32;
-    tracked.work = [outside(packet, port), key(packet, tracked)];
+    tracked.work = [outside(packet, packet.source, port), key(packet, tracked)];
     let hash = flow::hash(tracked.work[0], settings.seed);
     let found = table::find(cells, &tracked.work[0], hash);
     if let Some(row) = cells.flow(found.wrapping_sub(1)) {

@@ -8,7 +8,7 @@
 use super::key::reversed;
 use super::service::frontend_of;
 use super::track::{Tracked, what};
-use super::{Flows, Words, mapping, table};
+use super::{Flows, Words, floating, mapping, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
@@ -32,13 +32,21 @@ pub fn source<C: Flows>(
     let Some(hop) = cells.nexthop(nexthop) else { return ControlFlow::Continue(()) };
     let by_service = tracked.facts().is(what::MASQUERADE);
     let inside = hop.flags & nexthop::flag::WORKLOAD != 0;
-    if inside || !(by_service || leaves(cells, packet)) {
+    let leaves = !inside && leaves(cells, packet);
+    let own = if leaves { floating::of(cells, packet.source) } else { [0; 2] };
+    let floats = own[1] != 0;
+    let hairpins = tracked.facts().is(what::HAIRPIN);
+    let translates = by_service || floats || leaves && is_masqueraded(cells, packet);
+    if !hairpins && (inside || !translates) {
         return ControlFlow::Continue(());
     }
     if packet.has(flag::LATER_FRAGMENT) {
         return ControlFlow::Break(Verdict::drop(Reason::NoFirstFragment));
     }
     let address = match cells.link(hop.link) {
+        // Who is reached at an address outside sees the sender there, too.
+        _ if hairpins => [tracked.key[2], tracked.key[3]],
+        _ if floats => own,
         Some(link) if packet.family() == 4 => [0, u32::from_be_bytes(link.address4).into()],
         Some(link) => halves(link.address6),
         None => [0; 2],
@@ -50,7 +58,7 @@ pub fn source<C: Flows>(
     }
     packet.source = address;
     packet.flags |= u64::from(flag::BELIEVED);
-    tracked.note(what::REWRITES | what::NAT);
+    tracked.note(what::REWRITES | what::NAT | if floats { what::FLOATING } else { 0 });
     ControlFlow::Continue(())
 }
 
@@ -60,12 +68,17 @@ fn halves(address: [u8; 16]) -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// Whether a packet of a workload leaves the cluster from a range that is masqueraded.
+/// Whether a packet of a workload leaves the cluster.
 #[inline(always)]
 fn leaves<C: Flows>(cells: &C, packet: &Packet) -> bool {
     packet.link_has(link::flag::WORKLOAD)
-        && cells.range_of(packet.family(), packet.source) == MASQUERADED
         && cells.range_of(packet.family(), packet.destination) == FOREIGN
+}
+
+/// Whether a packet comes from a range that is masqueraded.
+#[inline(always)]
+fn is_masqueraded<C: Flows>(cells: &C, packet: &Packet) -> bool {
+    cells.range_of(packet.family(), packet.source) == MASQUERADED
 }
 
 /// The address is in no range of the cluster.
@@ -152,7 +165,8 @@ pub fn choose<C: Flows>(
 ) -> u32 {
     let Some(settings) = cells.settings() else { return TAKEN };
     let ports = ports_of(packet, tracked);
-    let nat = tracked.facts().is(what::NAT);
+    // All ports of a floating address are its workload's.
+    let nat = tracked.facts().is(what::NAT) && !tracked.facts().is(what::FLOATING);
     let independent = nat && settings.flags & settings::flag::INDEPENDENT != 0;
     let mapped = if independent { mapped(packet, tracked) } else { 0 };
     let maps = independent && mapped == 0;

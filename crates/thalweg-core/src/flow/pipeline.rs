@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat};
+use super::{Flows, fast, mapping, nat, quota};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -19,8 +19,12 @@ pub trait FlowStages: Stages {
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
     /// Lets a client keep its backend; [`super::keep`].
     fn keep(&mut self, packet: &mut Packet);
+    /// Finds who has the port outside that a packet is for; [`super::hairpin`].
+    fn hairpin(&mut self, packet: &mut Packet);
     /// What that has found out.
     fn facts(&self) -> Facts;
+    /// Looks for a token for a new flow; [`quota::admit`].
+    fn admit_flow(&mut self, packet: &Packet) -> bool;
     /// Chooses the source that a new flow leaves with; [`nat::source`].
     fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict>;
     /// Gives a packet a port under which its answers are its own; [`nat::choose`].
@@ -137,8 +141,17 @@ where
         super::keep(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
     }
 
+    fn hairpin(&mut self, packet: &mut Packet) {
+        super::hairpin(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
+    }
+
     fn facts(&self) -> Facts {
         self.tracked.facts()
+    }
+
+    fn admit_flow(&mut self, packet: &Packet) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        quota::admit_here(&cells, packet, &mut self.tracked) != quota::NONE
     }
 
     fn source(&mut self, packet: &mut Packet, nexthop: u32) -> Option<Verdict> {
@@ -297,6 +310,10 @@ fn dispatch<S: FlowStages>(
     if stages.facts().is(what::KEEPS) && !stages.facts().is(what::AMID) {
         stages.keep(packet);
     }
+    let begins = stages.facts().is(what::BEGINS) && !stages.facts().is(what::SERVICE);
+    if ended.is_none() && begins {
+        stages.hairpin(packet);
+    }
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,
@@ -427,6 +444,9 @@ fn settle<S: FlowStages>(
     // Another node knows whether a connection that goes straight back is amid.
     if facts.is(what::AMID) && !is_direct(packet, facts) {
         return Some(Verdict::drop(Reason::NoFlow));
+    }
+    if !stages.admit_flow(packet) {
+        return Some(Verdict::drop(Reason::FlowQuota));
     }
     if !decision.verdict.is(Kind::Deliver) {
         let failed = stages.source(packet, decision.nexthop());

@@ -81,10 +81,7 @@ fn choose<C: Flows>(cells: &C, asked: &Asked) -> Fate {
     }
     let found = frontend_of(cells, asked.address, asked.port, asked.protocol);
     let Some(row) = cells.frontend(found.wrapping_sub(1)) else {
-        return without(match frontend_of(cells, asked.address, 0, 0) {
-            0 => fate::LEFT,
-            _ => fate::REFUSED,
-        });
+        return by_address(cells, asked);
     };
     // Of others than this host the source counts, which only packets tell.
     if !ours && row.ranges_len != 0 {
@@ -99,6 +96,20 @@ fn choose<C: Flows>(cells: &C, asked: &Asked) -> Fate {
     let at = backend_of(cells, &row.internal, &key_of(asked, &row, settings.seed));
     match cells.backend(at) {
         Some(row) => Fate { kind: fate::SERVED, port: row.port.into(), address: row.address },
+        None => without(fate::DROPPED),
+    }
+}
+
+/// What becomes of a port that no service has: a floating address has all of its workload's.
+#[inline(always)]
+fn by_address<C: Flows>(cells: &C, asked: &Asked) -> Fate {
+    let found = frontend_of(cells, asked.address, 0, 0);
+    let Some(row) = cells.frontend(found.wrapping_sub(1)) else { return without(fate::LEFT) };
+    if row.flags & flag::FLOATING == 0 {
+        return without(fate::REFUSED);
+    }
+    match cells.backend(row.internal.backends) {
+        Some(row) => Fate { kind: fate::SERVED, port: asked.port.into(), address: row.address },
         None => without(fate::DROPPED),
     }
 }

@@ -5,7 +5,7 @@ use super::service::{
     backend_of, choice_of, frontend_of, frontend_within, is_admitted, is_backend, may_be_vip,
 };
 use super::state::{self as states, ANEW, next, next_of_one, tcp, timeout_of};
-use super::{Flows, Words, error, fragment, table};
+use super::{Flows, Words, error, floating, fragment, quota, table};
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
@@ -36,6 +36,9 @@ pub struct Tracked {
     /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
     /// ([`thalweg_abi::tunnel::node_id`]); 0 for none.
     pub node: u64,
+    /// Where the token lies that a flow takes ([`super::quota`]): a row, counted from 1, times 8, and its
+    /// number there; 0 for none.
+    pub(super) token: u64,
 }
 
 /// What is known of a packet beside its key.
@@ -66,6 +69,10 @@ pub mod what {
     pub const DIRECT: u16 = 1024;
     /// Its frontend keeps clients at their backends: [`super::super::keep`] has the last word.
     pub const KEEPS: u16 = 2048;
+    /// The source becomes its floating address.
+    pub const FLOATING: u16 = 4096;
+    /// The destination was another source's port outside: [`super::super::hairpin`].
+    pub const HAIRPIN: u16 = 16384;
 }
 
 /// The facts of a [`Tracked`] beside its key.
@@ -105,6 +112,7 @@ impl Tracked {
         query: 0,
         work: [[0; 5]; 2],
         node: 0,
+        token: 0,
     };
 
     #[inline(always)]
@@ -344,7 +352,7 @@ fn begin<F: Frame, C: Flows>(
         false => 0,
     };
     if found == 0 {
-        return no_frontend(frame, cells, packet);
+        return no_frontend(frame, cells, packet, tracked);
     }
     let Some(row) = cells.frontend(found - 1) else { return ControlFlow::Continue(()) };
     if row.ranges_len != 0 && !is_admitted(cells, row.ranges, row.ranges_len, packet.source) {
@@ -391,18 +399,33 @@ pub(super) fn served(
     packet.destination = backend.address;
     let ports = (tracked.key[4] >> 32) as u32;
     packet.ports = u64::from(ports >> 16 << 16 | u32::from(backend.port));
-    // Who reaches itself through a service must hear the answer from the service.
+    hairpin(packet, address, backend);
+}
+
+/// Who reaches itself through an address must hear the answer from that address.
+#[inline(always)]
+pub(super) fn hairpin(packet: &mut Packet, address: [u64; 2], backend: &BackendRow) {
     if packet.source == backend.address {
         packet.source = address;
         packet.flags |= u64::from(flag::BELIEVED);
     }
 }
 
-/// An address of services without this port refuses; one that is this host's as well is the host's.
+/// An address of services without this port refuses; one that is this host's as well is the host's. A
+/// floating address has all ports.
 #[inline(always)]
-fn no_frontend<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
-    if frontend_of(cells, packet.destination, 0, 0) == 0 {
+fn no_frontend<F: Frame, C: Flows>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+) -> ControlFlow<Verdict> {
+    let found = frontend_of(cells, packet.destination, 0, 0);
+    let Some(row) = cells.frontend(found.wrapping_sub(1)) else {
         return ControlFlow::Continue(());
+    };
+    if row.flags & service::flag::FLOATING != 0 {
+        return floating::served(frame, cells, packet, tracked, &row);
     }
     if !matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6) {
         return ControlFlow::Break(Verdict::answer(Reason::NoService));
@@ -447,19 +470,24 @@ pub fn remember<C: Flows>(
     // The way of answers is looked up when the first comes.
     let known = nexthop != 0 && !back;
     let stamp = if known { cells.stamp() } else { 0 };
-    table::insert(cells, key, flow::hash(*key, settings.seed), now, stamp, |row| {
+    let hash = flow::hash(*key, settings.seed);
+    let found = table::insert(cells, key, hash, now, stamp, |row| {
         row.set(word::NEW_SOURCE, new[0]);
         row.set(word::NEW_SOURCE + 1, new[1]);
         row.set(word::NEW_DESTINATION, new[2]);
         row.set(word::NEW_DESTINATION + 1, new[3]);
         row.set(word::REWRITE, new[4] >> 32 << 32 | u64::from(kind));
-        row.set(word::STATE, u64::from(state));
+        row.set(word::STATE, u64::from(state) | if back { 0 } else { quota::mark(tracked) << 8 });
         row.set(word::SEEN, u64::from(timeout) << 32 | u64::from(now));
         let way = u64::from(nexthop) | u64::from(packet.link()) << 32;
         row.set(word::WAY, if back { 0 } else { way });
         row.set(word::BACKEND, backend);
         row.set(word::OCTETS, 0);
-    })
+    });
+    if !back {
+        quota::take(cells, tracked, found, hash);
+    }
+    found
 }
 
 /// Whether TCP or SCTP amid a connection that is not known begins a flow.

@@ -13,7 +13,7 @@ fn name(words: &mut Words) -> Result<ObjectName, String> {
     Ok(ObjectName::new("default", words.word("a name")?))
 }
 
-/// `pod NAME ADDRESS[,ADDRESS] dev LINK [hostport PORT:PORT/PROTOCOL]…`.
+/// `pod NAME ADDRESS[,ADDRESS] dev LINK [hostport PORT:PORT/PROTOCOL]… [floating ADDRESS]…`.
 pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
     let name = name(words)?;
     if gone {
@@ -31,6 +31,7 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     let mut pod = Pod { addresses, interface, ..Pod::default() };
     while let Some(word) = words.take() {
         match word {
+            "floating" => pod.floating.push(words.value("an address")?),
             "hostport" => pod.host_ports.push(host_port(words.word("PORT:PORT/PROTOCOL")?)?),
             other => return Err(format!("`{other}` says nothing of a pod")),
         }

@@ -125,7 +125,7 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
 }
 
 /// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [nat-ports FIRST LAST]
-/// [masquerade] [independent] [dsr] [tunnel …]`
+/// [masquerade] [quota N] [independent] [dsr] [tunnel …]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -139,6 +139,7 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
                 let range = (words.value("the first port")?, words.value("the last port")?);
                 router.flows.nat_ports = Some(range);
             }
+            "quota" => router.flows.per_workload = Some(words.value("flows")?),
             "masquerade" => router.services.masquerade_external = true,
             "independent" => router.flows.nat_independent = true,
             "dsr" => router.services.dsr = true,
