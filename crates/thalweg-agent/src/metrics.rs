@@ -11,6 +11,7 @@
 
 mod export;
 mod families;
+mod nat;
 mod record;
 mod server;
 mod services;

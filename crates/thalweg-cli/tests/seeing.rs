@@ -319,6 +319,7 @@ fn metrics_tell_flows_of_services_and_backends() {
         "thalweg_flow_rows 8192.0",
         "thalweg_flow_rows_used 2.0",
         "thalweg_flows_translated 0.0",
+        "thalweg_nat_ports 13616.0",
         "thalweg_table_used{table=\"flows\"} 2.0",
         "thalweg_service_flows{service=\"shop/web\"} 2.0",
         &format!("thalweg_backend_flows{backend} 2.0"),

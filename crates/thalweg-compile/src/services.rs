@@ -390,12 +390,11 @@ impl Compiler {
         }
         let router = &self.intent.router;
         let own = self.intent.router_object().map(|(key, _)| key.clone());
-        if let Some(own) = own {
-            if router.tunnel.is_some() && self.intent.own_node().is_none() {
-                let what = "this host is none of the cluster's nodes: nothing is tunnelled";
-                let remedy = "name it in spec.node, and add its Node object";
-                gap("Router", &own.name, warning, "spec.tunnel", what, remedy);
-            }
+        let alone = router.tunnel.is_some() && self.intent.own_node().is_none();
+        if let Some(own) = own.filter(|_| alone) {
+            let what = "this host is none of the cluster's nodes: nothing is tunnelled";
+            let remedy = "name it in spec.node, and add its Node object";
+            gap("Router", &own.name, warning, "spec.tunnel", what, remedy);
         }
         self.nat_problems(all);
     }

@@ -1,5 +1,6 @@
 //! A snapshot as families of metrics. Names never change their meaning.
 
+use super::nat::{Nat, Outside};
 use super::services::{BackendSums, Services};
 use super::{Record, Snapshot};
 use prometheus_client::collector::Collector;
@@ -252,6 +253,7 @@ impl Families {
         to.gauge("flows", "Flows", all.flows as f64)?;
         let help = "Flows whose source is translated";
         to.gauge("flows_translated", help, all.translated as f64)?;
+        self.nat(&all.nat, to)?;
         let services = all.services.iter();
         let services = services.map(|(name, flows)| (vec![("service", &name[..])], *flows as f64));
         to.gauges("service_flows", "Flows of a service", &services.collect::<Vec<_>>())?;
@@ -263,6 +265,23 @@ impl Families {
         let [services, backends] = all.left_out.map(|count| count as f64);
         to.gauge("services_left_out", "Services without series of their own", services)?;
         to.gauge("backends_left_out", "Backends without series of their own", backends)
+    }
+
+    fn nat(&self, nat: &Nat, to: &mut Writer<'_>) -> fmt::Result {
+        let of = |value: fn(&Outside) -> u64| -> Vec<Sample<'_>> {
+            let all = nat.addresses.iter();
+            all.map(|of| (vec![("address", &of.address[..])], value(of) as f64)).collect()
+        };
+        let help = "Ports that an address outside has to each destination";
+        to.gauge("nat_ports", help, f64::from(nat.ports))?;
+        let help = "Ports of an address in use to the destination that has most";
+        to.gauges("nat_ports_used", help, &of(|of| of.most))?;
+        let help = "Flows that leave with an address outside";
+        to.gauges("nat_flows", help, &of(|of| of.flows))?;
+        let help = "Ports of an address that are a source's, whatever the destination";
+        to.gauges("nat_mappings", help, &of(|of| of.mappings))?;
+        let help = "Addresses outside without series of their own";
+        to.gauge("nat_addresses_left_out", help, nat.left_out as f64)
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! Flows and shares of services, counted outside of the loop by one scan of the table of flows.
 
+use super::nat::{Count, LentNat, Nat};
 use crate::cluster::{self, Members};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct Lent {
     frontends: Vec<Arc<Frontend>>,
     /// Slots of the largest ring.
     ring: u32,
+    nat: LentNat,
 }
 
 impl Lent {
@@ -30,6 +32,7 @@ impl Lent {
             memory: memory.clone(),
             frontends: compiler.shared_frontends(),
             ring: compiler.largest_ring(),
+            nat: LentNat::new(compiler),
         })
     }
 }
@@ -45,6 +48,8 @@ pub struct Services {
     pub flows: u64,
     /// Those whose source is translated.
     pub translated: u64,
+    /// Ports that they take.
+    pub nat: Nat,
     /// Flows of services, by name.
     pub services: Vec<(String, u64)>,
     /// Their backends, by service, port and protocol.
@@ -103,7 +108,7 @@ impl Services {
     pub fn count(lent: &Lent, shares: &mut Shares) -> Self {
         shares.ring = lent.ring;
         let mut all = Self { rows: lent.memory.cells(TableId::Flows), ..Self::default() };
-        let flows = all.scan(&lent.memory);
+        let flows = all.scan(lent);
         let mut by_name: BTreeMap<&ObjectName, Vec<&Frontend>> = BTreeMap::new();
         for frontend in lent.frontends.iter().filter(|f| f.class != Class::HostPort) {
             by_name.entry(&frontend.service).or_default().push(frontend);
@@ -119,10 +124,12 @@ impl Services {
     }
 
     /// Counts rows; flows by the numbers of their backends.
-    fn scan(&mut self, memory: &Memory) -> HashMap<u64, u64> {
+    fn scan(&mut self, lent: &Lent) -> HashMap<u64, u64> {
         let mut flows = HashMap::new();
-        for row in cluster::all_rows(memory) {
+        let mut nat = Count::default();
+        for row in cluster::all_rows(&lent.memory) {
             self.used += 1;
+            nat.row(&row);
             let kinds = row[word::REWRITE] as u32;
             if row[word::TAIL] & NO_PACKET != 0 || kinds & kind::ANSWERS != 0 {
                 continue;
@@ -134,6 +141,7 @@ impl Services {
                 *flows.entry(backend).or_insert(0) += 1;
             }
         }
+        self.nat = nat.finish(&lent.nat);
         flows
     }
 

@@ -129,7 +129,8 @@ pub fn is_taken<C: Flows>(cells: &C, tracked: &mut Tracked, token: u64, at: u32)
     let index = (token as u32).wrapping_sub(1);
     let tag = token >> 32;
     let slots = cells.slots(index / WAYS);
-    if !slots.is_some_and(|slots| slots.get((index % WAYS) as usize) == slot::LIVE | tag) {
+    let lives = slots.is_some_and(|row| row.get((index % WAYS) as usize) == slot::LIVE | tag);
+    if !lives {
         return false;
     }
     let Some(row) = cells.flow(index) else { return false };

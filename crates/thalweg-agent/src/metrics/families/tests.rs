@@ -52,6 +52,16 @@ fn exported() -> String {
         used: 9,
         flows: 4,
         translated: 1,
+        nat: Nat {
+            ports: 13_616,
+            addresses: vec![Outside {
+                address: "192.0.2.1".into(),
+                flows: 3,
+                most: 2,
+                mappings: 1,
+            }],
+            left_out: 4,
+        },
         services: vec![("shop/web".into(), 3)],
         backends: vec![BackendSums {
             service: "shop/web".into(),
@@ -119,6 +129,11 @@ fn values_are_as_they_were() {
         "thalweg_flow_rows_used 9.0",
         "thalweg_flows 4.0",
         "thalweg_flows_translated 1.0",
+        "thalweg_nat_ports 13616.0",
+        "thalweg_nat_ports_used{address=\"192.0.2.1\"} 2.0",
+        "thalweg_nat_flows{address=\"192.0.2.1\"} 3.0",
+        "thalweg_nat_mappings{address=\"192.0.2.1\"} 1.0",
+        "thalweg_nat_addresses_left_out 4.0",
         "thalweg_table_used{table=\"flows\"} 9.0",
         "thalweg_service_flows{service=\"shop/web\"} 3.0",
         "thalweg_services_left_out 2.0",

@@ -42,7 +42,7 @@ fn frontend(name: &str, class: Class, backends: &[Backend]) -> Arc<Frontend> {
 fn lent(frontends: Vec<Arc<Frontend>>) -> Lent {
     let limits = Limits { flows: 1024, ..Limits::default() };
     let memory = Memory::heap(&crate::plane::capacity(&limits));
-    Lent { memory, frontends, ring: 251 }
+    Lent { memory, frontends, ring: 251, nat: LentNat::default() }
 }
 
 /// Writes a row; its family octet and its kind say what it is.
