@@ -40,6 +40,7 @@ mod publish;
 mod relief;
 mod resolve;
 mod rib;
+mod rings;
 mod rows;
 mod services;
 mod sessions;

@@ -3,6 +3,7 @@
 use crate::compiler::Compiler;
 use crate::nat::Nat;
 use crate::pool::Pool;
+use crate::rings::{self, Content};
 use crate::twins::{self, Twins};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -19,9 +20,6 @@ use thalweg_service::{
 /// The set of no backends.
 pub(crate) const NOBODY: SetId = SetId(0);
 
-/// What makes a set: slots of its ring, and backends by number and weight.
-type Content = (u32, Vec<(u64, u16)>);
-
 /// What services come to, and what of it is in force.
 #[derive(Debug)]
 pub(crate) struct Services {
@@ -30,6 +28,8 @@ pub(crate) struct Services {
     /// Sets in force by content, with how many frontends have them.
     sets: HashMap<Content, (SetId, u32)>,
     contents: HashMap<SetId, Content>,
+    /// Rings that were computed ahead.
+    filled: HashMap<Content, Vec<u16>>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
     /// Services with packets that cannot be translated, by their frontends.
     uncarried: BTreeMap<thalweg_service::FrontendKey, ObjectName>,
@@ -50,6 +50,7 @@ impl Default for Services {
             here: Here::default(),
             sets: HashMap::new(),
             contents: HashMap::new(),
+            filled: HashMap::new(),
             frontends: HashMap::new(),
             uncarried: BTreeMap::new(),
             numbers: Pool::new(1, u32::MAX - 1),
@@ -105,9 +106,15 @@ impl Services {
         }
         self.begin(&mut more);
         let mut left: BTreeSet<SetId> = BTreeSet::new();
+        let new = difference.added.iter().chain(&difference.changed);
+        let choices = new.flat_map(|frontend| [&frontend.internal, &frontend.external]);
+        self.filled = rings::fill(choices, self.here.settings.ring, |content| {
+            self.sets.contains_key(content)
+        });
         for frontend in difference.added.iter().chain(&difference.changed) {
             self.set(frontend, &mut more, &mut left);
         }
+        self.filled.clear();
         for vip in &difference.vips {
             let key = FrontendKey::new(vip.address, 0, 0);
             more.push(Change::Frontend(key, Frontend::default()));
@@ -225,8 +232,7 @@ impl Services {
         if choice.is_empty() {
             return NOBODY;
         }
-        let slots = choice.slots(self.here.settings.ring);
-        let content = (slots, choice.backends.iter().map(|b| (b.id, b.weight)).collect());
+        let content = rings::content(choice, self.here.settings.ring);
         if let Some((id, users)) = self.sets.get_mut(&content) {
             *users += 1;
             return *id;
@@ -234,7 +240,11 @@ impl Services {
         let Some(number) = self.numbers.take() else { return NOBODY };
         let id = SetId(number);
         let backends: Vec<BackendRow> = choice.backends.iter().map(row_of).collect();
-        let ring = if backends.len() == 1 { Vec::new() } else { self.ring(choice) };
+        let ring = match self.filled.remove(&content) {
+            Some(ring) => ring,
+            None if backends.len() == 1 => Vec::new(),
+            None => self.ring(choice),
+        };
         more.push(Change::Backends(id, BackendSet { backends, ring }));
         self.contents.insert(id, content.clone());
         self.sets.insert(content, (id, 1));

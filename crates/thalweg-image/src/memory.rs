@@ -245,6 +245,26 @@ impl View<'_> {
         self.merge(table, place / 4, place % 4 * 16, 0xffff, u64::from(value))
     }
 
+    /// Writes cells of 2 octets from `first`, in tables without versions, as [`Self::set_u16`] writes each,
+    /// four at a time where they are a word of their own. False where one is beyond the end.
+    pub(crate) fn set_u16s(&self, table: TableId, first: u32, values: &[u16]) -> bool {
+        let ahead = (first.wrapping_neg() % 4) as usize;
+        let (head, rest) = values.split_at(ahead.min(values.len()));
+        let (words, tail) = rest.as_chunks::<4>();
+        let start = first + head.len() as u32;
+        let each = |from: u32, cells: &[u16]| {
+            (from..).zip(cells).all(|(cell, value)| self.set_u16(table, cell, *value))
+        };
+        let word = |[a, b, c, d]: &[u16; 4]| {
+            u64::from(*a) | u64::from(*b) << 16 | u64::from(*c) << 32 | u64::from(*d) << 48
+        };
+        each(first, head)
+            && (start as usize / 4..)
+                .zip(words)
+                .all(|(at, cells)| self.memory.store(table, at, word(cells), Ordering::Release))
+            && each(start + 4 * words.len() as u32, tail)
+    }
+
     fn merge(&self, table: TableId, at: u32, shift: u32, mask: u64, value: u64) -> bool {
         let Some(word) = self.memory.words(table).get(at as usize) else { return false };
         let old = word.load(Ordering::Relaxed);
@@ -290,4 +310,35 @@ impl View<'_> {
 /// The store of a word of table `control`, before which all stores so far are seen.
 pub(crate) fn set_control(memory: &Memory, word: u32, value: u64) {
     memory.set_live(TableId::Control, word, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn many_cells_are_written_as_each_would_be(
+            first in 0u32..40,
+            values in prop::collection::vec(any::<u16>(), 0..40),
+        ) {
+            let capacity = Capacity::new(|_| 3);
+            let [one, many] = [0; 2].map(|_| Memory::heap(&capacity));
+            for memory in [&one, &many] {
+                let all = (0..96).all(|cell| memory.at(0).set_u16(TableId::Rings, cell, 7));
+                prop_assert!(all);
+            }
+            let fits = first as usize + values.len() <= 96;
+            for (cell, value) in (first..).zip(&values) {
+                one.at(0).set_u16(TableId::Rings, cell, *value);
+            }
+            prop_assert_eq!(many.at(0).set_u16s(TableId::Rings, first, &values), fits);
+            let cells = |memory: &Memory| -> Vec<Option<u16>> {
+                (0..96).map(|cell| memory.at(0).u16(TableId::Rings, cell)).collect()
+            };
+            prop_assert_eq!(cells(&one), cells(&many));
+            prop_assert!(many.audit().damages.is_empty(), "sums are kept");
+        }
+    }
 }

@@ -70,9 +70,7 @@ impl Services {
         if set.backends.len() > 1 {
             let ring = take(tables, TableId::Rings, set.ring.len() as u32)?;
             place.choice = Choice { ring, size: set.ring.len() as u32, backends: first };
-            for (cell, member) in (ring..).zip(&set.ring) {
-                tables.write_u16(TableId::Rings, cell, *member);
-            }
+            tables.write_u16s(TableId::Rings, ring, &set.ring);
         }
         for (row, backend) in (first..).zip(&set.backends) {
             tables.write_row(TableId::Backends, row, backend);

@@ -205,6 +205,13 @@ impl Tables {
         self.draft().set_u16(table, index, value)
     }
 
+    /// As [`Self::write_u16`], cells that follow one another in a table without versions.
+    pub fn write_u16s(&mut self, table: TableId, first: u32, values: &[u16]) -> bool {
+        debug_assert!(table.versions() == 1, "{table:?}");
+        self.note(table, first);
+        self.draft().set_u16s(table, first, values)
+    }
+
     /// As [`Self::write_u16`], 4 octets.
     pub fn write_u32(&mut self, table: TableId, index: u32, value: u32) -> bool {
         self.note(table, index);
