@@ -217,8 +217,8 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
           odd 10.96.0.10:81/SCTP ClusterIP, backends: 0 internal, 0 external: new flows are refused
           http 192.0.2.1:30080/TCP NodePort, backends: 2 internal, 1 external
         Backends
-          http 10.1.0.3:8080/TCP serving on worker-1, 50.2 % of new flows, 2 flows
-          http 10.1.0.4:8080/TCP serving on worker-2, 49.8 % of new flows, 0 flows
+          http 10.1.0.3:8080/TCP serving on worker-1, 50.0 % of new flows, 2 flows
+          http 10.1.0.4:8080/TCP serving on worker-2, 50.0 % of new flows, 0 flows
         Endpoints that are no backends
           10.1.0.5 on worker-2: not ready (EndpointSlice/shop/web-1)
           10.1.0.6: terminating (EndpointSlice/shop/web-1)

@@ -13,6 +13,7 @@ mod extent;
 mod fib4;
 mod fib6;
 mod groups;
+mod index;
 pub mod limits;
 pub mod lookup;
 pub mod memory;

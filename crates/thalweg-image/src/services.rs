@@ -1,13 +1,11 @@
 //! Frontends, the sets of backends behind them, and the index that leads to both.
 
 use crate::change::{BackendSet, Frontend, FrontendKey, SetId};
+use crate::index::Index;
 use crate::tables::{Full, Tables};
 use std::collections::HashMap;
-use thalweg_abi::service::{self, Choice, IndexWord, MAX_RANGE_ROWS, PROBES, RangeRow, VIP_WORDS};
+use thalweg_abi::service::{self, Choice, MAX_RANGE_ROWS, RangeRow, VIP_WORDS};
 use thalweg_abi::{BackendRow, FrontendRow, TableId, control};
-
-/// A cell that holds nothing but may stand before one that does: no key's, and not empty.
-const GRAVE: IndexWord = IndexWord(1 << 32);
 
 /// What is in the tables.
 #[derive(Debug, Default)]
@@ -18,6 +16,7 @@ pub(crate) struct Services {
     backends: HashMap<u64, Vec<u32>>,
     /// How many frontends have each bit of table `vips`.
     vips: Vec<u32>,
+    index: Index,
 }
 
 /// A frontend in force.
@@ -90,7 +89,7 @@ impl Services {
     /// Makes a backend's number lead to its row.
     fn enter(&mut self, tables: &mut Tables, row: u32, backend: &BackendRow) -> Result<(), Full> {
         let before = self.backends.get(&backend.id).and_then(|rows| rows.last().copied());
-        put(tables, service::backend_key(backend.id), before, row)?;
+        self.index.put(tables, service::backend_key(backend.id), before, row)?;
         self.backends.entry(backend.id).or_default().push(row);
         Ok(())
     }
@@ -102,10 +101,10 @@ impl Services {
         rows.retain(|other| *other != row);
         let (key, left) = (service::backend_key(id), rows.last().copied());
         match (last, left) {
-            (Some(last), None) => remove(tables, key, last),
+            (Some(last), None) => self.index.remove(tables, key, last),
             (Some(last), Some(left)) if last != left => {
                 // The cell is there, so there is room for it.
-                let _ = put(tables, key, Some(last), left);
+                let _ = self.index.put(tables, key, Some(last), left);
             }
             _ => {}
         }
@@ -171,7 +170,7 @@ impl Services {
         };
         let before = self.frontends.get(&key).copied();
         tables.write_row(TableId::Frontends, at, &row);
-        if let Err(full) = put(tables, key.hash(), before.map(|kept| kept.row), at) {
+        if let Err(full) = self.index.put(tables, key.hash(), before.map(|kept| kept.row), at) {
             tables.abandon();
             return Err(full);
         }
@@ -191,7 +190,7 @@ impl Services {
     /// Takes a frontend out.
     pub fn remove_frontend(&mut self, tables: &mut Tables, key: FrontendKey) {
         let Some(kept) = self.frontends.remove(&key) else { return };
-        remove(tables, key.hash(), kept.row);
+        self.index.remove(tables, key.hash(), kept.row);
         kept.retire(tables);
         self.count_vip(tables, key, false);
         self.use_sets(kept.sets, false);
@@ -257,52 +256,6 @@ fn take(tables: &mut Tables, table: TableId, len: u32) -> Result<u32, Full> {
         Err(full) if tables.reclaim(full) => tables.take(table, len),
         taken => taken,
     }
-}
-
-/// Places that a key can be at.
-fn places(tables: &Tables, key: u64) -> impl Iterator<Item = u32> + use<> {
-    let mask = tables.masks().1;
-    let first = service::first_place(key, mask);
-    (0..PROBES).map(move |probe| first.wrapping_add(probe) & mask)
-}
-
-/// Makes a key lead to a row, where it led to `before`.
-fn put(tables: &mut Tables, key: u64, before: Option<u32>, row: u32) -> Result<(), Full> {
-    let old = before.map(|row| IndexWord::new(key, row));
-    let cell = |place: &u32| IndexWord(tables.draft().u64(TableId::Index, *place).unwrap_or(0));
-    let place = match old {
-        Some(old) => places(tables, key).find(|place| cell(place) == old),
-        None => places(tables, key).find(|place| cell(place).is_empty() || cell(place) == GRAVE),
-    };
-    let place = place.ok_or(Full::beyond(TableId::Index))?;
-    tables.write_u64(TableId::Index, place, IndexWord::new(key, row).0);
-    if old.is_none() {
-        tables.count(TableId::Index, false, true);
-    }
-    Ok(())
-}
-
-/// Makes a key lead nowhere.
-fn remove(tables: &mut Tables, key: u64, row: u32) {
-    let old = IndexWord::new(key, row);
-    let cell = |tables: &Tables, place: u32| {
-        IndexWord(tables.draft().u64(TableId::Index, place).unwrap_or(0))
-    };
-    let Some(place) = places(tables, key).find(|place| cell(tables, *place) == old) else { return };
-    let mask = tables.masks().1;
-    let next = cell(tables, place.wrapping_add(1) & mask);
-    if !next.is_empty() {
-        tables.write_u64(TableId::Index, place, GRAVE.0);
-    } else {
-        tables.write_u64(TableId::Index, place, 0);
-        // Nothing stands behind the graves before it any more.
-        let mut place = place.wrapping_sub(1) & mask;
-        while cell(tables, place) == GRAVE {
-            tables.write_u64(TableId::Index, place, 0);
-            place = place.wrapping_sub(1) & mask;
-        }
-    }
-    tables.count(TableId::Index, true, false);
 }
 
 impl FrontendKey {

@@ -157,9 +157,12 @@ fn take(members: &[(u64, u16)], order: &[u16], size: u32) -> Vec<u16> {
     let mut walks: Vec<Walk> = quotas.iter().enumerate().map(walk).collect();
     let mut ring = vec![FREE; size as usize];
     let mut free = size;
+    let mut done = true;
     // An order has every slot, so whoever has not got its share comes to one that is free.
     while free > 0 {
-        turns.retain(|turn| walks[usize::from(*turn)].left > 0);
+        if std::mem::take(&mut done) {
+            turns.retain(|turn| walks[usize::from(*turn)].left > 0);
+        }
         for turn in &turns {
             let walk = &mut walks[usize::from(*turn)];
             if walk.left == 0 || measured > 0 && !walk.may_look(size) {
@@ -169,6 +172,7 @@ fn take(members: &[(u64, u16)], order: &[u16], size: u32) -> Vec<u16> {
             if ring[slot] == FREE {
                 ring[slot] = order[usize::from(*turn)];
                 walk.left -= 1;
+                done |= walk.left == 0;
                 free -= 1;
             }
         }

@@ -1,6 +1,7 @@
 //! The writer from outside: plans in, tables as readers see them out.
 
 mod full_table;
+mod index;
 mod plain;
 mod readers;
 mod routes;
