@@ -68,7 +68,7 @@ fn a_pod_that_floods_uses_up_its_own_flows_alone() {
                     let port = 10_000 + (sent % 20_000) as u16;
                     let _ = socket.send_to(b"flood", ("10.0.1.254", port));
                     sent += 1;
-                    if sent % 64 == 0 {
+                    if sent.is_multiple_of(64) {
                         std::thread::sleep(LONG / 1000);
                     }
                 }
