@@ -5,7 +5,7 @@ use thalweg_model::{Problem, Severity};
 
 /// Kinds of objects that come from elsewhere, in numbers. Others stand in files that people write: each
 /// of their problems has its own place.
-const KINDS: &[&str] = &["Service", "EndpointSlice", "Pod", "Node", "IPPool"];
+const KINDS: &[&str] = &["Service", "EndpointSlice", "Pod", "Node", "IPPool", "ServiceCIDR"];
 /// Objects that are named beside the first.
 const NAMES: usize = 3;
 

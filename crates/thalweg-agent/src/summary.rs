@@ -94,6 +94,7 @@ pub fn of_intents(old: &Intent, new: &Intent) -> Vec<ObjectView> {
     found.cluster("Node", &was.nodes, &is.nodes);
     found.cluster("Pod", &was.pods, &is.pods);
     found.cluster("IPPool", &was.pools, &is.pools);
+    found.cluster("ServiceCIDR", &was.service_cidrs, &is.service_cidrs);
     found.finish(old, new)
 }
 

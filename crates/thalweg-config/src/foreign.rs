@@ -45,6 +45,7 @@ const VERSIONS: &[(Kind, &[&str])] = &[
     (Kind::EndpointSlice, &["discovery.k8s.io/v1"]),
     (Kind::Node, &["v1"]),
     (Kind::Pod, &["v1"]),
+    (Kind::ServiceCidr, &["networking.k8s.io/v1", "networking.k8s.io/v1beta1"]),
     (Kind::IpPool, &["projectcalico.org/v3", "crd.projectcalico.org/v1"]),
 ];
 
@@ -171,6 +172,7 @@ pub(crate) fn read(
         Kind::EndpointSlice => kind::slice::read(&object, &meta, draft, report),
         Kind::Node => kind::node::read(&object, &meta, draft, report),
         Kind::Pod => kind::pod::read(&object, &meta, draft, report),
+        Kind::ServiceCidr => kind::service_cidr::read(&object, &meta, draft, report),
         _ => kind::pool::read(&object, &meta, draft, report),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod prefix;
 pub(crate) mod route;
 pub(crate) mod router;
 pub(crate) mod service;
+pub(crate) mod service_cidr;
 pub(crate) mod slice;
 pub(crate) mod traffic;
 pub(crate) mod tunnel;

@@ -396,6 +396,7 @@ fn follow_cluster(cluster: &mut Cluster, changes: &[(Option<&Part>, Option<&Part
     follow(&mut cluster.nodes, changes, |part| &part.cluster.cluster.nodes);
     follow(&mut cluster.pods, changes, |part| &part.cluster.cluster.pods);
     follow(&mut cluster.pools, changes, |part| &part.cluster.cluster.pools);
+    follow(&mut cluster.service_cidrs, changes, |part| &part.cluster.cluster.service_cidrs);
 }
 
 /// Lets a catalog of all follow those of parts that came, went or changed.

@@ -152,8 +152,16 @@ apiVersion: crd.projectcalico.org/v1
 kind: IPPool
 metadata: {name: p}
 spec: {cidr: 10.0.0.0/8}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: more}
+spec: {cidrs: [10.97.0.0/16, 'fd97::/112']}
+status: {conditions: []}
 ",
     );
+    let cidrs = ["10.97.0.0/16", "fd97::/112"].map(|cidr| cidr.parse().unwrap());
+    assert_eq!(intent.cluster.service_cidrs["more"], cidrs);
     let service = &intent.cluster.services[&ObjectName::new("default", "web")];
     let port = ServicePort { port: 80, ..ServicePort::default() };
     let expected = Service {
@@ -596,9 +604,10 @@ fn clusters() -> impl Strategy<Value = Cluster> {
         btree_map(names(), slices(), 0..4),
         btree_map(name.clone(), node, 0..3),
         btree_map(names(), pods(), 0..3),
-        btree_map(name, pool, 0..3),
+        btree_map(name.clone(), pool, 0..3),
+        btree_map(name, prefixes().prop_filter("one of a family", |all| all.len() == 1), 0..3),
     )
-        .prop_map(|(services, slices, nodes, pods, pools)| {
+        .prop_map(|(services, slices, nodes, pods, pools, service_cidrs)| {
             let (mut pods, mut services) = (pods, services);
             // Node ports and interfaces are unique.
             for (index, pod) in pods.values_mut().enumerate() {
@@ -624,6 +633,7 @@ fn clusters() -> impl Strategy<Value = Cluster> {
                 nodes: nodes.into_iter().collect(),
                 pods: pods.into_iter().collect(),
                 pools: pools.into_iter().collect(),
+                service_cidrs: service_cidrs.into_iter().collect(),
             }
         })
 }

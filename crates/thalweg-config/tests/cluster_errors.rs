@@ -461,7 +461,7 @@ items:
               |
             4 | - {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
               |                               ^^^^^^^^^^
-              = help: of Kubernetes, `Service`, `EndpointSlice`, `Node`, `Pod` and `IPPool` are read
+              = help: of Kubernetes, `Service`, `EndpointSlice`, `Node`, `Pod`, `IPPool` and `ServiceCIDR` are read
 
             warning: an object of kind `Servce` is ignored
              --> lab.yaml:6:26 (kind)
@@ -667,6 +667,51 @@ fn interfaces_of_pods() {
             11 | …/interface: a/b, thalweg.io/mac: '02'}}
                |                                   ^^^^
                = help: write six octets, as in 02:00:00:00:00:01
+
+            3 errors
+        "#]],
+    );
+}
+
+#[test]
+fn ranges_of_services() {
+    check(
+        "apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: two}
+spec: {cidrs: [10.96.0.0/16, 10.97.0.0/16]}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: none}
+spec: {cidrs: []}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: wrong}
+spec: {cidrs: [ten]}
+",
+        expect![[r#"
+            error: ServiceCIDR/two: there are two ranges of one family
+             --> lab.yaml:4:15 (spec.cidrs)
+              |
+            4 | spec: {cidrs: [10.96.0.0/16, 10.97.0.0/16]}
+              |               ^
+              = help: write one range, or one of each family: `cidrs: [10.96.0.0/16]`
+
+            error: ServiceCIDR/none: there is no range
+             --> lab.yaml:9:15 (spec.cidrs)
+              |
+            9 | spec: {cidrs: []}
+              |               ^
+              = help: write one range, or one of each family: `cidrs: [10.96.0.0/16]`
+
+            error: ServiceCIDR/wrong: `ten` is no range of addresses
+              --> lab.yaml:14:16 (spec.cidrs[0])
+               |
+            14 | spec: {cidrs: [ten]}
+               |                ^^^
+               = help: write address/length, such as 192.0.2.0/24 or 2001:db8::/32
 
             3 errors
         "#]],

@@ -28,6 +28,8 @@ pub struct Cluster {
     pub pods: Catalog<ObjectName, Pod>,
     /// `projectcalico.org/v3 IPPool`, by name.
     pub pools: Catalog<String, IpPool>,
+    /// `networking.k8s.io/v1 ServiceCIDR`, by name: ranges that cluster IPs are given from.
+    pub service_cidrs: Catalog<String, Vec<Prefix>>,
 }
 
 /// Namespace and name of an object.

@@ -2,7 +2,7 @@
 
 use crate::catalog::Edit;
 use crate::intent::{Link, NextHop, Route, RouteAction, Rpf};
-use crate::{Intent, Key, ObjectName, Prefix};
+use crate::{Intent, Key, ObjectName, Origin, Prefix};
 use std::sync::Arc;
 
 /// Any other route to the same prefix wins.
@@ -64,22 +64,54 @@ impl Intent {
     }
 
     /// With a route that discards what goes to addresses allotted to services but not taken by any: those
-    /// of a service are translated before routes are asked.
+    /// of a service are translated before routes are asked. Ranges of `ServiceCIDR` objects count like
+    /// those of the `Router` object.
     fn with_service_cidrs(mut self) -> Self {
         let router = self.router_object();
         let origin = router.map(|(_, origin)| origin.clone()).unwrap_or_default();
-        for prefix in self.router.services.service_cidrs.clone() {
-            let route = Route {
-                vrf: "default".into(),
-                prefix,
-                metric: LAST,
-                action: RouteAction::Blackhole,
-            };
-            let name = format!("service-cidr/{prefix}");
-            let key = Key { kind: "Route".into(), name: name.clone() };
-            self.origins.insert(key, origin.clone());
-            self.routes.insert(name, route);
+        let own = self.router.services.service_cidrs.clone();
+        for prefix in own {
+            self.discard(prefix, origin.clone());
+        }
+        let objects = self.cluster.service_cidrs.clone();
+        for (name, prefixes) in &objects {
+            let origin = self.origin("ServiceCIDR", name);
+            for prefix in prefixes {
+                if !self.router.services.service_cidrs.contains(prefix) {
+                    self.router.services.service_cidrs.push(*prefix);
+                    self.discard(*prefix, origin.clone());
+                }
+            }
         }
         self
+    }
+
+    fn discard(&mut self, prefix: Prefix, origin: Origin) {
+        let route =
+            Route { vrf: "default".into(), prefix, metric: LAST, action: RouteAction::Blackhole };
+        let name = format!("service-cidr/{prefix}");
+        self.origins.insert(Key { kind: "Route".into(), name: name.clone() }, origin);
+        self.routes.insert(name, route);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_objects_count_like_those_of_the_router() {
+        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
+        let mut intent = Intent::default();
+        intent.router.services.service_cidrs = vec![prefix("10.96.0.0/16")];
+        let more = vec![prefix("10.96.0.0/16"), prefix("fd96::/112")];
+        intent.cluster.service_cidrs.insert("kubernetes".into(), more);
+        let made = intent.with_workloads();
+        let all = [prefix("10.96.0.0/16"), prefix("fd96::/112")];
+        assert_eq!(made.router.services.service_cidrs, all);
+        for prefix in all {
+            let route = &made.routes[&format!("service-cidr/{prefix}")];
+            assert_eq!((route.prefix, &route.action), (prefix, &RouteAction::Blackhole));
+        }
     }
 }

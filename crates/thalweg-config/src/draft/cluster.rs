@@ -6,6 +6,7 @@ use crate::report::Report;
 use crate::sources::Span;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use thalweg_model::Prefix;
 use thalweg_model::cluster::{
     Cluster, EndpointSlice, IpPool, Node, ObjectName, Pod, Protocol, Service, ServiceSettings,
 };
@@ -50,6 +51,7 @@ pub(crate) struct ClusterDraft {
     nodes: Vec<(String, Node)>,
     pods: Vec<(ObjectName, Pod)>,
     pools: Vec<(String, IpPool)>,
+    service_cidrs: Vec<(String, Vec<Prefix>)>,
     claims: Vec<Claims>,
     interfaces: Vec<Interface>,
     strange: BTreeMap<String, (Span, usize)>,
@@ -100,6 +102,11 @@ impl ClusterDraft {
         self.pools.push((meta.name.name.clone(), pool));
     }
 
+    /// Adds a `ServiceCIDR`.
+    pub fn service_cidr(&mut self, meta: &Meta, cidrs: Vec<Prefix>) {
+        self.service_cidrs.push((meta.name.name.clone(), cidrs));
+    }
+
     /// Counts an object of a kind that is not read.
     pub fn strange(&mut self, kind: &str, at: Span) {
         self.strange.entry(kind.into()).or_insert((at, 0)).1 += 1;
@@ -114,6 +121,7 @@ impl ClusterDraft {
                 nodes: self.nodes.into_iter().collect(),
                 pods: self.pods.into_iter().collect(),
                 pools: self.pools.into_iter().collect(),
+                service_cidrs: self.service_cidrs.into_iter().collect(),
             },
             claims: self.claims,
             interfaces: self.interfaces,
@@ -158,6 +166,7 @@ impl ClusterPart {
         new.nodes.share(&old.nodes);
         new.pods.share(&old.pods);
         new.pools.share(&old.pools);
+        new.service_cidrs.share(&old.service_cidrs);
     }
 }
 

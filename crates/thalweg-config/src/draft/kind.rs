@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Node,
     Pod,
     IpPool,
+    ServiceCidr,
 }
 
 impl Kind {
@@ -30,12 +31,13 @@ impl Kind {
     ];
 
     /// The kinds of Kubernetes.
-    pub const FOREIGN: [(&str, Self); 5] = [
+    pub const FOREIGN: [(&str, Self); 6] = [
         ("Service", Self::Service),
         ("EndpointSlice", Self::EndpointSlice),
         ("Node", Self::Node),
         ("Pod", Self::Pod),
         ("IPPool", Self::IpPool),
+        ("ServiceCIDR", Self::ServiceCidr),
     ];
 
     /// As `kind` spells it.

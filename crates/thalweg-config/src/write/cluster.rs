@@ -20,6 +20,11 @@ use thalweg_model::cluster::{
 pub(super) fn objects(cluster: &Cluster, out: &mut Yaml) {
     cluster.nodes.iter().for_each(|(name, node)| write_node(name, node, out));
     cluster.pools.iter().for_each(|(name, pool)| write_pool(name, pool, out));
+    for (name, cidrs) in &cluster.service_cidrs {
+        out.object_of("networking.k8s.io/v1", "ServiceCIDR", name);
+        out.line(0, "spec:");
+        list(1, "cidrs", cidrs, out);
+    }
     cluster.pods.iter().for_each(|(name, pod)| write_pod(name, pod, out));
     cluster.services.iter().for_each(|(name, service)| write_service(name, service, out));
     cluster.slices.iter().for_each(|(name, slice)| write_slice(name, slice, out));

@@ -37,6 +37,10 @@ pub fn documents() -> impl Strategy<Value = String> {
             "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: pool}\n\
              spec: {cidr: 10.1.0.0/16}\n"
         ),
+        1 => text(
+            "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: more}\n\
+             spec: {cidrs: [10.97.0.0/16]}\n"
+        ),
         1 => (0..2u8).prop_map(|n| {
             format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}}}\n")
         }),
