@@ -3,6 +3,7 @@
 pub(crate) mod bfd;
 pub(crate) mod floating;
 pub(crate) mod foreign;
+pub(crate) mod host_ports;
 pub(crate) mod label;
 pub(crate) mod link;
 pub(crate) mod nexthop;

@@ -153,6 +153,10 @@ kind: IPPool
 metadata: {name: p}
 spec: {cidr: 10.0.0.0/8}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: many, annotations: {thalweg.io/hostPorts: '30000-30002:8000-8002/udp, 192.0.2.1:443'}}
+---
 apiVersion: networking.k8s.io/v1
 kind: ServiceCIDR
 metadata: {name: more}
@@ -160,6 +164,12 @@ spec: {cidrs: [10.97.0.0/16, 'fd97::/112']}
 status: {conditions: []}
 ",
     );
+    let ports = &intent.cluster.pods[&ObjectName::new("default", "many")].host_ports;
+    let told: Vec<_> = ports.iter().map(|p| (p.address, p.host_port, p.port, p.protocol)).collect();
+    let udp = [(30_000, 8_000), (30_001, 8_001), (30_002, 8_002)];
+    let mut wished: Vec<_> = udp.map(|(host, own)| (None, host, own, Protocol::Udp)).into();
+    wished.push((Some(ip("192.0.2.1")), 443, 443, Protocol::Tcp));
+    assert_eq!(told, wished);
     let cidrs = ["10.97.0.0/16", "fd97::/112"].map(|cidr| cidr.parse().unwrap());
     assert_eq!(intent.cluster.service_cidrs["more"], cidrs);
     let service = &intent.cluster.services[&ObjectName::new("default", "web")];

@@ -719,6 +719,41 @@ spec: {cidrs: [ten]}
 }
 
 #[test]
+fn ranges_of_host_ports() {
+    let pod = |name: &str, ranges: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: \
+             {{thalweg.io/hostPorts: '{ranges}'}}}}\nstatus: {{podIPs: [{{ip: 10.1.0.2}}]}}\n---\n"
+        )
+    };
+    let all = pod("a", "80-90:8080-8089") + &pod("b", "9-8") + &pod("c", "1-5000");
+    check(&all, expect![[r#"
+        error: Pod/default/a: `80-90:8080-8089` has other numbers of ports for host and pod
+         --> lab.yaml:3:57 (metadata.annotations.thalweg.io/hostPorts)
+          |
+        3 | metadata: {name: a, annotations: {thalweg.io/hostPorts: '80-90:8080-8089'}}
+          |                                                         ^^^^^^^^^^^^^^^^^
+          = help: give both as many ports
+
+        error: Pod/default/b: `9-8` is no range of ports
+         --> lab.yaml:8:57 (metadata.annotations.thalweg.io/hostPorts)
+          |
+        8 | metadata: {name: b, annotations: {thalweg.io/hostPorts: '9-8'}}
+          |                                                         ^^^^^
+          = help: write ranges, as in 30000-30099/udp, 5000-5009:6000-6009 or 192.0.2.1:8000-8010:9000-9010/tcp, with commas between them
+
+        error: Pod/default/c: these are more than 4096 ports
+          --> lab.yaml:13:57 (metadata.annotations.thalweg.io/hostPorts)
+           |
+        13 | metadata: {name: c, annotations: {thalweg.io/hostPorts: '1-5000'}}
+           |                                                         ^^^^^^^^
+           = help: give the pod a floating address: it has all ports
+
+        3 errors
+    "#]]);
+}
+
+#[test]
 fn pools_and_nodes() {
     check(
         "apiVersion: projectcalico.org/v3

@@ -4,6 +4,7 @@ use crate::draft::Draft;
 use crate::foreign::Meta;
 use crate::kind::floating;
 use crate::kind::foreign::{address, protocol, reachable};
+use crate::kind::host_ports;
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -150,6 +151,15 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
             let what = "a pod that shares the host's network has no floating address";
             field.warning(what, "remove the annotation", report);
             pod.floating.clear();
+        }
+    }
+    if let Some(field) = meta.annotation(host_ports::ANNOTATION) {
+        let ports = host_ports::read(&field, report);
+        if pod.host_network && !ports.is_empty() {
+            let what = "a pod that shares the host's network has all its ports";
+            field.warning(what, "remove the annotation", report);
+        } else {
+            pod.host_ports.extend(ports);
         }
     }
     // What ran to its end has given its addresses back.
