@@ -39,6 +39,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Control calls that may wait.
 const CALLS: usize = 64;
+/// Changes of a plan after which the memory it was made with is worth giving back.
+const LARGE: usize = 10_000;
 
 /// Why an agent ended, or did not even start.
 #[derive(Debug, thiserror::Error)]
@@ -461,6 +463,9 @@ impl Shell {
                 if unfit.is_some() {
                     log::generation(generation);
                 }
+                if changes >= LARGE {
+                    trim();
+                }
                 Some(Event::Applied { generation, changes, result, took })
             }
             Effect::Renew(plan) => {
@@ -836,4 +841,14 @@ fn machine_seed() -> u64 {
     id.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
         (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// Gives back what a large plan was made with, once that is free, beside the loop.
+fn trim() {
+    let work = || {
+        std::thread::sleep(Duration::from_secs(1));
+        thalweg_xdp::trim_memory();
+    };
+    // Without a thread the memory stays, for the next plan.
+    let _ = std::thread::Builder::new().name("memory".into()).spawn(work);
 }

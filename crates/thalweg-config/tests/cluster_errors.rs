@@ -727,7 +727,9 @@ fn ranges_of_host_ports() {
         )
     };
     let all = pod("a", "80-90:8080-8089") + &pod("b", "9-8") + &pod("c", "1-5000");
-    check(&all, expect![[r#"
+    check(
+        &all,
+        expect![[r#"
         error: Pod/default/a: `80-90:8080-8089` has other numbers of ports for host and pod
          --> lab.yaml:3:57 (metadata.annotations.thalweg.io/hostPorts)
           |
@@ -750,7 +752,8 @@ fn ranges_of_host_ports() {
            = help: give the pod a floating address: it has all ports
 
         3 errors
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

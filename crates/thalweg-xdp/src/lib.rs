@@ -35,4 +35,5 @@ pub use hook::{HookStatus, Mode, WantedHook, Wish};
 pub use load::{LoadError, Loaded, Program};
 pub use pins::PinsError;
 pub use plane::{Options, StartError, XdpPlane};
+pub use raw::trim_memory;
 pub use sockets::{Obstacle, SocketStatus};

@@ -11,7 +11,9 @@ use thalweg_abi::{GroupId, LinkRow, NextHopId, NextHopRow, SettingsRow, VrfId, l
 use thalweg_image::change::GroupMembers;
 use thalweg_image::{Capacity, Change, Limits, Plan, Plane};
 use thalweg_wire::Prefix4;
-use thalweg_xdp::{HookStatus, Mode, Options, StartError, WantedHook, Wish, XdpPlane};
+use thalweg_xdp::{
+    Detached, HookStatus, Mode, Options, PinsError, StartError, WantedHook, Wish, XdpPlane,
+};
 
 /// Host 1 (10.1.0.2) at `r1`, host 2 (10.2.0.2) at `r2` of the router, whose kernel does not forward:
 /// what arrives was forwarded by us.
@@ -82,6 +84,20 @@ impl Lab {
     /// Directory of pins for an instance.
     pub fn pins(&self, instance: &str) -> PathBuf {
         self.bpffs.join("thalweg").join(instance)
+    }
+
+    /// Takes an instance out whose agent is gone. A program that another test starts at this very moment
+    /// holds all files of this process, the lock as well, until it runs.
+    pub fn detach(&self, instance: &str) -> Detached {
+        let start = std::time::Instant::now();
+        loop {
+            match thalweg_xdp::detach(&self.pins(instance)) {
+                Err(PinsError::Busy(_)) if start.elapsed().as_secs() < 5 => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                result => return result.unwrap(),
+            }
+        }
     }
 
     /// Names that someone put in the BPF file system; the kernel puts two there by itself.

@@ -137,7 +137,7 @@ fn a_foreign_xdp_program_is_left_alone() {
     assert!(lab.reaches());
 
     drop(plane);
-    let done = thalweg_xdp::detach(&lab.pins("ours")).unwrap();
+    let done = lab.detach("ours");
     assert!(done.left.is_empty(), "{done:?}");
     assert_eq!(modes(&foreign.reconcile()), [Mode::Native]);
     assert!(lab.sh("r", "ip link show r1").unwrap().contains("xdp"), "theirs is still there");

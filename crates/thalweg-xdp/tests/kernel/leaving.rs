@@ -1,7 +1,7 @@
 //! Detaching takes out what is ours and nothing else.
 
 use crate::lab::{Lab, Setup, modes};
-use thalweg_xdp::{Mode, Wish, detach};
+use thalweg_xdp::{Mode, Wish};
 
 const POLLING: Setup = Setup { native: true };
 
@@ -13,13 +13,13 @@ fn nothing_is_left_after_detaching() {
         plane.attach(lab.wanted(wish));
         drop(plane);
         assert!(lab.reaches(), "{wish:?}: the agent is gone, forwarding goes on");
-        let done = detach(&lab.pins("one")).unwrap();
+        let done = lab.detach("one");
         assert!(done.left.is_empty(), "{done:?}");
         assert!(done.removed[0].contains("of link `r1`"), "{done:?}");
         assert!(!lab.reaches(), "{wish:?}");
         assert_eq!(lab.left_behind(), [""; 0], "{wish:?}: {done:?}");
         assert!(!lab.sh("r", "ip link show").unwrap().contains("xdp"), "{wish:?}");
-        assert_eq!(detach(&lab.pins("one")).unwrap().removed, [""; 0], "{wish:?}: once more");
+        assert_eq!(lab.detach("one").removed, [""; 0], "{wish:?}: once more");
     }
 }
 
@@ -38,7 +38,7 @@ fn foreign_filters_and_their_qdisc_stay() {
     drop(plane);
     // Another namespace is no obstacle.
     lab.enter("h1");
-    let done = detach(&lab.pins("one")).unwrap();
+    let done = lab.detach("one");
     assert!(done.left.is_empty(), "{done:?}");
     assert!(!lab.reaches());
     for link in ["r1", "r2"] {

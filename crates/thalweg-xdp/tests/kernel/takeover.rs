@@ -66,7 +66,7 @@ fn the_same_with_filters_on_clsact() {
     // The qdiscs stay, because removing one loses packets, until the links are left.
     assert_eq!(lab.sh("r", "tc filter show dev r1 ingress").unwrap(), "");
     assert!(lab.sh("r", "tc qdisc show dev r1 clsact").unwrap().contains("clsact"));
-    let done = thalweg_xdp::detach(&lab.pins("one")).unwrap();
+    let done = lab.detach("one");
     assert!(done.removed.contains(&"qdisc clsact of link `r1`".to_owned()), "{done:?}");
     assert_eq!(lab.sh("r", "tc qdisc show dev r1 clsact").unwrap(), "");
 }
