@@ -117,9 +117,10 @@ pub fn look<C: Flows>(
 /// The word of a token.
 #[inline(always)]
 const fn place(at: u32) -> usize {
-    // Behind the words that all rows have in common.
+    // Behind the words that all rows have in common; the last three backwards, since what is masked may be
+    // one more than there is, for all that Linux 6.1 knows.
     let at = at as usize & 7;
-    if at < 4 { word::NEW_SOURCE + at } else { word::WAY - 4 + at }
+    if at < 4 { word::NEW_SOURCE + at } else { word::OCTETS + 4 - at }
 }
 
 /// Whether the flow of a token lives, which lies at `at` ([`mark`]).
