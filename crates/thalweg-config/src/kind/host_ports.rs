@@ -106,24 +106,26 @@ fn span(text: &str) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
 
-    fn ports(word: &str) -> Option<(Option<String>, (u16, u16), u16, Protocol)> {
+    /// `ADDRESS FIRST-LAST > FIRST PROTOCOL`
+    fn told(word: &str) -> Option<String> {
         let range = range(word).ok()?;
-        Some((range.address.map(|a| a.to_string()), range.host, range.first, range.protocol))
+        let address = range.address.map_or("any".into(), |address| address.to_string());
+        let ((from, to), first, protocol) = (range.host, range.first, range.protocol);
+        Some(format!("{address} {from}-{to} > {first} {protocol}"))
     }
 
     #[test]
     fn ranges_are_read() {
-        let tcp = Protocol::Tcp;
-        assert_eq!(ports("80"), Some((None, (80, 80), 80, tcp)));
-        assert_eq!(ports("80:8080"), Some((None, (80, 80), 8080, tcp)));
-        let udp = Protocol::Udp;
-        assert_eq!(ports("30000-30099/udp"), Some((None, (30_000, 30_099), 30_000, udp)));
-        assert_eq!(ports("5000-5009:6000-6009"), Some((None, (5_000, 5_009), 6_000, tcp)));
-        let own = Some("192.0.2.1".to_owned());
-        let sctp = Protocol::Sctp;
-        assert_eq!(ports("192.0.2.1:1-2:3-4/SCTP"), Some((own, (1, 2), 3, sctp)));
-        let own = Some("2001:db8::1".to_owned());
-        assert_eq!(ports("[2001:db8::1]:65535"), Some((own, (65_535, 65_535), 65_535, tcp)));
+        for (word, wished) in [
+            ("80", "any 80-80 > 80 TCP"),
+            ("80:8080", "any 80-80 > 8080 TCP"),
+            ("30000-30099/udp", "any 30000-30099 > 30000 UDP"),
+            ("5000-5009:6000-6009", "any 5000-5009 > 6000 TCP"),
+            ("192.0.2.1:1-2:3-4/SCTP", "192.0.2.1 1-2 > 3 SCTP"),
+            ("[2001:db8::1]:65535", "2001:db8::1 65535-65535 > 65535 TCP"),
+        ] {
+            assert_eq!(told(word).as_deref(), Some(wished));
+        }
     }
 
     #[test]
