@@ -49,3 +49,52 @@ impl Passage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_model::cluster::Node;
+    use thalweg_model::host::Link;
+    use thalweg_model::{HostState, Intent, TunnelSettings, Update};
+
+    fn compiler(tunnel: bool, links: &[&str]) -> Compiler {
+        let mut intent = Intent::default();
+        intent.router.node = Some("a".into());
+        intent.router.tunnel = tunnel.then(TunnelSettings::default);
+        for (name, last) in [("a", 1), ("b", 2)] {
+            let node = Node {
+                addresses: vec![[192, 0, 2, last].into()],
+                pod_cidrs: vec![format!("10.1.{last}.0/24").parse().unwrap()],
+                ..Node::default()
+            };
+            intent.cluster.nodes.insert(name.into(), node);
+        }
+        let mut host = HostState::default();
+        for (index, name) in (1..).zip(links) {
+            host.apply(Update::Link(Link { index, name: (*name).into(), ..Link::default() }));
+        }
+        let mut compiler = Compiler::new(intent.limits());
+        compiler.load_host(host);
+        compiler.set_intent(intent);
+        compiler
+    }
+
+    #[test]
+    fn a_way_is_asked_for_once_and_again_when_it_is_gone() {
+        let (without, with) = (compiler(true, &["eth0"]), compiler(true, &PASSAGE));
+        let mut asked = None;
+        assert_eq!(wish(&without, &mut asked), Some(true));
+        assert_eq!(wish(&without, &mut asked), None, "the kernel may have refused");
+        assert_eq!(wish(&compiler(true, &PASSAGE[..1]), &mut asked), None);
+        assert_eq!(wish(&with, &mut asked), None);
+        assert_eq!(wish(&without, &mut asked), Some(true), "somebody took it out");
+    }
+
+    #[test]
+    fn one_that_nobody_wants_goes_also_if_an_earlier_agent_made_it() {
+        let mut asked = None;
+        assert_eq!(wish(&compiler(false, &PASSAGE), &mut asked), Some(false));
+        assert_eq!(wish(&compiler(false, &["eth0"]), &mut asked), None);
+        assert_eq!(wish(&compiler(false, &["eth0"]), &mut None), None);
+    }
+}
