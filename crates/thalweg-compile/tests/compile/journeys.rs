@@ -877,3 +877,17 @@ fn views_name_what_a_decision_met() {
     );
     assert!(bench.compiler.neighbors().iter().all(|n| n.used && n.host_route));
 }
+
+#[test]
+fn a_route_to_one_address_is_its_own_next_hop_whoever_was_first() {
+    let lines = ["kernel 20.0.0.0/8 nexthop dev eth1", "kernel 20.1.1.9/32 nexthop dev eth1"];
+    for [first, second] in [lines, [lines[1], lines[0]]] {
+        let mut bench = Bench::new(TWO_LINKS);
+        bench.host(first);
+        bench.host(second);
+        assert_eq!(bench.to("20.1.1.9"), ["2:3:0:[]"], "nobody knows its link address yet");
+        bench.host("neigh 20.1.1.9 eth1 02:00:00:00:07:09");
+        assert_eq!(bench.to("20.1.1.9"), ["1:3:7:[]"], "{first}");
+        assert_eq!(bench.to("20.2.2.2"), ["2:3:0:[]"], "{first}");
+    }
+}
