@@ -51,13 +51,16 @@ impl Passage {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use thalweg_model::cluster::Node;
+    use thalweg_model::host::Address;
     use thalweg_model::host::Link;
+    use thalweg_model::intent::Link as Wish;
     use thalweg_model::{HostState, Intent, TunnelSettings, Update};
 
-    fn compiler(tunnel: bool, links: &[&str]) -> Compiler {
+    /// A node with another one, and with these links, all of which are routed and have addresses.
+    pub(crate) fn compiler(tunnel: bool, links: &[&str]) -> Compiler {
         let mut intent = Intent::default();
         intent.router.node = Some("a".into());
         intent.router.tunnel = tunnel.then(TunnelSettings::default);
@@ -71,11 +74,18 @@ mod tests {
         }
         let mut host = HostState::default();
         for (index, name) in (1..).zip(links) {
-            host.apply(Update::Link(Link { index, name: (*name).into(), ..Link::default() }));
+            let link = Link { index, name: (*name).into(), up: true, ..Link::default() };
+            host.apply(Update::Link(link));
+            let address = [192, 0, 2, index as u8].into();
+            let (len, peer, scope) = (24, None, "global".into());
+            host.apply(Update::Address(Address { link: index, address, len, peer, scope }));
         }
+        let interfaces = links.iter().map(|name| (*name).to_owned()).collect();
+        intent.links.insert("all".into(), Wish { interfaces, ..Wish::default() });
         let mut compiler = Compiler::new(intent.limits());
         compiler.load_host(host);
         compiler.set_intent(intent);
+        compiler.plan();
         compiler
     }
 

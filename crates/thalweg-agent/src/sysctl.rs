@@ -87,4 +87,24 @@ mod tests {
         assert!(problems(&compiler, |_| Some("1\n".into())).is_empty());
         assert!(problems(&compiler, |_| None).is_empty());
     }
+
+    #[test]
+    fn a_strict_filter_matters_where_answers_go_into_tunnels() {
+        let told = |tunnel: bool, all: &str, own: &str| {
+            let compiler = crate::passage::tests::compiler(tunnel, &["eth0"]);
+            let found = problems(&compiler, |path| match path {
+                "/proc/sys/net/ipv4/conf/all/rp_filter" => Some(all.to_owned() + "\n"),
+                "/proc/sys/net/ipv4/conf/eth0/rp_filter" => Some(own.to_owned() + "\n"),
+                _ => Some("1\n".into()),
+            });
+            found.into_iter().map(|problem| problem.remedy).collect::<Vec<_>>()
+        };
+        let remedy = ["`sysctl -w net.ipv4.conf.eth0.rp_filter=2`"];
+        assert_eq!(told(true, "1", "0"), remedy);
+        assert_eq!(told(true, "0", "1"), remedy);
+        // The larger of the two counts, and loose is larger than strict.
+        assert_eq!(told(true, "2", "1"), [""; 0]);
+        assert_eq!(told(true, "0", "0"), [""; 0]);
+        assert_eq!(told(false, "1", "1"), [""; 0]);
+    }
 }
