@@ -1,23 +1,13 @@
 //! Floating addresses against a model that cannot be wrong in the same way: outside, the address stands
 //! in the place of the pod's own, and nothing else changes.
 
+mod net;
+
 use thalweg_abi::{Kind, Reason};
 use thalweg_image::sample::SplitMix;
-use thalweg_packet::Line;
-use thalweg_testkit::engine::Course;
-use thalweg_testkit::{Engine, Native, World};
+use thalweg_testkit::{Native, World};
 
-const NET: [&str; 9] = [
-    "link eth0 10.0.0.1/24",
-    "link pod1 10.99.0.1/32",
-    "link pod2 10.99.0.2/32",
-    "neigh 10.0.0.8 lladdr 02:00:00:00:ff:01 dev eth0",
-    "neigh 10.0.0.9 lladdr 02:00:00:00:ff:02 dev eth0",
-    "neigh 10.1.0.2 lladdr 02:00:00:00:00:a2 dev pod1",
-    "neigh 10.1.0.3 lladdr 02:00:00:00:00:a3 dev pod2",
-    "pool pods 10.1.0.0/16 nat",
-    "router nat-ports 20000 20063",
-];
+const NET: [&str; 2] = ["pool pods 10.1.0.0/16 nat", "router nat-ports 20000 20063"];
 
 /// What became of a frame: verdict, addresses and ports of the one that left.
 #[derive(Debug, PartialEq)]
@@ -29,9 +19,7 @@ struct Sent {
 }
 
 fn send(native: &mut Native, world: &World, line: &str) -> Sent {
-    let line = Line::parse(line).unwrap();
-    let frame = line.bytes(world.mac(&line.link).unwrap());
-    let fate = native.run(&frame, world.index(&line.link).unwrap()).unwrap();
+    let fate = net::run(native, world, line);
     let end = |address: usize, port: usize| {
         let [a, b, c, d] = fate.frame[address..address + 4].try_into().unwrap();
         let port = u16::from_be_bytes([fate.frame[port], fate.frame[port + 1]]);
@@ -46,14 +34,8 @@ fn send(native: &mut Native, world: &World, line: &str) -> Sent {
 }
 
 fn native(more: &[&str]) -> (Native, World) {
-    let mut native = Native::new();
-    let mut course = Course::new(&mut native);
-    for line in NET.iter().chain(more) {
-        course.change(line).unwrap();
-    }
-    course.settle().unwrap();
-    let world = course.world.clone();
-    (native, world)
+    let lines: Vec<&str> = NET.iter().chain(more).copied().collect();
+    net::build(&lines)
 }
 
 #[test]

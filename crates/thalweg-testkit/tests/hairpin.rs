@@ -1,12 +1,12 @@
 //! Hairpins between mappings against a model that cannot be wrong in the same way: a list of who has which
 //! port outside.
 
+mod net;
+
 use std::collections::HashMap;
 use thalweg_abi::{Kind, Reason};
 use thalweg_image::sample::SplitMix;
-use thalweg_packet::Line;
-use thalweg_testkit::engine::Course;
-use thalweg_testkit::{Engine, Native, World};
+use thalweg_testkit::{Native, World};
 
 /// The address outside of all pods.
 const OUTSIDE: &str = "10.0.0.1";
@@ -15,32 +15,17 @@ const FIRST: u16 = 20_000;
 const COUNT: u16 = 8;
 
 fn native() -> (Native, World) {
-    let mut native = Native::new();
-    let mut course = Course::new(&mut native);
-    for line in [
-        "link eth0 10.0.0.1/24",
-        "link pod1 10.99.0.1/32",
-        "link pod2 10.99.0.2/32",
-        "neigh 10.0.0.9 lladdr 02:00:00:00:ff:02 dev eth0",
-        "neigh 10.1.0.2 lladdr 02:00:00:00:00:a2 dev pod1",
-        "neigh 10.1.0.3 lladdr 02:00:00:00:00:a3 dev pod2",
+    net::build(&[
         "pool pods 10.1.0.0/16 nat",
         "pod one 10.1.0.2 dev pod1",
         "pod two 10.1.0.3 dev pod2",
         "router independent nat-ports 20000 20007",
-    ] {
-        course.change(line).unwrap();
-    }
-    course.settle().unwrap();
-    let world = course.world.clone();
-    (native, world)
+    ])
 }
 
 /// What became of a frame: verdict, and both ends of the one that left.
 fn send(native: &mut Native, world: &World, line: &str) -> (Kind, Reason, [(String, u16); 2]) {
-    let line = Line::parse(line).unwrap();
-    let frame = line.bytes(world.mac(&line.link).unwrap());
-    let fate = native.run(&frame, world.index(&line.link).unwrap()).unwrap();
+    let fate = net::run(native, world, line);
     let end = |address: usize, port: usize| {
         let [a, b, c, d] = fate.frame[address..address + 4].try_into().unwrap();
         let port = u16::from_be_bytes([fate.frame[port], fate.frame[port + 1]]);

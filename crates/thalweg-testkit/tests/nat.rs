@@ -1,39 +1,25 @@
 //! Source translation against a model that cannot be wrong in the same way: a list of flows.
 
+mod net;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
 use thalweg_abi::flow::{WORDS, kind, slot, state, word};
 use thalweg_abi::{Kind, Reason};
 use thalweg_image::sample::SplitMix;
-use thalweg_packet::Line;
-use thalweg_testkit::engine::Course;
-use thalweg_testkit::{Engine, Native, World};
+use thalweg_testkit::{Native, World};
 
 /// Seconds that datagrams' flows live.
 const LIVES: u32 = 60;
 
 fn native(router: &str) -> (Native, World) {
-    let mut native = Native::new();
-    let mut course = Course::new(&mut native);
-    for line in [
-        "link eth0 10.0.0.1/24",
-        "link pod1 10.99.0.1/32",
-        "link pod2 10.99.0.2/32",
-        "neigh 10.0.0.8 lladdr 02:00:00:00:ff:01 dev eth0",
-        "neigh 10.0.0.9 lladdr 02:00:00:00:ff:02 dev eth0",
-        "neigh 10.1.0.2 lladdr 02:00:00:00:00:a2 dev pod1",
-        "neigh 10.1.0.3 lladdr 02:00:00:00:00:a3 dev pod2",
+    net::build(&[
         "pool pods 10.1.0.0/16 nat",
         "pod one 10.1.0.2 dev pod1",
         "pod two 10.1.0.3 dev pod2",
         router,
-    ] {
-        course.change(line).unwrap();
-    }
-    course.settle().unwrap();
-    let world = course.world.clone();
-    (native, world)
+    ])
 }
 
 /// What became of a frame: verdict, and the four ends of the one that left.
@@ -46,9 +32,7 @@ struct Sent {
 }
 
 fn send(native: &mut Native, world: &World, line: &str) -> Sent {
-    let line = Line::parse(line).unwrap();
-    let frame = line.bytes(world.mac(&line.link).unwrap());
-    let fate = native.run(&frame, world.index(&line.link).unwrap()).unwrap();
+    let fate = net::run(native, world, line);
     let four = |at: usize| fate.frame[at..at + 4].try_into().unwrap();
     let port = |at: usize| u16::from_be_bytes([fate.frame[at], fate.frame[at + 1]]);
     Sent {

@@ -1,41 +1,22 @@
 //! Quotas of flows against a model that cannot be wrong in the same way: a list of flows and when each was
 //! last seen.
 
+mod net;
+
 use std::collections::HashMap;
 use thalweg_abi::{Kind, Reason};
 use thalweg_image::sample::SplitMix;
-use thalweg_packet::Line;
-use thalweg_testkit::engine::Course;
-use thalweg_testkit::{Engine, Native, World};
+use thalweg_testkit::{Native, World};
 
 /// Seconds that datagrams' flows live.
 const LIVES: u32 = 60;
 
 fn native(router: &str) -> (Native, World) {
-    let mut native = Native::new();
-    let mut course = Course::new(&mut native);
-    for line in [
-        "link eth0 10.0.0.1/24",
-        "link pod1 10.99.0.1/32",
-        "link pod2 10.99.0.2/32",
-        "neigh 10.0.0.9 lladdr 02:00:00:00:ff:02 dev eth0",
-        "neigh 10.1.0.2 lladdr 02:00:00:00:00:a2 dev pod1",
-        "neigh 10.1.0.3 lladdr 02:00:00:00:00:a3 dev pod2",
-        "pod one 10.1.0.2 dev pod1",
-        "pod two 10.1.0.3 dev pod2",
-        router,
-    ] {
-        course.change(line).unwrap();
-    }
-    course.settle().unwrap();
-    let world = course.world.clone();
-    (native, world)
+    net::build(&["pod one 10.1.0.2 dev pod1", "pod two 10.1.0.3 dev pod2", router])
 }
 
 fn send(native: &mut Native, world: &World, line: &str) -> (Kind, Reason) {
-    let line = Line::parse(line).unwrap();
-    let frame = line.bytes(world.mac(&line.link).unwrap());
-    let fate = native.run(&frame, world.index(&line.link).unwrap()).unwrap();
+    let fate = net::run(native, world, line);
     (fate.verdict.kind(), fate.verdict.reason())
 }
 
