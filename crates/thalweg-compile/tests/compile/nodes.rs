@@ -137,3 +137,26 @@ fn nodes_come_move_and_go() {
     lab.step();
     assert_eq!(lab.maps.nexthops.len(), rows, "nothing is left over");
 }
+
+/// The kernel's routes to pods of other nodes lead to a link of ours, and say what fits into the tunnel.
+#[test]
+fn the_kernel_is_told_what_fits_into_tunnels() {
+    let mut lab = Lab::new();
+    lab.node("b", "192.0.2.2", "10.1.2.0/24");
+    let tell = |lab: &mut Lab, line: &str| {
+        let update = lab.world.update(line);
+        lab.compiler.update_host(update);
+        let plan = lab.compiler.plan();
+        let routes = lab.compiler.exports(&plan).into_iter();
+        let told = routes.map(|r| (r.prefix.to_string(), r.hops, r.source, r.mtu));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(tell(&mut lab, "link 3 eth1"), [], "there is no way into tunnels yet");
+    let to = |mtu| {
+        let (prefix, hops) = ("10.1.2.0/24".to_owned(), vec![(9, None, 1)]);
+        [(prefix, hops, Some("192.0.2.1".parse::<IpAddr>().unwrap()), Some(mtu))]
+    };
+    assert_eq!(tell(&mut lab, "link 9 thalweg0"), to(1_450));
+    assert_eq!(tell(&mut lab, "link 2 eth0 mtu 1400"), to(1_350));
+    assert_eq!(tell(&mut lab, "link 2 eth0 mtu 9000"), to(8_950));
+}
