@@ -18,8 +18,8 @@ pub struct Sources {
 pub struct Source {
     name: String,
     text: String,
-    /// Byte offset of each line's first octet; never empty.
-    lines: Vec<u32>,
+    /// See [`Self::lines`].
+    lines: OnceLock<Vec<u32>>,
     /// See [`Self::digest`].
     digest: OnceLock<u128>,
 }
@@ -27,9 +27,16 @@ pub struct Source {
 impl Source {
     /// A text by the name of its file. Of 4 GiB and more only the first lines have their places.
     pub fn new(name: String, text: String) -> Self {
-        let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
-        let lines = std::iter::once(0).chain(ends).collect();
-        Self { name, text, lines, digest: OnceLock::new() }
+        Self { name, text, lines: OnceLock::new(), digest: OnceLock::new() }
+    }
+
+    /// Byte offset of each line's first octet, found when a place is first asked for; never empty.
+    fn lines(&self) -> &[u32] {
+        self.lines.get_or_init(|| {
+            let ends = self.text.match_indices('\n');
+            let ends = ends.filter_map(|(at, _)| u32::try_from(at + 1).ok());
+            std::iter::once(0).chain(ends).collect()
+        })
     }
 
     /// The name of the file.
@@ -106,8 +113,8 @@ impl Sources {
     pub fn line(&self, origin: &Origin) -> Option<&str> {
         let source = self.files.iter().find(|source| source.name == origin.file)?;
         let index = (origin.line as usize).checked_sub(1)?;
-        let start = *source.lines.get(index)? as usize;
-        let end = source.lines.get(index + 1).map_or(source.text.len(), |&end| end as usize);
+        let start = *source.lines().get(index)? as usize;
+        let end = source.lines().get(index + 1).map_or(source.text.len(), |&end| end as usize);
         source.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
     }
 }
@@ -134,13 +141,13 @@ impl Locator {
         let Some(source) = sources.files.get(span.file as usize) else {
             return Origin::default();
         };
-        let line = source.lines.partition_point(|&start| start <= span.start).saturating_sub(1);
+        let line = source.lines().partition_point(|&start| start <= span.start).saturating_sub(1);
         let mut end = (span.start as usize).min(source.text.len());
         while !source.text.is_char_boundary(end) {
             end -= 1;
         }
         let goes_on = self.file == span.file && self.line == line && self.byte <= end;
-        let from = if goes_on { self.byte } else { source.lines[line] as usize };
+        let from = if goes_on { self.byte } else { source.lines()[line] as usize };
         let passed = source.text.get(from..end).map_or(0, |text| text.chars().count() as u32);
         let column = if goes_on { self.column + passed } else { 1 + passed };
         *self = Self { file: span.file, line, byte: end.max(from), column };
