@@ -68,7 +68,7 @@ pub enum Event {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Make the data plane, attached to nothing.
+    /// Begin to make the data plane, attached to nothing.
     Open(Limits),
     /// Begin to follow the kernel.
     Follow,
@@ -100,6 +100,27 @@ pub enum Effect {
     Suite(Option<Fpm>),
     /// Say something.
     Log(Level, String),
+}
+
+impl Effect {
+    /// Whether it is about the data plane, which [`Self::Open`] only begins to make.
+    pub fn needs_plane(&self) -> bool {
+        match self {
+            Self::Apply(_)
+            | Self::Renew(_)
+            | Self::RestorePins
+            | Self::Hook(_)
+            | Self::Sockets(_) => true,
+            Self::Open(_)
+            | Self::Follow
+            | Self::Passage(_)
+            | Self::Export { .. }
+            | Self::Resolve(..)
+            | Self::Forget(..)
+            | Self::Suite(_)
+            | Self::Log(..) => false,
+        }
+    }
 }
 
 /// How much a log line matters.

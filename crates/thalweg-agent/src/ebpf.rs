@@ -22,7 +22,7 @@ pub fn opener(settings: &Settings) -> Opener {
     Box::new(move |limits| {
         let object = object();
         let usual = Options::new(&object, capacity(limits), &pins);
-        let options = Options { mount, cgroup: cgroup.clone(), ..usual };
+        let options = Options { mount, trial: true, cgroup: cgroup.clone(), ..usual };
         let plane =
             XdpPlane::start(&options).map_err(|error| PlaneError { message: chain(&error) })?;
         Ok(Box::new(EbpfPlane { plane, mount }))

@@ -60,6 +60,11 @@ impl Suite {
         self.wait(wait).then_some(wait)
     }
 
+    /// Whether the first plan waits for the suite.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.is_some()
+    }
+
     /// Waits at least so long from now on, if the first plan still waits at all.
     fn wait(&mut self, time: Duration) -> bool {
         let Some(until) = &mut self.awaited else { return false };

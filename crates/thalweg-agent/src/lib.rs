@@ -40,6 +40,7 @@ mod log;
 mod metrics;
 mod nat;
 pub mod offline;
+mod opening;
 mod passage;
 pub mod plane;
 mod ports;

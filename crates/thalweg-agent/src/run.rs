@@ -14,6 +14,7 @@ use crate::fpm::Suite;
 use crate::herald::{self, Herald, State};
 use crate::keeper::{Keeper, Read, Wake, at};
 use crate::metrics::{self, Exporter, Lent, Record, Snapshot};
+use crate::opening::{Opened, Opening};
 use crate::passage::Passage;
 use crate::plane::{DataPlane, Opener};
 use crate::quotas::Quotas;
@@ -155,7 +156,9 @@ struct Questions {
 /// Everything with a file descriptor.
 struct Shell {
     brain: Brain,
-    opener: Opener,
+    /// Makes the plane, once.
+    opener: Option<Opener>,
+    opening: Option<Opening>,
     plane: Option<Box<dyn DataPlane>>,
     host: Option<HostSource>,
     source: Option<Source>,
@@ -205,7 +208,8 @@ impl Shell {
         let mut questions = Questions { calls, flows, scrapes };
         let mut shell = Self {
             brain: Brain::new(settings.config.display().to_string(), machine_seed()),
-            opener: parts.opener,
+            opener: Some(parts.opener),
+            opening: None,
             plane: None,
             host: Some(parts.host),
             source: None,
@@ -233,6 +237,8 @@ impl Shell {
         shell.brain.base = shell.keeper.generation();
         log::write(Level::Info, &format!("listening at {}", settings.socket.display()));
         let result = shell.turn(&mut signals, &mut files, &mut questions).await;
+        // A plane that is half made could not be taken back.
+        let _ = shell.opened().await;
         if shell.check || matches!(result, Err(RunError::SelfTest(_))) {
             shell.plane.take().into_iter().for_each(DataPlane::forsake);
         }
@@ -306,6 +312,7 @@ impl Shell {
                         }
                     }
                 }
+                opened = opened(&mut self.opening) => self.take_plane(opened)?,
                 () = heard(&mut self.features) => self.happened(Event::Features).await?,
                 Some(asked) = calls.recv() => match asked.call {
                     Call::Audit => {
@@ -418,23 +425,49 @@ impl Shell {
         }
     }
 
+    /// Waits for the plane, if one is being made.
+    async fn opened(&mut self) -> Result<(), RunError> {
+        match &mut self.opening {
+            Some(opening) => {
+                let opened = opening.done().await;
+                self.take_plane(opened)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the plane that was made.
+    fn take_plane(&mut self, opened: Opened) -> Result<(), RunError> {
+        self.opening = None;
+        let plane = opened.map_err(RunError::Plane)?;
+        for note in plane.notes() {
+            log::write(Level::Warn, &note);
+        }
+        if plane.kind() == "ebpf" {
+            self.features = watch_features();
+        }
+        if let Some(wait) = plane.succeeds().then(|| self.suite.succeed()).flatten() {
+            let text = "what the agent before left stays in force until the routing suite has told all \
+                        it has, for at most";
+            log::write(Level::Info, &format!("{text} {} s", wait.as_secs()));
+        }
+        self.took_over = plane.succeeds().then(|| self.keeper.succeeds());
+        self.plane = Some(plane);
+        Ok(())
+    }
+
     async fn perform(&mut self, effect: Effect, since: Instant) -> Result<Option<Event>, RunError> {
+        if effect.needs_plane() {
+            self.opened().await?;
+        }
         Ok(match effect {
             Effect::Open(limits) => {
-                let plane = (self.opener)(&limits).map_err(RunError::Plane)?;
-                for note in plane.notes() {
-                    log::write(Level::Warn, &note);
+                let opener = self.opener.take();
+                self.opening = opener.map(|opener| Opening::start(opener, limits)).transpose()?;
+                if self.suite.is_awaited() {
+                    // How long depends on whether the plane takes over from another.
+                    self.opened().await?;
                 }
-                if plane.kind() == "ebpf" {
-                    self.features = watch_features();
-                }
-                if let Some(wait) = plane.succeeds().then(|| self.suite.succeed()).flatten() {
-                    let text = "what the agent before left stays in force until the routing suite has \
-                                told all it has, for at most";
-                    log::write(Level::Info, &format!("{text} {} s", wait.as_secs()));
-                }
-                self.took_over = plane.succeeds().then(|| self.keeper.succeeds());
-                self.plane = Some(plane);
                 None
             }
             Effect::Follow => {
@@ -778,6 +811,14 @@ async fn next(
 ) -> Result<thalweg_netlink::Event, thalweg_netlink::Error> {
     match source {
         Some(source) => source.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What comes of the plane in the making; never without one.
+async fn opened(opening: &mut Option<Opening>) -> Opened {
+    match opening {
+        Some(opening) => opening.done().await,
         None => std::future::pending().await,
     }
 }

@@ -26,8 +26,8 @@ pub(crate) struct Services {
     pub(crate) resolver: Resolver,
     pub(crate) here: Here,
     /// Sets in force by content, with how many frontends have them.
-    sets: HashMap<Content, (SetId, u32)>,
-    contents: HashMap<SetId, Content>,
+    sets: HashMap<Arc<Content>, (SetId, u32)>,
+    contents: HashMap<SetId, Arc<Content>>,
     /// Rings that were computed ahead.
     filled: HashMap<Content, Vec<u16>>,
     pub(crate) frontends: HashMap<FrontendKey, [SetId; 2]>,
@@ -235,6 +235,7 @@ impl Services {
             None => self.ring(choice),
         };
         more.push(Change::Backends(id, BackendSet { backends, ring }));
+        let content = Arc::new(content);
         self.contents.insert(id, content.clone());
         self.sets.insert(content, (id, 1));
         id

@@ -157,6 +157,8 @@ impl Library {
                 let Some(first) = files::first(path, |meta| self.stamp(meta)) else { continue };
                 let source = Arc::new(Source::new(first.name.clone(), first.text));
                 let part = Arc::new(Part::read(&source));
+                // Nearly everybody asks for it later on.
+                source.digest();
                 found.push((first.name, Known { source, stamp: first.stamp, part }));
             }
             found

@@ -285,11 +285,11 @@ impl<'n, 's, 'p> Field<'n, 's, 'p> {
     /// One of several words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)], report: &mut Report) -> Option<T> {
         let words = || choices.iter().map(|(word, _)| *word);
-        let known = suggest::list(words());
+        let known = || suggest::list(words());
         let text = match &self.node.value {
             Value::Scalar { text, .. } => text.as_ref(),
             _ => {
-                self.wrong(&format!("one of {known}"), "write one of them", report);
+                self.wrong(&format!("one of {}", known()), "write one of them", report);
                 return None;
             }
         };
@@ -298,7 +298,7 @@ impl<'n, 's, 'p> Field<'n, 's, 'p> {
         }
         let off = ["off", "false", "no", "disabled"].iter().any(|no| no.eq_ignore_ascii_case(text));
         let remedy = match off && words().any(|word| word == "None") {
-            true => format!("write `None` to switch it off; known here: {known}"),
+            true => format!("write `None` to switch it off; known here: {}", known()),
             false => suggest::remedy(text, words()),
         };
         self.error(format!("unknown value `{}`", short(text)), remedy, report);

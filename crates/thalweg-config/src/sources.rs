@@ -13,23 +13,19 @@ pub struct Sources {
     files: Vec<Arc<Source>>,
 }
 
-/// One text with the places where its lines start.
+/// One text by the name of its file.
 #[derive(Debug)]
 pub struct Source {
     name: String,
     text: String,
-    /// Byte offset of each line's first octet; never empty.
-    lines: Vec<u32>,
     /// See [`Self::digest`].
     digest: OnceLock<u128>,
 }
 
 impl Source {
-    /// A text by the name of its file. Of 4 GiB and more only the first lines have their places.
+    /// A text by the name of its file.
     pub fn new(name: String, text: String) -> Self {
-        let ends = text.match_indices('\n').filter_map(|(at, _)| u32::try_from(at + 1).ok());
-        let lines = std::iter::once(0).chain(ends).collect();
-        Self { name, text, lines, digest: OnceLock::new() }
+        Self { name, text, digest: OnceLock::new() }
     }
 
     /// The name of the file.
@@ -106,25 +102,23 @@ impl Sources {
     pub fn line(&self, origin: &Origin) -> Option<&str> {
         let source = self.files.iter().find(|source| source.name == origin.file)?;
         let index = (origin.line as usize).checked_sub(1)?;
-        let start = *source.lines.get(index)? as usize;
-        let end = source.lines.get(index + 1).map_or(source.text.len(), |&end| end as usize);
-        source.text.get(start..end).map(|line| line.trim_end_matches(['\n', '\r']))
+        source.text.split('\n').nth(index).map(|line| line.trim_end_matches('\r'))
     }
 }
 
-/// Turns places into lines and columns. Remembers the last one, so that walking through a file
-/// whose line is as long as the file (JSON) stays linear.
+/// Turns places into lines and columns. Remembers the last one, so that walking through a file stays
+/// linear, however many places are asked for and however long its lines are; no list of lines is kept.
 #[derive(Debug)]
 pub(crate) struct Locator {
     file: u32,
-    line: usize,
     byte: usize,
+    line: u32,
     column: u32,
 }
 
 impl Default for Locator {
     fn default() -> Self {
-        Self { file: 0, line: 0, byte: 0, column: 1 }
+        Self { file: 0, byte: 0, line: 1, column: 1 }
     }
 }
 
@@ -134,17 +128,22 @@ impl Locator {
         let Some(source) = sources.files.get(span.file as usize) else {
             return Origin::default();
         };
-        let line = source.lines.partition_point(|&start| start <= span.start).saturating_sub(1);
         let mut end = (span.start as usize).min(source.text.len());
         while !source.text.is_char_boundary(end) {
             end -= 1;
         }
-        let goes_on = self.file == span.file && self.line == line && self.byte <= end;
-        let from = if goes_on { self.byte } else { source.lines[line] as usize };
-        let passed = source.text.get(from..end).map_or(0, |text| text.chars().count() as u32);
-        let column = if goes_on { self.column + passed } else { 1 + passed };
-        *self = Self { file: span.file, line, byte: end.max(from), column };
-        Origin { file: source.name.clone(), line: line as u32 + 1, column }
+        if self.file != span.file || self.byte > end {
+            *self = Self { file: span.file, ..Self::default() };
+        }
+        let passed = source.text.get(self.byte..end).unwrap_or_default();
+        let breaks = passed.bytes().filter(|octet| *octet == b'\n').count();
+        if breaks > 0 {
+            (self.line, self.column) = (self.line + breaks as u32, 1);
+        }
+        let line = passed.rsplit('\n').next().unwrap_or_default();
+        self.column += line.chars().count() as u32;
+        self.byte = end;
+        Origin { file: source.name.clone(), line: self.line, column: self.column }
     }
 }
 

@@ -149,6 +149,10 @@ fn is_number(text: &str) -> bool {
 
 /// `text` fit for a message: cut, without control characters.
 pub(crate) fn short(text: &str) -> String {
+    if text.len() <= 60 && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\') {
+        // Nothing of it has to be written otherwise.
+        return text.to_owned();
+    }
     let mut cut: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         cut.push('…');

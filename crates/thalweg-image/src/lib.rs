@@ -8,6 +8,7 @@
 //! tables that nobody reads, and put in force with one aligned store.
 #![forbid(unsafe_code)]
 
+mod backends;
 pub mod change;
 mod extent;
 mod fib4;

@@ -1,5 +1,6 @@
 //! Frontends, the sets of backends behind them, and the index that leads to both.
 
+use crate::backends::Backends;
 use crate::change::{BackendSet, Frontend, FrontendKey, SetId};
 use crate::index::Index;
 use crate::tables::{Full, Tables};
@@ -12,8 +13,8 @@ use thalweg_abi::{BackendRow, FrontendRow, TableId, control};
 pub(crate) struct Services {
     frontends: HashMap<FrontendKey, Kept>,
     sets: HashMap<SetId, Place>,
-    /// Rows of each backend, by its number; the index leads to the last.
-    backends: HashMap<u64, Vec<u32>>,
+    /// The index leads to the last row of each.
+    backends: Backends,
     /// How many frontends have each bit of table `vips`.
     vips: Vec<u32>,
     index: Index,
@@ -32,7 +33,7 @@ struct Kept {
 #[derive(Clone, Debug, Default)]
 struct Place {
     choice: Choice,
-    ids: Vec<u64>,
+    ids: Box<[u64]>,
     users: u32,
 }
 
@@ -88,18 +89,16 @@ impl Services {
 
     /// Makes a backend's number lead to its row.
     fn enter(&mut self, tables: &mut Tables, row: u32, backend: &BackendRow) -> Result<(), Full> {
-        let before = self.backends.get(&backend.id).and_then(|rows| rows.last().copied());
+        let before = self.backends.last(backend.id);
         self.index.put(tables, service::backend_key(backend.id), before, row)?;
-        self.backends.entry(backend.id).or_default().push(row);
+        self.backends.push(backend.id, row);
         Ok(())
     }
 
     /// Makes a backend's number lead to another of its rows, or nowhere if this was the last.
     fn leave(&mut self, tables: &mut Tables, row: u32, id: u64) {
-        let Some(rows) = self.backends.get_mut(&id) else { return };
-        let last = rows.last().copied();
-        rows.retain(|other| *other != row);
-        let (key, left) = (service::backend_key(id), rows.last().copied());
+        let last = self.backends.last(id);
+        let (key, left) = (service::backend_key(id), self.backends.remove(id, row));
         match (last, left) {
             (Some(last), None) => self.index.remove(tables, key, last),
             (Some(last), Some(left)) if last != left => {
@@ -107,9 +106,6 @@ impl Services {
                 let _ = self.index.put(tables, key, Some(last), left);
             }
             _ => {}
-        }
-        if left.is_none() {
-            self.backends.remove(&id);
         }
     }
 

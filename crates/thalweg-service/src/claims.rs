@@ -28,7 +28,7 @@ impl Claims {
     /// Adds a claim of a service that has none on the key.
     pub(crate) fn add(&mut self, created: Option<u64>, frontend: Arc<Frontend>) {
         let claim = Claim { created: created.unwrap_or(u64::MAX), frontend };
-        let claims = self.0.entry(claim.frontend.key).or_default();
+        let claims = self.0.entry(claim.frontend.key).or_insert_with(|| Vec::with_capacity(1));
         let place = claims.partition_point(|other| other.rank() < claim.rank());
         claims.insert(place, claim);
     }
@@ -51,6 +51,19 @@ impl Claims {
     pub(crate) fn losers(&self, key: FrontendKey) -> impl Iterator<Item = &ObjectName> {
         let claims = self.0.get(&key).into_iter().flatten();
         claims.skip(1).map(|claim| &claim.frontend.service)
+    }
+
+    /// Keys that services want and do not have, with the one that has each.
+    pub(crate) fn taken(&self) -> BTreeMap<ObjectName, BTreeMap<FrontendKey, ObjectName>> {
+        let mut taken: BTreeMap<ObjectName, BTreeMap<FrontendKey, ObjectName>> = BTreeMap::new();
+        for (key, claims) in &self.0 {
+            let Some((first, losers)) = claims.split_first() else { continue };
+            for loser in losers {
+                let all = taken.entry(loser.frontend.service.clone()).or_default();
+                all.insert(*key, first.frontend.service.clone());
+            }
+        }
+        taken
     }
 
     /// All frontends in force.

@@ -16,9 +16,11 @@
 //! one set in a few hundred moves ten times the slots it should when a member leaves. So the progression
 //! goes through one fixed shuffle here, which costs a read per step.
 
+mod rest;
+
 use crate::hash::mix;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use rest::Shuffle;
+use std::hint::select_unpredictable;
 
 /// A slot that nobody has yet.
 const FREE: u16 = u16::MAX;
@@ -51,12 +53,9 @@ fn order(members: &[(u64, u16)]) -> Vec<u16> {
 }
 
 /// Whose turn it is, as positions in `order`: again and again from the front. Who has a larger quota has
-/// more turns; where all weigh alike they simply go round.
-fn turns(weights: &[u16], quotas: &[u32], size: u32) -> Vec<u16> {
+/// more turns.
+fn turns(quotas: &[u32], size: u32) -> Vec<u16> {
     let members = 0..quotas.len() as u16;
-    if is_even(weights) {
-        return members.collect();
-    }
     // Turn k of q stands at (2k + 1) / 2q of the way, so that each member's turns are spread evenly.
     let size = u64::from(size);
     let places = |quota: u32| {
@@ -91,6 +90,8 @@ fn quotas(weights: &[u16], size: u32) -> Vec<u32> {
 
 /// Where a member stands in its order over the slots.
 struct Walk {
+    /// The index of the member.
+    member: u16,
     /// Where in the shuffle it is.
     at: u32,
     /// How far the next step goes.
@@ -106,11 +107,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(id: u64, size: u32, left: u32) -> Self {
+    fn new(id: u64, member: u16, size: u32, left: u32) -> Self {
         let (first, second) = (mix(id), mix(mix(id)));
         // The high half of a product: a number below `below`, without a division.
         let scale = |number: u64, below: u32| (((number >> 32) * u64::from(below)) >> 32) as u32;
         Self {
+            member,
             at: scale(first, size),
             skip: 1 + scale(second, size - 1),
             offset: scale(first << 32, size),
@@ -147,17 +149,48 @@ const MEASURED: u32 = 6;
 
 /// Lets members look for slots, turn by turn, until none is free.
 fn take(members: &[(u64, u16)], order: &[u16], size: u32) -> Vec<u16> {
-    let shuffle = shuffle(size);
+    let shuffle = Shuffle::of(size);
     let member = |turn: usize| members[usize::from(order[turn])];
     let weights: Vec<u16> = (0..order.len()).map(|turn| member(turn).1).collect();
     let quotas = quotas(&weights, size);
-    let mut turns = turns(&weights, &quotas, size);
-    let mut measured = if is_even(&weights) { 0 } else { MEASURED };
-    let walk = |(turn, quota): (usize, &u32)| Walk::new(member(turn).0, size, *quota);
-    let mut walks: Vec<Walk> = quotas.iter().enumerate().map(walk).collect();
+    let walk = |(turn, quota): (usize, &u32)| Walk::new(member(turn).0, order[turn], size, *quota);
+    let walks: Vec<Walk> = quotas.iter().enumerate().map(walk).collect();
+    match is_even(&weights) {
+        true => take_evenly(walks, &shuffle, size),
+        false => take_weighted(walks, &turns(&quotas, size), &shuffle, size),
+    }
+}
+
+/// For members of one weight, who all have one turn after the other.
+fn take_evenly(mut walks: Vec<Walk>, shuffle: &Shuffle, size: u32) -> Vec<u16> {
     let mut ring = vec![FREE; size as usize];
-    let mut free = size;
+    let (mut free, few) = (size, rest_of(walks.len(), size));
+    // More members than slots: some get none.
     let mut done = true;
+    while free > few {
+        if std::mem::take(&mut done) {
+            walks.retain(|walk| walk.left > 0);
+        }
+        for walk in &mut walks {
+            let slot = &mut ring[walk.look(&shuffle.numbers, size)];
+            let takes = *slot == FREE;
+            // No processor guesses which looks find one.
+            *slot = select_unpredictable(takes, walk.member, *slot);
+            walk.left -= u32::from(takes);
+            free -= u32::from(takes);
+            done |= walk.left == 0;
+        }
+    }
+    walks.retain(|walk| walk.left > 0);
+    rest::give(shuffle, &mut walks, &mut ring);
+    ring
+}
+
+/// For members of different weights, who have more turns the more they weigh.
+fn take_weighted(mut walks: Vec<Walk>, turns: &[u16], shuffle: &Shuffle, size: u32) -> Vec<u16> {
+    let (mut turns, mut measured) = (turns.to_vec(), MEASURED);
+    let mut ring = vec![FREE; size as usize];
+    let (mut free, mut done) = (size, true);
     // An order has every slot, so whoever has not got its share comes to one that is free.
     while free > 0 {
         if std::mem::take(&mut done) {
@@ -168,9 +201,9 @@ fn take(members: &[(u64, u16)], order: &[u16], size: u32) -> Vec<u16> {
             if walk.left == 0 || measured > 0 && !walk.may_look(size) {
                 continue;
             }
-            let slot = walk.look(&shuffle, size);
-            if ring[slot] == FREE {
-                ring[slot] = order[usize::from(*turn)];
+            let slot = &mut ring[walk.look(&shuffle.numbers, size)];
+            if *slot == FREE {
+                *slot = walk.member;
                 walk.left -= 1;
                 done |= walk.left == 0;
                 free -= 1;
@@ -181,6 +214,12 @@ fn take(members: &[(u64, u16)], order: &[u16], size: u32) -> Vec<u16> {
     ring
 }
 
+/// How many slots are left when it is quicker to ask all members about each than to let them walk on.
+/// Measured with 10 members; the more there are, the more looks it takes, and the more are asked.
+fn rest_of(members: usize, size: u32) -> u32 {
+    size / (4 * members as u32)
+}
+
 /// Whether all weigh alike.
 fn is_even(weights: &[u16]) -> bool {
     weights.windows(2).all(|pair| pair[0] == pair[1])
@@ -189,23 +228,6 @@ fn is_even(weights: &[u16]) -> bool {
 /// A sum of two numbers below `size`, back below it.
 const fn wrap(sum: u32, size: u32) -> u32 {
     if sum >= size { sum - size } else { sum }
-}
-
-/// Shuffles that were made, by size. There are as many as there are sizes of rings in use.
-static SHUFFLES: Mutex<BTreeMap<u32, Arc<[u32]>>> = Mutex::new(BTreeMap::new());
-
-/// The numbers below `size` in an order that never changes (Fisher and Yates).
-fn shuffle(size: u32) -> Arc<[u32]> {
-    let mut made = SHUFFLES.lock().unwrap_or_else(PoisonError::into_inner);
-    let make = || {
-        let mut numbers: Vec<u32> = (0..size).collect();
-        for last in (1..size).rev() {
-            let other = mix(u64::from(size) << 32 | u64::from(last)) % u64::from(last + 1);
-            numbers.swap(last as usize, other as usize);
-        }
-        numbers.into()
-    };
-    made.entry(size).or_insert_with(make).clone()
 }
 
 #[cfg(test)]

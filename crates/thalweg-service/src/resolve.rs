@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use thalweg_model::ObjectName;
+use thalweg_model::catalog::Entry;
 use thalweg_model::cluster::TrafficPolicy;
 use thalweg_model::cluster::{EndpointSlice, Family, Service, ServicePort, ServiceType};
-use thalweg_model::{Cluster, ObjectName};
 
 /// The longest affinity that the API knows.
 const LONGEST_AFFINITY: Duration = Duration::from_secs(86_400);
@@ -50,20 +51,17 @@ pub(crate) fn has_address(service: &Service) -> bool {
     service.kind != ServiceType::ExternalName && !service.cluster_ips.is_empty()
 }
 
-/// Resolves one service with its slices, given by name.
+/// Resolves one service with its slices, in the order of their names.
 pub(crate) fn resolve(
     context: &Context<'_>,
-    cluster: &Cluster,
-    (name, goal): (&ObjectName, Goal),
-    slices: &[&ObjectName],
+    (name, service, goal): (&ObjectName, Option<&Service>, Goal),
+    slices: &[Entry<ObjectName, EndpointSlice>],
 ) -> Wanted {
     let mut wanted = Wanted::default();
-    let service = cluster.services.get(name).filter(|service| has_address(service));
+    let service = service.filter(|service| has_address(service));
     let Some(service) = service else { return wanted };
-    let named: Vec<(&ObjectName, &EndpointSlice)> =
-        slices.iter().filter_map(|slice| Some((*slice, cluster.slices.get(*slice)?))).collect();
-    count_useless(&named, &mut wanted.problems);
-    let slices: Vec<&EndpointSlice> = named.into_iter().map(|(_, slice)| slice).collect();
+    count_useless(slices, &mut wanted.problems);
+    let slices: Vec<&EndpointSlice> = slices.iter().map(|slice| &slice.1).collect();
     wanted.check = Check::of(service, &slices, context.place);
     let addresses = addresses(service, &mut wanted.problems);
     let one = One { context, name, service, goal, addresses };
@@ -82,12 +80,12 @@ pub(crate) fn resolve(
 }
 
 /// Endpoints that cannot be used, by slice.
-fn count_useless(slices: &[(&ObjectName, &EndpointSlice)], problems: &mut Vec<Problem>) {
-    for (name, slice) in slices {
+fn count_useless(slices: &[Entry<ObjectName, EndpointSlice>], problems: &mut Vec<Problem>) {
+    for (name, slice) in slices.iter().map(|entry| &**entry) {
         let useless = |endpoint: &&_| endpoints::address(slice, endpoint).is_none();
         let count = slice.endpoints.iter().filter(useless).count();
         if count > 0 {
-            problems.push(Problem::Endpoints { slice: (*name).clone(), count });
+            problems.push(Problem::Endpoints { slice: name.clone(), count });
         }
     }
 }

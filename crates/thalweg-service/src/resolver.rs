@@ -13,17 +13,19 @@ use crate::resolve::{Context, Wanted, has_address, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use thalweg_model::{Cluster, ObjectName};
+use thalweg_model::catalog::Entry;
+use thalweg_model::cluster::{EndpointSlice, Service};
+use thalweg_model::{Catalog, Cluster, ObjectName};
 
 /// Services, resolved for this node.
 #[derive(Debug, Default)]
 pub struct Resolver {
     here: Here,
     zone: Option<String>,
-    /// The service that each slice named when it was seen last.
-    service_of: BTreeMap<ObjectName, ObjectName>,
-    /// The other way round.
-    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// Slices as they were seen last.
+    slices: Catalog<ObjectName, EndpointSlice>,
+    /// Those of each service, by name.
+    slices_of: BTreeMap<ObjectName, Vec<Entry<ObjectName, EndpointSlice>>>,
     /// What each service holds.
     held: BTreeMap<ObjectName, Held>,
     /// Services with problems of their own.
@@ -31,7 +33,8 @@ pub struct Resolver {
     claims: Claims,
     /// Whose rings are steady.
     elders: Elders,
-    vips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Services that have each address, by name.
+    vips: BTreeMap<IpAddr, Vec<ObjectName>>,
     /// Services that balancers ask about.
     checks: BTreeMap<ObjectName, Check>,
     /// Keys that services want, and who has them instead.
@@ -61,13 +64,18 @@ impl Resolver {
     pub fn new(cluster: &Cluster, here: &Here) -> Self {
         let zone = here.zone(cluster).map(str::to_owned);
         let mut new = Self { here: here.clone(), zone, ..Self::default() };
-        for (name, slice) in &cluster.slices {
-            new.index(name, Some(&slice.service));
+        cluster.slices.entries().for_each(|slice| new.index(None, Some(slice)));
+        new.slices = cluster.slices.clone();
+        for (name, service) in &cluster.services {
+            new.age(name, Some(service));
         }
-        for name in cluster.services.keys() {
-            new.age(cluster, name);
+        let zone = new.zone.clone();
+        let context = Context::new(here, zone.as_deref());
+        for (name, service) in &cluster.services {
+            let wanted = new.resolve(&context, name, Some(service));
+            new.put(name.clone(), service.created, wanted);
         }
-        new.replace(cluster, cluster.services.keys().cloned().collect(), &mut Before::default());
+        new.taken = new.claims.taken();
         new
     }
 
@@ -80,13 +88,15 @@ impl Resolver {
         }
         let mut services = changes.services.clone();
         for name in &changes.services {
-            services.extend(self.age(cluster, name));
+            services.extend(self.age(name, cluster.services.get(name)));
         }
         for slice in &changes.slices {
-            services.extend(self.service_of.get(slice).cloned());
-            self.index(slice, cluster.slices.get(slice).map(|slice| slice.service.as_str()));
-            services.extend(self.service_of.get(slice).cloned());
+            let old = self.slices.entry(slice).cloned();
+            let new = cluster.slices.entry(slice);
+            services.extend(old.iter().chain(new).map(|slice| service_of(slice)));
+            self.index(old.as_ref(), new);
         }
+        self.slices = cluster.slices.clone();
         let mut before = Before::default();
         self.replace(cluster, services, &mut before);
         self.difference(before)
@@ -105,7 +115,7 @@ impl Resolver {
     /// An address, if it is a VIP.
     pub fn vip(&self, address: IpAddr) -> Option<Vip> {
         let services = self.vips.get(&address)?;
-        Some(Vip { address, services: services.iter().cloned().collect() })
+        Some(Vip { address, services: services.clone() })
     }
 
     /// All VIPs, by address.
@@ -140,30 +150,42 @@ impl Resolver {
     }
 
     /// Notes how old a service is, and returns others whose rings are of another kind now.
-    fn age(&mut self, cluster: &Cluster, name: &ObjectName) -> Vec<ObjectName> {
-        let service = cluster.services.get(name).filter(|service| has_address(service));
+    fn age(&mut self, name: &ObjectName, service: Option<&Service>) -> Vec<ObjectName> {
+        let service = service.filter(|service| has_address(service));
         // Those that do not say are the youngest, as where two want one address.
         self.elders.set(name, service.map(|service| service.created.unwrap_or(u64::MAX)))
     }
 
-    /// Notes which service a slice is of.
-    fn index(&mut self, slice: &ObjectName, service: Option<&str>) {
-        let service = service.map(|name| ObjectName::new(slice.namespace.as_str(), name));
-        if self.service_of.get(slice) == service.as_ref() {
-            return;
-        }
-        if let Some(old) = self.service_of.remove(slice)
-            && let Some(slices) = self.slices_of.get_mut(&old)
-        {
-            slices.remove(slice);
-            if slices.is_empty() {
-                self.slices_of.remove(&old);
+    /// Notes which service a slice is of, and what it says.
+    fn index(
+        &mut self,
+        old: Option<&Entry<ObjectName, EndpointSlice>>,
+        new: Option<&Entry<ObjectName, EndpointSlice>>,
+    ) {
+        if let Some(old) = old {
+            let service = service_of(old);
+            if let Some(slices) = self.slices_of.get_mut(&service) {
+                slices.retain(|slice| slice.0 != old.0);
+                if slices.is_empty() {
+                    self.slices_of.remove(&service);
+                }
             }
         }
-        if let Some(service) = service {
-            self.slices_of.entry(service.clone()).or_default().insert(slice.clone());
-            self.service_of.insert(slice.clone(), service);
+        if let Some(new) = new {
+            let slices = self.slices_of.entry(service_of(new)).or_insert_with(one);
+            let place = slices.partition_point(|slice| slice.0 < new.0);
+            slices.insert(place, new.clone());
         }
+    }
+
+    fn resolve(
+        &self,
+        context: &Context<'_>,
+        name: &ObjectName,
+        service: Option<&Service>,
+    ) -> Wanted {
+        let slices = self.slices_of.get(name).map_or(&[][..], Vec::as_slice);
+        resolve(context, (name, service, self.elders.goal(name)), slices)
     }
 
     /// Resolves services anew and puts the results in the place of the old ones.
@@ -171,24 +193,32 @@ impl Resolver {
         let (here, zone) = (self.here.clone(), self.zone.clone());
         let context = Context::new(&here, zone.as_deref());
         for name in names {
-            let slices: Vec<&ObjectName> =
-                self.slices_of.get(&name).into_iter().flatten().collect();
-            let goal = self.elders.goal(&name);
-            let wanted = resolve(&context, cluster, (&name, goal), &slices);
-            let created = cluster.services.get(&name).and_then(|service| service.created);
-            self.put(name, created, wanted, before);
+            let service = cluster.services.get(&name);
+            let wanted = self.resolve(&context, &name, service);
+            self.remember(&name, &wanted, before);
+            self.put(name, service.and_then(|service| service.created), wanted);
         }
         self.settle(before);
     }
 
-    /// Puts what a service wants in the place of what it holds.
-    fn put(&mut self, name: ObjectName, created: Option<u64>, wanted: Wanted, before: &mut Before) {
-        before.problems.entry(name.clone()).or_insert_with(|| self.problems_of(&name));
-        let old = self.held.remove(&name).unwrap_or_default();
-        for key in old.keys.iter().chain(wanted.frontends.keys()) {
+    /// Remembers what is in force where a service has something or wants it.
+    fn remember(&self, name: &ObjectName, wanted: &Wanted, before: &mut Before) {
+        before.problems.entry(name.clone()).or_insert_with(|| self.problems_of(name));
+        let old = self.held.get(name);
+        let keys = old.into_iter().flat_map(|old| &old.keys);
+        for key in keys.chain(wanted.frontends.keys()) {
             before.frontends.entry(*key).or_insert_with(|| self.claims.get(*key).cloned());
             before.claimed.insert((*key, name.clone()), wanted.frontends.contains_key(key));
         }
+        let vips = old.into_iter().flat_map(|old| &old.vips);
+        for address in vips.chain(&wanted.vips) {
+            before.vips.entry(*address).or_insert_with(|| self.vip(*address));
+        }
+    }
+
+    /// Puts what a service wants in the place of what it holds.
+    fn put(&mut self, name: ObjectName, created: Option<u64>, wanted: Wanted) {
+        let old = self.held.remove(&name).unwrap_or_default();
         old.keys.iter().for_each(|key| self.claims.remove(*key, &name));
         let held = Held {
             keys: wanted.frontends.keys().copied().collect(),
@@ -196,7 +226,7 @@ impl Resolver {
             problems: wanted.problems,
         };
         wanted.frontends.into_values().for_each(|frontend| self.claims.add(created, frontend));
-        self.put_vips(&name, &old.vips, &held.vips, before);
+        self.put_vips(&name, &old.vips, &held.vips);
         match wanted.check {
             Some(check) => self.checks.insert(name.clone(), check),
             None => self.checks.remove(&name),
@@ -210,19 +240,19 @@ impl Resolver {
         }
     }
 
-    fn put_vips(&mut self, name: &ObjectName, old: &[IpAddr], new: &[IpAddr], before: &mut Before) {
-        for address in old.iter().chain(new) {
-            before.vips.entry(*address).or_insert_with(|| self.vip(*address));
-        }
+    fn put_vips(&mut self, name: &ObjectName, old: &[IpAddr], new: &[IpAddr]) {
         for address in old {
             let Some(services) = self.vips.get_mut(address) else { continue };
-            services.remove(name);
+            services.retain(|service| service != name);
             if services.is_empty() {
                 self.vips.remove(address);
             }
         }
         for address in new {
-            self.vips.entry(*address).or_default().insert(name.clone());
+            let services = self.vips.entry(*address).or_insert_with(one);
+            if let Err(place) = services.binary_search(name) {
+                services.insert(place, name.clone());
+            }
         }
     }
 
@@ -308,4 +338,14 @@ impl Resolver {
             claimed: BTreeMap::new(),
         })
     }
+}
+
+/// The service that a slice is of.
+fn service_of(slice: &Entry<ObjectName, EndpointSlice>) -> ObjectName {
+    ObjectName::new(slice.0.namespace.as_str(), slice.1.service.as_str())
+}
+
+/// Room for one: nearly all lists have no more.
+fn one<T>() -> Vec<T> {
+    Vec::with_capacity(1)
 }

@@ -71,7 +71,7 @@ impl XdpPlane {
     ///
     /// [`StartError`]; the plane goes on with what it had.
     pub fn renew(&mut self, object: &[u8], plan: &Plan) -> Result<Applied, StartError> {
-        let (loaded, [xdp, tc], out) = load(object, self.capacity(), &self.hooks.pins)?;
+        let (loaded, [xdp, tc], out) = load(object, self.capacity(), &self.hooks.pins, &[])?;
         let mut writer = writer_of(&loaded);
         let applied = writer.apply(plan).map_err(|error| StartError::Renew(error.to_string()))?;
         (self.hooks.xdp, self.hooks.tc, self.hooks.out) = (xdp, tc, out);

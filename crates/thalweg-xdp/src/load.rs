@@ -119,11 +119,11 @@ impl Loaded {
     ///
     /// [`LoadError`]: rights, verifier, memory.
     pub fn load(object: &[u8], capacity: &Capacity) -> Result<Self, LoadError> {
-        Self::load_with(object, capacity, &[])
+        Self::load_with(object, capacity, &[], &[])
     }
 
     /// As [`Self::load`]; the maps of these names go on where they are pinned, or begin as new ones that
-    /// are pinned there.
+    /// are pinned there. The verifier gets the programs `beside` as well, which may be refused.
     ///
     /// # Errors
     ///
@@ -132,6 +132,7 @@ impl Loaded {
         object: &[u8],
         capacity: &Capacity,
         pinned: &[(&str, PathBuf)],
+        beside: &[Program],
     ) -> Result<Self, LoadError> {
         let mut loader = EbpfLoader::new();
         for (name, path) in pinned {
@@ -149,7 +150,7 @@ impl Loaded {
         point("load-maps");
         let mut wanted = Program::pair(capacity).to_vec();
         wanted.extend(Program::out(capacity));
-        verify_all(&mut ebpf, &wanted)?;
+        verify_all(&mut ebpf, &wanted, beside)?;
         let memory = map_tables(&ebpf, capacity)?;
         point("load-mapped");
         Ok(Self { ebpf, memory, knows_host: host != 0 })
@@ -256,19 +257,20 @@ fn tc_context(device: u32) -> Vec<u8> {
 }
 
 /// Gives programs to the kernel's verifier, all at once: each keeps a processor busy for a second, and
-/// verifiers of a process with the rights for it do not wait for each other.
-fn verify_all(ebpf: &mut Ebpf, wanted: &[Program]) -> Result<(), LoadError> {
+/// verifiers of a process with the rights for it do not wait for each other. Those `beside` may be refused.
+fn verify_all(ebpf: &mut Ebpf, wanted: &[Program], beside: &[Program]) -> Result<(), LoadError> {
     for which in wanted {
         ebpf.program(which.name()).ok_or(LoadError::Missing(which.name()))?;
     }
     std::thread::scope(|scope| {
         let mut works = Vec::new();
         for (name, program) in ebpf.programs_mut() {
-            let Some(which) = wanted.iter().find(|which| which.name() == name) else { continue };
+            let mut all = wanted.iter().chain(beside);
+            let Some(which) = all.find(|which| which.name() == name) else { continue };
             works.push(scope.spawn(|| {
                 let result = give(program, *which);
                 point(if which.is_xdp() { "load-xdp" } else { "load-tc" });
-                result
+                result.or_else(|error| if wanted.contains(which) { Err(error) } else { Ok(()) })
             }));
         }
         let results = works

@@ -32,6 +32,9 @@ pub struct Options<'a> {
     pub mount: bool,
     /// Whether tcx links may be used where the kernel has them; else tc means clsact.
     pub tcx: bool,
+    /// Whether [`XdpPlane::try_frame`] will be asked of the programs that know no flows: the verifier then
+    /// gets them beside those that links get.
+    pub trial: bool,
     /// The cgroup whose sockets may be served, of the second version; none takes its root.
     pub cgroup: Option<PathBuf>,
 }
@@ -39,7 +42,8 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     /// The usual: mounts what is missing, uses what the kernel has.
     pub fn new(object: &'a [u8], capacity: Capacity, pins: impl Into<PathBuf>) -> Self {
-        Self { object, capacity, pins: pins.into(), mount: true, tcx: true, cgroup: None }
+        let (mount, tcx, trial) = (true, true, false);
+        Self { object, capacity, pins: pins.into(), mount, tcx, trial, cgroup: None }
     }
 }
 
@@ -110,7 +114,9 @@ impl XdpPlane {
         notes.extend(take_flows(&pins, &options.capacity));
         notes.extend(take_peers(&pins, &options.capacity));
         notes.extend(private(pins.dir()));
-        let (loaded, [xdp, tc], out) = match load(options.object, &options.capacity, &pins) {
+        let beside: &[Program] = if options.trial { &[Program::Xdp, Program::Tc] } else { &[] };
+        let loaded = load(options.object, &options.capacity, &pins, beside);
+        let (loaded, [xdp, tc], out) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 pins.forsake();
@@ -287,18 +293,20 @@ pub(crate) fn writer_of(loaded: &Loaded) -> Writer {
     Writer::new(loaded.memory().clone(), Box::new(Membarrier))
 }
 
-/// Loads the object with the counters and flows that are pinned, and gives both programs.
+/// Loads the object with the counters and flows that are pinned, and gives both programs. The verifier
+/// gets those `beside` as well.
 pub(crate) fn load(
     object: &[u8],
     capacity: &Capacity,
     pins: &Pins,
+    beside: &[Program],
 ) -> Result<(Loaded, [Held; 2], Option<Held>), LoadError> {
     let mut pinned = vec![("counters", pins.counters())];
     if knows_flows(capacity) {
         pinned.extend(pins.flows());
         pinned.push((PEERS_NAME, pins.peers()));
     }
-    let mut loaded = Loaded::load_with(object, capacity, &pinned)?;
+    let mut loaded = Loaded::load_with(object, capacity, &pinned, beside)?;
     let [xdp, tc] = Program::pair(capacity).map(|which| loaded.program(which));
     let out = Program::out(capacity).map(|which| loaded.program(which)).transpose()?;
     Ok((loaded, [held(xdp?), held(tc?)], out.map(held)))

@@ -70,7 +70,9 @@ pub(crate) struct ClusterPart {
 
 impl ClusterDraft {
     /// Adds a `Service` with its node ports.
-    pub fn service(&mut self, meta: &Meta, service: Service, ports: Vec<PortClaim>) {
+    pub fn service(&mut self, meta: &Meta, mut service: Service, ports: Vec<PortClaim>) {
+        service.cluster_ips.shrink_to_fit();
+        service.ports.shrink_to_fit();
         if !ports.is_empty() {
             let created = service.created.unwrap_or(u64::MAX);
             self.claims.push(Claims { created, at: meta.at, name: meta.name.clone(), ports });
@@ -79,7 +81,8 @@ impl ClusterDraft {
     }
 
     /// Adds an `EndpointSlice`.
-    pub fn slice(&mut self, meta: &Meta, slice: EndpointSlice) {
+    pub fn slice(&mut self, meta: &Meta, mut slice: EndpointSlice) {
+        slice.ports.shrink_to_fit();
         self.slices.push((meta.name.clone(), slice));
     }
 

@@ -61,6 +61,8 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
     let weights = annotation.as_ref().map(|field| weights(field, report)).unwrap_or_default();
     let mut endpoints = Vec::new();
     if let Some(list) = object.given("endpoints") {
+        // There may be half a million of them all in all: no room for others.
+        endpoints.reserve_exact(list.count());
         for item in list.members(report) {
             endpoints.extend(endpoint(&item, family, &weights, report));
         }

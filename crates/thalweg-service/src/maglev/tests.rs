@@ -1,7 +1,7 @@
 //! Rings against what is promised of them.
 
 use super::*;
-use crate::{Goal, size_for};
+use crate::{Goal, PRIMES, size_for};
 use proptest::prelude::*;
 
 fn counts(members: &[(u64, u16)], ring: &[u16]) -> Vec<u32> {
@@ -43,6 +43,29 @@ fn a_ring_says_the_same_in_every_version() {
         fill(&even, 23),
         [4, 2, 1, 3, 0, 0, 1, 2, 2, 4, 4, 4, 0, 3, 0, 2, 3, 1, 1, 2, 0, 1, 3]
     );
+}
+
+/// The ring of members of one weight, found by walking to the last slot.
+fn walked(members: &[(u64, u16)], size: u32) -> Vec<u16> {
+    let shuffle = Shuffle::of(size);
+    let order = order(members);
+    let weights = vec![1; members.len()];
+    let quotas = quotas(&weights, size);
+    let walk = |(turn, member): (usize, &u16)| {
+        Walk::new(members[usize::from(*member)].0, *member, size, quotas[turn])
+    };
+    let mut walks: Vec<Walk> = order.iter().enumerate().map(walk).collect();
+    let mut ring = vec![FREE; size as usize];
+    while ring.contains(&FREE) {
+        for (walk, member) in walks.iter_mut().zip(&order).filter(|(walk, _)| walk.left > 0) {
+            let slot = walk.look(&shuffle.numbers, size);
+            if ring[slot] == FREE {
+                ring[slot] = *member;
+                walk.left -= 1;
+            }
+        }
+    }
+    ring
 }
 
 #[test]
@@ -94,6 +117,16 @@ fn others_are_as_large_as_their_shares_want() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn the_last_slots_belong_to_those_who_would_have_walked_there(
+        set in any::<u64>(),
+        count in 2usize..300,
+        size in prop::sample::select(&PRIMES[..7]),
+    ) {
+        let members = members(set, &vec![1; count]);
+        prop_assert_eq!(fill(&members, size), walked(&members, size));
+    }
 
     #[test]
     fn equal_members_have_shares_within_one_percent(set in any::<u64>(), count in 2usize..1_300) {
