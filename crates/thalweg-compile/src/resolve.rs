@@ -437,12 +437,12 @@ impl Resolver<'_> {
             }
             return row;
         }
-        if via.is_none() || dress.kernel {
-            return row;
-        }
         run.facts.extend(links::lowers(facts, self.host).map(Fact::Link));
         let egress = match links::egress(facts, self.host) {
-            Ok(egress) => egress,
+            Ok(egress) if via.is_some() && !dress.kernel => egress,
+            // The kernel sends it, by the same device as others.
+            Ok(egress) => return NextHopRow { device: egress.device, ..row },
+            Err(_) if via.is_none() || dress.kernel => return row,
             Err(reason) => {
                 issues.push(warning(
                     format!("{reason}; packets for it go to the kernel"),

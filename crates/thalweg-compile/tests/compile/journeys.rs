@@ -891,3 +891,59 @@ fn a_route_to_one_address_is_its_own_next_hop_whoever_was_first() {
         assert_eq!(bench.to("20.2.2.2"), ["2:3:0:[]"], "{first}");
     }
 }
+
+/// What the kernel sends over a VLAN leaves by the same device as what programs send there.
+#[test]
+fn nobody_is_relieved_by_who_fails_with_it() {
+    let bench = Bench::new(
+        "link 2 eth0
+        link 5 eth0.9 kind vlan lower 2 vlan 9
+        neigh fe80::2 eth0.9 02:00:00:00:01:02
+        kernel 0.0.0.0/0 nexthop dev eth0.9 labels 16/17/18/19/20 nexthop via fe80::2 dev eth0.9
+        ours eth*",
+    );
+    let rows = bench.maps.nexthops.values();
+    let sends: Vec<_> =
+        rows.filter(|row| row.link == 5).map(|row| (row.device, row.backup)).collect();
+    assert_eq!(sends, [(2, 0), (2, 0)]);
+}
+
+/// Link, link of the backup (0 for none) and percent of each member behind an address.
+fn members(bench: &Bench, address: &str) -> Vec<(u32, u32, u32)> {
+    let group = bench.maps.group_of(VrfId::default(), address.parse().unwrap()).unwrap();
+    let shares = bench.maps.shares(group, &vrf_names(&bench.compiler)).into_iter();
+    let mut members: Vec<_> = shares
+        .map(|(seen, share)| {
+            (seen.link, seen.backup.map_or(0, |backup| backup.link), (share * 100.0) as u32)
+        })
+        .collect();
+    members.sort_unstable();
+    members
+}
+
+#[test]
+fn routes_to_a_gateway_that_is_not_known_yet_keep_their_own_backups() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+        static 20.0.0.0/8 nexthop via 10.0.0.9 dev eth0
+        static 30.0.0.0/8 nexthop via 10.0.0.9 dev eth0 backup nexthop via 10.0.1.254 dev eth1",
+    ));
+    let both = |bench: &Bench| ["20.0.0.1", "30.0.0.1"].map(|address| members(bench, address));
+    assert_eq!(both(&bench), [[(2, 0, 100)], [(2, 3, 100)]]);
+    bench.host("neigh 10.0.0.9 eth0 02:00:00:00:01:09");
+    assert_eq!(both(&bench), [[(2, 0, 100)], [(2, 3, 100)]]);
+}
+
+#[test]
+fn next_hops_that_differ_in_their_backup_alone_have_shares_of_their_own() {
+    const HOPS: &str = "static 20.0.0.0/8 nexthop via 10.0.0.9 dev eth0 nexthop via 10.0.0.9 dev eth0 \
+                        backup nexthop via 10.0.1.254 dev eth1";
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\n{HOPS}"));
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 0, 50), (2, 3, 50)]);
+    bench.host("neigh 10.0.0.9 eth0 02:00:00:00:01:09");
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 0, 50), (2, 3, 50)]);
+    // A member of the group relieves the one that asked for nobody; it may be what the other asked for.
+    let third = "nexthop via 10.0.1.254 dev eth1";
+    let bench = Bench::new(&format!("{TWO_LINKS}\n{HOPS} {third} weight 2"));
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 3, 50), (3, 0, 50)]);
+}
