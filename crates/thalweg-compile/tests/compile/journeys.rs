@@ -947,3 +947,43 @@ fn next_hops_that_differ_in_their_backup_alone_have_shares_of_their_own() {
     let bench = Bench::new(&format!("{TWO_LINKS}\n{HOPS} {third} weight 2"));
     assert_eq!(members(&bench, "20.0.0.1"), [(2, 3, 50), (3, 0, 50)]);
 }
+
+/// Pods whose routes name an object of the kernel: each is its own next hop, as without objects.
+#[test]
+fn routes_by_an_object_without_a_gateway_have_next_hops_of_their_own() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+        link 7 vp1
+        object 1 nexthop dev vp1
+        object 2 nexthop via 10.0.1.254 dev eth1
+        kernel 10.1.0.2/32 nhid 1
+        kernel 10.1.0.3/32 nhid 1
+        kernel 10.1.0.4/32 nhid 2
+        kernel 10.1.0.5/32 nhid 2
+        kernel 10.3.0.0/24 nhid 1",
+    ));
+    let kind = |bench: &Bench, address: &str| {
+        let group = bench.maps.group_of(VrfId::default(), address.parse().unwrap()).unwrap();
+        (group, bench.maps.nexthops[&bench.maps.groups[&group].buckets[0].0].kind)
+    };
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::UNRESOLVED);
+    bench.host("neigh 10.1.0.2 vp1 02:00:00:00:07:02");
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::ADJACENT);
+    assert_eq!(kind(&bench, "10.1.0.3").1, kind::UNRESOLVED, "the other pod is another neighbor");
+    assert_eq!(kind(&bench, "10.3.0.1").1, kind::UNRESOLVED, "a prefix has no neighbor of its own");
+    assert_eq!(kind(&bench, "10.1.0.4"), kind(&bench, "10.1.0.5"), "a gateway is shared");
+    // Objects change while routes use them.
+    bench.host("object 1 nexthop via 10.0.0.254 dev eth0");
+    assert_eq!(kind(&bench, "10.1.0.2"), kind(&bench, "10.1.0.3"));
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::ADJACENT);
+    bench.host("object 2 nexthop dev vp1\nneigh 10.1.0.5 vp1 02:00:00:00:07:05");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+    assert_eq!(kind(&bench, "10.1.0.4").1, kind::UNRESOLVED);
+    // Through a group as well.
+    bench.host("object 10 group 2\nkernel 10.1.0.5/32 nhid 10");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+    bench.host("object 2 nexthop via 10.0.1.9 dev eth1");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::UNRESOLVED);
+    bench.host("object 2 nexthop dev vp1");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+}
