@@ -1,7 +1,9 @@
 //! Addresses that other nodes have themselves: how packets of services get to processes there
 //! (`hostNetwork`), and which services have none for clients from outside.
 
+use crate::hash::Fold;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 use std::net::IpAddr;
 use thalweg_image::FrontendKey;
 use thalweg_model::{Intent, ObjectName};
@@ -11,7 +13,7 @@ use thalweg_service::{Backend, Frontend, Here};
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Whether a tunnel leads there.
-    addresses: HashMap<IpAddr, bool>,
+    addresses: HashMap<IpAddr, bool, BuildHasherDefault<Fold>>,
     changed: bool,
     /// Frontends whose external clients hear nothing of a backend, with its address.
     lost: BTreeMap<FrontendKey, (ObjectName, IpAddr)>,

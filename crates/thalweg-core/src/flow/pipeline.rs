@@ -468,7 +468,8 @@ fn settle<S: FlowStages>(
         let full = Verdict::drop(Reason::FlowsFull);
         return if write(stages, packet, nexthop, false) { None } else { Some(full) };
     }
-    open(stages, packet, nexthop)
+    // This host is as well off without a row that there is no room for: only the way back is not known.
+    open(stages, packet, nexthop).filter(|_| !lent)
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a
