@@ -81,6 +81,8 @@ pub mod kind {
     /// The flow came out of a tunnel, from the node that [`super::word::BACKEND`] names: answers go back
     /// there.
     pub const TUNNEL: u32 = 1 << 6;
+    /// The backend has an address of another node itself: packets go there by the tunnel to it.
+    pub const HOST: u32 = 1 << 10;
     /// Packets through a tunnel go as they came: the node that has the backend translates them, and its
     /// answers do not come by here.
     pub const DIRECT: u32 = 1 << 8;

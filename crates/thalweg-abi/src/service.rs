@@ -166,7 +166,8 @@ pub struct BackendRow {
     pub port: u16,
     /// Its share beside others; with 0 it serves the flows it has and gets no new ones.
     pub weight: u16,
-    /// Zero.
+    /// Of a node's row the group that leads to it. Of a service's: not 0 if the address is another node's
+    /// own, which packets go to by the tunnel to that node.
     pub node: u32,
 }
 

@@ -25,6 +25,10 @@ pub struct SettingsRow {
     pub nat_ports: [u16; 2],
     /// Flows that a workload may have begun at once; 0 for any number.
     pub quota: u32,
+    /// Interface index of the link where what this host's own stack sends into tunnels arrives; 0 for none.
+    pub passage: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Lengths of ranges of a family that are told apart.
@@ -42,6 +46,8 @@ impl Default for SettingsRow {
             ranges: [[0; RANGES]; 2],
             nat_ports: [16_384, 29_999],
             quota: 0,
+            passage: 0,
+            reserved: 0,
         }
     }
 }

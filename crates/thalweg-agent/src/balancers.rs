@@ -174,6 +174,9 @@ fn reply(answer: &Answer) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thalweg_model::cluster::{Service, ServicePort, ServiceType, TrafficPolicy};
+    use thalweg_model::host::{Address, Link};
+    use thalweg_model::{HostState, Intent, Update};
 
     #[test]
     fn balancers_are_told_how_many_are_here() {
@@ -185,5 +188,54 @@ mod tests {
         );
         let none = reply(&Answer { local: 0, ..answer });
         assert_eq!(none.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(none.headers()[WEIGHT], "0");
+    }
+
+    /// A node with two balanced services that name one port, whose addresses this machine does not have.
+    fn compiler(services: &[&str]) -> Compiler {
+        let mut intent = Intent::default();
+        intent.router.limits.flows = 1024;
+        intent.router.node = Some("a".into());
+        for name in services {
+            let service = Service {
+                kind: ServiceType::LoadBalancer,
+                external: TrafficPolicy::Local,
+                cluster_ips: vec!["10.96.0.10".parse().unwrap()],
+                ports: vec![ServicePort { port: 80, ..ServicePort::default() }],
+                health_check_port: Some(31_234),
+                ..Service::default()
+            };
+            intent.cluster.services.insert(ObjectName::new("shop", *name), service);
+        }
+        let mut host = HostState::default();
+        host.apply(Update::Link(Link { index: 1, name: "eth0".into(), ..Link::default() }));
+        for last in [1, 2] {
+            let address = [192, 0, 2, last].into();
+            let (len, peer, scope) = (24, None, "global".into());
+            host.apply(Update::Address(Address { link: 1, address, len, peer, scope }));
+        }
+        let mut compiler = Compiler::new(intent.limits());
+        compiler.load_host(host);
+        compiler.set_intent(intent);
+        compiler.plan();
+        compiler
+    }
+
+    #[tokio::test]
+    async fn of_two_services_with_one_port_the_first_has_it() {
+        let mut balancers = Balancers::default();
+        let both = compiler(&["b", "a"]);
+        balancers.follow(&both);
+        let said = |balancers: &Balancers, compiler: &Compiler| -> Vec<(String, String)> {
+            let problems = balancers.problems(compiler).into_iter();
+            problems.map(|p| (p.object.unwrap().name, p.remedy)).collect()
+        };
+        let remedy = "no link of this host has the address (yet)".to_owned();
+        assert_eq!(said(&balancers, &both), [("shop/a".to_owned(), remedy)]);
+        assert_eq!(balancers.places.len(), 1, "node ports answer at the primary address alone");
+        let none = compiler(&[]);
+        balancers.follow(&none);
+        assert_eq!(said(&balancers, &none), []);
+        assert!(balancers.places.is_empty());
     }
 }

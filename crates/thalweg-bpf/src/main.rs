@@ -70,6 +70,10 @@ pub fn thalweg_flow_out(context: TcContext) -> i32 {
     let number = stages::flow_leave(context.skb.skb, packet);
     match Verdict::from_number(number) {
         Some(verdict) if verdict == flow::UNTOUCHED => TC_ACT_UNSPEC,
+        // It is counted where it arrives.
+        Some(verdict) if verdict == flow::RETURNED => {
+            arrive(flow::passage(&cells::MapCells::at(arrival.epoch)))
+        }
         Some(verdict) => {
             maps::count(verdict, context.len());
             if verdict.is(Kind::Drop) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
@@ -83,7 +87,11 @@ fn at_xdp(context: XdpContext, decide: impl Fn(&mut XdpStages, Arrival) -> Outco
     let epoch = cells::MapCells::epoch_now();
     let arrival = Arrival { device: context.ingress_ifindex() as u32, epoch };
     let octets = (context.data_end() - context.data()) as u32;
-    let outcome = decide(&mut XdpStages(context.ctx), arrival);
+    let mut outcome = decide(&mut XdpStages(context.ctx), arrival);
+    if outcome.verdict.is(Kind::Answer) && outcome.device == 0 {
+        // This hook can hand nothing that it has made to the host itself.
+        outcome.verdict = outcome.verdict.with_kind(Kind::Drop);
+    }
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
         Kind::Forward | Kind::Answer => redirect(outcome.device & !flow::STRAIGHT) as u32,
@@ -127,6 +135,8 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
             // SAFETY: a helper without pointer arguments.
             unsafe { bpf_redirect_peer(outcome.device & !flow::STRAIGHT, 0) as i32 }
         }
+        // Who is told is this host's own stack.
+        Kind::Answer if outcome.device == 0 => arrive(LOOPBACK),
         Kind::Forward | Kind::Answer => redirect(outcome.device) as i32,
         Kind::Punt if outcome.device != 0 => {
             // The way is known but for the neighbor, which the kernel finds.
@@ -137,6 +147,19 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
         // The frame stays the kernel's, and programs behind this one see it, too.
         _ => TC_ACT_UNSPEC,
     }
+}
+
+/// Interface index of `lo` (`LOOPBACK_IFINDEX`, include/net/net_namespace.h): what arrives there may have
+/// any address of this host as its source.
+const LOOPBACK: u32 = 1;
+/// `BPF_F_INGRESS`: the frame arrives at the interface instead of leaving through it.
+const INGRESS: u64 = 1;
+
+/// Lets the frame arrive at an interface of this host.
+#[inline(always)]
+fn arrive(device: u32) -> i32 {
+    // SAFETY: a helper without pointer arguments.
+    unsafe { bpf_redirect(device, INGRESS) as i32 }
 }
 
 /// Both hooks know the helper; its return code says what the hook must return.

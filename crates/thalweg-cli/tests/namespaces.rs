@@ -60,6 +60,34 @@ fn routes_of_the_kernel_to_one_address_need_no_gateway() {
     });
 }
 
+/// The same by one next hop object of the kernel for several addresses, which names a link alone.
+#[test]
+fn routes_by_a_next_hop_object_to_one_address_need_no_gateway() {
+    let Some(mut lab) = Lab::new("n") else { return };
+    let object = format!("-n {}r nexthop add id 1 dev eth1", lab.name);
+    if let Err(why) = ip(&object) {
+        return lab::skip(&why);
+    }
+    if !lab.start() {
+        return;
+    }
+    for line in [
+        "b addr add 10.0.5.9/32 dev lo",
+        "b addr add 10.0.5.10/32 dev lo",
+        "r route add 10.0.5.9/32 nhid 1",
+        "r route add 10.0.5.10/32 nhid 1",
+    ] {
+        ip(&format!("-n {}{line}", lab.name)).unwrap();
+    }
+    let way = |to: &str| lab.text(&["explain", &format!("eth0 < ip 10.0.0.9 > {to} udp 4 > 53")]);
+    for to in ["10.0.5.9", "10.0.5.10"] {
+        lab.until(|| lab.pings_once(to) && way(to).contains("out eth1\n"));
+        let before = lab.forwarded();
+        assert!(lab.pings(to), "{}", lab.log());
+        assert!(lab.forwarded() > before, "{}", lab.text(&["get", "drops", "--all"]));
+    }
+}
+
 /// Row 13 of the checklist on real sockets: the kernel fragments what we hand it, by a route that files
 /// alone have.
 #[test]

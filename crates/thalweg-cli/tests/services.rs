@@ -362,7 +362,54 @@ fn balancers_hear_whether_endpoints_are_here() {
     let status = node.0.lab.text(&["status"]);
     assert!(status.contains("another program listens there"), "{status}");
     assert!(node.hears("a", "10.0.0.1:30081").is_ok_and(|text| text == "p1 saw 10.0.0.9"));
+    // Once it is free, it is had: tried again when something changes, a second later at the earliest.
     drop(other);
+    let ready = std::cell::Cell::new("false");
+    node.0.lab.until(|| {
+        ready.set(if ready.get() == "true" { "false" } else { "true" });
+        write(balanced(ready.get()));
+        ask().is_ok()
+    });
+    node.0.lab.until(|| !node.0.lab.text(&["status"]).contains("cannot be answered"));
+}
+
+/// `thalweg.io/hostPorts`: ports of the node in a row, with others of the pod, TCP and UDP.
+#[test]
+fn ports_of_the_node_in_a_row_lead_to_a_pod() {
+    let Some(mut node) = Node::new("sh") else { return };
+    let named = |name: &'static str| {
+        move |mut stream: TcpStream, peer: SocketAddr| {
+            let _ = write!(stream, "{name} saw {}", peer.ip());
+        }
+    };
+    node.0.serve("p1", 8081, named("second"));
+    node.0.serve("p1", 8082, named("third"));
+    let ports = "thalweg.io/hostPorts: '30200-30202:8080-8082, 30208-30209:8008-8009/udp, \
+                 10.0.0.1:30300:8081'";
+    let annotation = "thalweg.io/interface: pod1";
+    let with = |ports: &str| config(BOTH).replace(annotation, &format!("{annotation}, {ports}"));
+    fs::write(node.0.lab.config(), with(ports)).unwrap();
+    let hears = |port: u16| node.hears("a", &format!("10.0.0.1:{port}"));
+    node.0.lab.until(|| hears(30_202).is_ok());
+    for (port, name) in [(30_200, "p1"), (30_201, "second"), (30_202, "third"), (30_300, "second")]
+    {
+        assert_eq!(hears(port), Ok(format!("{name} saw 10.0.0.9")), "{port}");
+    }
+    // Pods of this node reach them as well.
+    assert_eq!(node.hears("p0", "10.0.0.1:30201"), Ok("second saw 10.9.0.2".into()));
+    let datagram = |port: u16| asks(&node.0.namespace("a"), &format!("10.0.0.1:{port}"), 9);
+    assert_eq!(datagram(30_209).unwrap(), 9);
+    // Beside the row, the host has its ports itself.
+    for port in [30_199, 30_203, 30_301] {
+        assert!(hears(port).is_err_and(|error| error.contains("refused")), "{port}");
+    }
+    assert!(datagram(30_210).is_err());
+    let services = node.0.lab.text(&["get", "services"]);
+    assert!(services.contains("HostPort") && services.contains("10.0.0.1:30202"), "{services}");
+    // The row becomes shorter.
+    fs::write(node.0.lab.config(), with("thalweg.io/hostPorts: 30200-30201:8080-8081")).unwrap();
+    node.0.lab.until(|| hears(30_202).is_err());
+    assert_eq!(hears(30_201), Ok("second saw 10.0.0.9".into()));
 }
 
 #[test]

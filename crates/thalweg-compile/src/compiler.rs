@@ -267,8 +267,10 @@ impl Compiler {
         let old = std::mem::replace(&mut self.intent, intent);
         self.services.note(&old.cluster, &self.intent.cluster);
         self.note_nat(&old);
-        self.nodes.todo |=
-            old.router != self.intent.router || old.cluster.nodes != self.intent.cluster.nodes;
+        if old.router != self.intent.router || old.cluster.nodes != self.intent.cluster.nodes {
+            self.nodes.todo = true;
+            self.services.others.learn(&self.intent);
+        }
         if old.links != self.intent.links
             || old.vrfs != self.intent.vrfs
             || old.router != self.intent.router

@@ -7,8 +7,9 @@ use crate::neighbor;
 use crate::rib::{Class, Offer, Source};
 use crate::target::{Fact, TargetKey, Way};
 use crate::vrfs::{DEFAULT, LOCAL};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use thalweg_model::host::{self, RouteKey, Update};
+use thalweg_model::host::{self, NextHopObject, RouteKey, Update};
 use thalweg_model::{FpmUpdate, HostState, Prefix, Teller};
 
 impl Compiler {
@@ -29,7 +30,7 @@ impl Compiler {
                 self.set_neighbor((link, address), Update::NeighborGone(link, address));
             }
             Update::NextHop(id, _) | Update::NextHopGone(id) => {
-                self.set_object(Fact::Object(Teller::Kernel, id), update);
+                self.set_object(Teller::Kernel, id, update);
             }
             Update::Label(label, route) => self.set_lsp(Teller::Kernel, label, Some(route)),
             Update::LabelGone(label) => self.set_lsp(Teller::Kernel, label, None),
@@ -47,7 +48,7 @@ impl Compiler {
             FpmUpdate::Route(key, route) => self.set_route(Teller::Fpm, key, Some(route)),
             FpmUpdate::RouteGone(key) => self.set_route(Teller::Fpm, key, None),
             FpmUpdate::NextHop(id, _) | FpmUpdate::NextHopGone(id) => {
-                self.set_object(Fact::Object(Teller::Fpm, id), Update::Fpm(update));
+                self.set_object(Teller::Fpm, id, Update::Fpm(update));
             }
             FpmUpdate::Label(label, route) => self.set_lsp(Teller::Fpm, label, Some(route)),
             FpmUpdate::LabelGone(label) => self.set_lsp(Teller::Fpm, label, None),
@@ -85,7 +86,9 @@ impl Compiler {
             self.release_body(gone);
         }
         match body {
-            Some(body) if used => self.offer_learned((net, node), &key, source, body),
+            Some(body) if used => {
+                self.offer_learned((net, node), (key.metric, key.instance), source, body);
+            }
             Some(body) if teller == Teller::Kernel => {
                 self.unused.insert(key, body);
             }
@@ -97,7 +100,7 @@ impl Compiler {
     fn offer_learned(
         &mut self,
         (net, node): (NetKey, Option<u32>),
-        key: &RouteKey,
+        (metric, instance): (u32, u32),
         source: Source,
         number: u32,
     ) {
@@ -106,8 +109,11 @@ impl Compiler {
         let target = match body.target {
             Some(target) if !kernel::is_own(&body.route, net) => target,
             _ => {
-                let teller = if source == Source::Fpm { Teller::Fpm } else { Teller::Kernel };
-                let (wanted, plain) = kernel::target(teller, &body.route, net);
+                let teller = teller_of(source);
+                let objects = self.objects_of(teller);
+                let beside =
+                    body.route.object.is_some_and(|id| kernel::names_no_gateway(objects, id));
+                let (wanted, plain) = kernel::target(teller, &body.route, net, beside);
                 let target = self.targets.intern(wanted);
                 if plain {
                     if let Some(body) = self.bodies.get_mut(number) {
@@ -118,9 +124,16 @@ impl Compiler {
                 target
             }
         };
-        let (metric, instance) = (key.metric, key.instance);
         let offer = Offer { class, metric, source, instance, data: number, target };
         self.rib.add_found(net, node, offer);
+    }
+
+    /// The next hop objects that somebody tells.
+    fn objects_of(&self, teller: Teller) -> &BTreeMap<u32, NextHopObject> {
+        match teller {
+            Teller::Kernel => &self.host.nexthops,
+            Teller::Fpm => &self.host.fpm.nexthops,
+        }
     }
 
     fn release_body(&mut self, body: Option<u32>) {
@@ -296,11 +309,54 @@ impl Compiler {
         }
     }
 
-    fn set_object(&mut self, fact: Fact, update: Update) {
-        if self.host.apply(update) {
-            self.targets.mark_fact(fact);
+    fn set_object(&mut self, teller: Teller, id: u32, update: Update) {
+        let before = kernel::names_no_gateway(self.objects_of(teller), id);
+        if !self.host.apply(update) {
+            return;
+        }
+        self.targets.mark_fact(Fact::Object(teller, id));
+        let objects = self.objects_of(teller);
+        if kernel::names_no_gateway(objects, id) == before {
+            return;
+        }
+        let has = |group: &NextHopObject| matches!(group, NextHopObject::Group(members) if members.iter().any(|(m, _)| *m == id));
+        let around = objects.iter().filter(|(_, object)| has(object)).map(|(group, _)| *group);
+        let felt: BTreeSet<u32> = around.chain([id]).collect();
+        self.offer_again(teller, &felt);
+    }
+
+    /// Offers routes to one address by these objects anew, whose targets are their own now, or not any more.
+    /// Looks at all prefixes: objects with routes seldom get or lose a gateway.
+    fn offer_again(&mut self, teller: Teller, objects: &BTreeSet<u32>) {
+        let is_by_them = |route: &host::Route| route.object.is_some_and(|id| objects.contains(&id));
+        if !self.bodies.iter().any(|body| is_by_them(&body.route)) {
+            return;
+        }
+        let by_them = |offer: &Offer| {
+            let learned =
+                matches!(offer.source, Source::Kernel | Source::KernelLocal | Source::Fpm);
+            let body = self.bodies.get(offer.data).filter(|_| learned);
+            teller_of(offer.source) == teller && body.is_some_and(|body| is_by_them(&body.route))
+        };
+        let nodes = self.rib.nodes().filter(|(_, node)| node.key.prefix().only().is_some());
+        let found: Vec<(u32, NetKey, Offer)> = nodes
+            .flat_map(|(at, node)| {
+                let offers = self.rib.candidates(at).filter(|(_, offer)| by_them(offer));
+                offers.map(|(candidate, offer)| (candidate, node.key, *offer))
+            })
+            .collect();
+        for (candidate, net, offer) in found {
+            self.remove_candidate(candidate);
+            let node = self.rib.find(net);
+            let place = (offer.metric, offer.instance);
+            self.offer_learned((net, node), place, offer.source, offer.data);
         }
     }
+}
+
+/// Who tells routes of a source.
+fn teller_of(source: Source) -> Teller {
+    if source == Source::Fpm { Teller::Fpm } else { Teller::Kernel }
 }
 
 /// All keys of a link in the maps of addresses and neighbors.

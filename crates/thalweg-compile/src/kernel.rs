@@ -6,10 +6,11 @@ use crate::rib::Class;
 use crate::slab::Slab;
 use crate::target::{Dress, Hop, Hops, TargetKey, Way};
 use hashbrown::HashTable;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use thalweg_abi::nexthop::MAX_PUSH;
 use thalweg_model::Teller;
-use thalweg_model::host::{NextHop, Route, RouteKey, RouteKind};
+use thalweg_model::host::{NextHop, NextHopObject, Route, RouteKey, RouteKind};
 use thalweg_wire::mpls::reserved;
 
 /// What many routes have in common.
@@ -55,6 +56,11 @@ impl Bodies {
         self.index
             .insert_unique(hashed, index, |&i| slab.get(i).map_or(0, |body| hash(&body.route)));
         index
+    }
+
+    /// All bodies.
+    pub fn iter(&self) -> impl Iterator<Item = &Body> {
+        self.slab.iter().map(|(_, body)| body)
     }
 
     /// A body by number.
@@ -113,12 +119,29 @@ fn is_connected(route: &Route) -> bool {
 
 /// Whether a route has a target of its own: to one address, with a next hop that is that address.
 pub fn is_own(route: &Route, net: NetKey) -> bool {
-    let beside = |hop: &NextHop| hop.via.is_none() && hop.link != 0;
-    route.object.is_none() && net.prefix().only().is_some() && route.nexthops.iter().any(beside)
+    route.object.is_none() && net.prefix().only().is_some() && route.nexthops.iter().any(is_beside)
 }
 
-/// Where a route leads, and whether that is the same in every RIB and whoever tells of it.
-pub fn target(teller: Teller, route: &Route, net: NetKey) -> (TargetKey, bool) {
+/// Whether a next hop names a link alone: what is sent there goes to the destination itself.
+fn is_beside(hop: &NextHop) -> bool {
+    hop.via.is_none() && hop.link != 0
+}
+
+/// Whether a next hop object has such a next hop: then each route by it to one address has a target of its
+/// own; others share one, however many they are.
+pub fn names_no_gateway(objects: &BTreeMap<u32, NextHopObject>, id: u32) -> bool {
+    let is_beside = |object: Option<&NextHopObject>| matches!(object, Some(NextHopObject::Single(hop)) if is_beside(hop));
+    match objects.get(&id) {
+        Some(NextHopObject::Group(members)) => {
+            members.iter().any(|(member, _)| is_beside(objects.get(member)))
+        }
+        object => is_beside(object),
+    }
+}
+
+/// Where a route leads, and whether that is the same in every RIB and whoever tells of it. `beside` tells of
+/// its object, if it has one, what [`names_no_gateway`] does.
+pub fn target(teller: Teller, route: &Route, net: NetKey, beside: bool) -> (TargetKey, bool) {
     let way = |way| (TargetKey::Way(way), true);
     match route.kind {
         RouteKind::Local | RouteKind::Anycast => way(Way::Deliver),
@@ -130,7 +153,10 @@ pub fn target(teller: Teller, route: &Route, net: NetKey) -> (TargetKey, bool) {
             way(Way::Broadcast(route.nexthops.first().map_or(0, |hop| hop.link)))
         }
         RouteKind::Unicast | RouteKind::Multicast => match route.object {
-            Some(id) => (TargetKey::Object { teller, id, rib: net.rib, mtu: route.mtu }, false),
+            Some(id) => {
+                let only = net.prefix().only().filter(|_| beside);
+                (TargetKey::Object { teller, id, rib: net.rib, mtu: route.mtu, only }, false)
+            }
             None => hops(route, net),
         },
     }

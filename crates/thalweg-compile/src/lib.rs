@@ -32,6 +32,7 @@ mod lsp;
 mod nat;
 mod neighbor;
 mod objects;
+mod others;
 mod own;
 mod plan;
 mod pods;

@@ -65,10 +65,21 @@ impl Compiler {
             ranges: self.services.nat.lens(),
             nat_ports: self.nat_ports().into(),
             quota: router.flows.per_workload.unwrap_or(0),
+            passage: self.passage_link(),
+            reserved: 0,
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);
             changes.push(Change::Settings(row));
+        }
+    }
+
+    /// The link where what this host's own stack sends arrives, if it is needed for tunnels.
+    fn passage_link(&self) -> u32 {
+        let mut links = self.links.iter().filter(|(_, link)| link.ours && link.wish.host);
+        match self.intent.router.tunnel {
+            Some(_) => links.next().map_or(0, |(index, _)| index),
+            None => 0,
         }
     }
 

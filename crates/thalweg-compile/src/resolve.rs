@@ -100,8 +100,8 @@ impl Resolver<'_> {
         match key {
             TargetKey::Way(way) => self.without_hops(*way, run),
             TargetKey::Hops(Hops { rib, hops, .. }) => self.hops(hops, *rib, run),
-            TargetKey::Object { teller, id, rib, mtu } => {
-                self.object((*teller, *id), *rib, *mtu, run)
+            TargetKey::Object { teller, id, rib, mtu, only } => {
+                self.object((*teller, *id), *rib, (*mtu, *only), run)
             }
         }
     }
@@ -121,11 +121,14 @@ impl Resolver<'_> {
         &self,
         id: (Teller, u32),
         rib: RibId,
-        mtu: Option<u32>,
+        (mtu, only): (Option<u32>, Option<IpAddr>),
         run: &mut Run,
     ) -> (Vec<Member>, Vec<Issue>) {
         match self.expand(id, mtu, run) {
-            Expanded::Hops(hops) => self.hops(&hops, rib, run),
+            Expanded::Hops(hops) => {
+                let hops: Vec<Hop> = hops.into_iter().map(|hop| hop.for_only(only)).collect();
+                self.hops(&hops, rib, run)
+            }
             Expanded::Blackhole => self.without_hops(Way::Blackhole, run),
             Expanded::Missing => {
                 let what = format!("next hop object {} does not exist", id.1);
@@ -437,12 +440,12 @@ impl Resolver<'_> {
             }
             return row;
         }
-        if via.is_none() || dress.kernel {
-            return row;
-        }
         run.facts.extend(links::lowers(facts, self.host).map(Fact::Link));
         let egress = match links::egress(facts, self.host) {
-            Ok(egress) => egress,
+            Ok(egress) if via.is_some() && !dress.kernel => egress,
+            // The kernel sends it, by the same device as others.
+            Ok(egress) => return NextHopRow { device: egress.device, ..row },
+            Err(_) if via.is_none() || dress.kernel => return row,
             Err(reason) => {
                 issues.push(warning(
                     format!("{reason}; packets for it go to the kernel"),

@@ -1,24 +1,30 @@
 //! Rings of many services at once, on all processors.
 
+use crate::others::Others;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use thalweg_service::Choice;
+use thalweg_service::{Backend, Choice};
 
-/// What makes a set: slots of its ring, and backends by number and weight.
-pub(crate) type Content = (u32, Vec<(u64, u16)>);
+/// What makes a set: slots of its ring, and backends by number and weight, the latter with a bit for who is
+/// reached by a tunnel.
+pub(crate) type Content = (u32, Vec<(u64, u32)>);
 
 /// Slots for which it pays to start threads: some milliseconds' work.
 const MANY: u64 = 1 << 18;
 
 /// The content of a choice where the largest ring has `largest` slots.
-pub(crate) fn content(choice: &Choice, largest: u32) -> Content {
-    (choice.slots(largest), choice.backends.iter().map(|b| (b.id, b.weight)).collect())
+pub(crate) fn content(choice: &Choice, others: &Others, largest: u32) -> Content {
+    let backend = |backend: &Backend| {
+        (backend.id, u32::from(backend.weight) | u32::from(others.has_tunnel(backend)) << 16)
+    };
+    (choice.slots(largest), choice.backends.iter().map(backend).collect())
 }
 
 /// Rings of choices that are not known, by content; none where these are few.
 pub(crate) fn fill<'a>(
     choices: impl Iterator<Item = &'a Choice>,
+    others: &Others,
     largest: u32,
     is_known: impl Fn(&Content) -> bool,
 ) -> HashMap<Content, Vec<u16>> {
@@ -27,7 +33,7 @@ pub(crate) fn fill<'a>(
     // The same list of backends is behind most addresses and both kinds of traffic.
     for choice in choices.filter(|choice| choice.backends.len() > 1) {
         if seen.insert((choice.backends.as_ptr(), choice.goal)) {
-            wanted.push((content(choice, largest), choice));
+            wanted.push((content(choice, others, largest), choice));
         }
     }
     wanted.retain(|(content, _)| content.0 > 1 && !is_known(content));

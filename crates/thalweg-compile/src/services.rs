@@ -2,6 +2,7 @@
 
 use crate::compiler::Compiler;
 use crate::nat::Nat;
+use crate::others::Others;
 use crate::pool::Pool;
 use crate::rings::{self, Content};
 use crate::twins::{self, Twins};
@@ -39,6 +40,8 @@ pub(crate) struct Services {
     pub(crate) nat: Nat,
     /// Frontends for packets out of tunnels.
     twins: Twins,
+    /// Addresses of other nodes.
+    pub(crate) others: Others,
 }
 
 impl Default for Services {
@@ -55,6 +58,7 @@ impl Default for Services {
             todo: Changes::default(),
             nat: Nat::default(),
             twins: Twins::default(),
+            others: Others::default(),
         }
     }
 }
@@ -72,9 +76,10 @@ impl Services {
     /// The changes to the tables since the last call: first those that add, then those that take out.
     pub fn plan(&mut self, cluster: &Cluster, here: Here) -> (Vec<Change>, Vec<Change>) {
         // What is as it was for the resolver, and has other rows.
-        let turned = (here.settings.dsr, here.settings.ring)
-            != (self.here.settings.dsr, self.here.settings.ring);
-        self.todo.here |= here != self.here;
+        let turned = self.others.take_changed()
+            || (here.settings.dsr, here.settings.ring)
+                != (self.here.settings.dsr, self.here.settings.ring);
+        self.todo.here |= turned || here != self.here;
         self.here = here;
         let again = self.todo != Changes::default();
         let (mut more, mut less) = self.plan_services(cluster, turned);
@@ -105,7 +110,8 @@ impl Services {
         let mut left: BTreeSet<SetId> = BTreeSet::new();
         let new = difference.added.iter().chain(&difference.changed);
         let choices = new.flat_map(|frontend| [&frontend.internal, &frontend.external]);
-        self.filled = rings::fill(choices, self.here.settings.ring, |content| {
+        let others = &self.others;
+        self.filled = rings::fill(choices, others, self.here.settings.ring, |content| {
             self.sets.contains_key(content)
         });
         for frontend in difference.added.iter().chain(&difference.changed) {
@@ -118,6 +124,7 @@ impl Services {
         }
         for key in &difference.removed {
             let key = key_of(key);
+            self.others.forget(key);
             less.push(Change::RemoveFrontend(key));
             let twin = self.twins.part(key);
             let gone = self.frontends.remove(&key).into_iter().flatten();
@@ -174,6 +181,7 @@ impl Services {
             ranges: bounds(frontend),
         };
         more.push(Change::Frontend(key, row));
+        self.others.note(key, frontend, &self.here);
         self.set_twin(frontend, key, more, left);
         if let Some(before) = self.frontends.insert(key, sets) {
             for id in before {
@@ -221,14 +229,15 @@ impl Services {
         if choice.is_empty() {
             return NOBODY;
         }
-        let content = rings::content(choice, self.here.settings.ring);
+        let content = rings::content(choice, &self.others, self.here.settings.ring);
         if let Some((id, users)) = self.sets.get_mut(&content) {
             *users += 1;
             return *id;
         }
         let Some(number) = self.numbers.take() else { return NOBODY };
         let id = SetId(number);
-        let backends: Vec<BackendRow> = choice.backends.iter().map(row_of).collect();
+        let row = |backend| row_of(backend, &self.others);
+        let backends: Vec<BackendRow> = choice.backends.iter().map(row).collect();
         let ring = match self.filled.remove(&content) {
             Some(ring) => ring,
             None if backends.len() == 1 => Vec::new(),
@@ -284,13 +293,13 @@ fn key_of(key: &thalweg_service::FrontendKey) -> FrontendKey {
     FrontendKey::new(key.address, key.port, key.protocol.number())
 }
 
-fn row_of(backend: &Backend) -> BackendRow {
+fn row_of(backend: &Backend, others: &Others) -> BackendRow {
     BackendRow {
         address: halves(backend.address),
         id: backend.id,
         port: backend.port,
         weight: backend.weight,
-        ..BackendRow::default()
+        node: others.has_tunnel(backend).into(),
     }
 }
 
@@ -396,6 +405,25 @@ impl Compiler {
             let what = "this host is none of the cluster's nodes: nothing is tunnelled";
             let remedy = "name it in spec.node, and add its Node object";
             gap("Router", &own.name, warning, "spec.tunnel", what, remedy);
+        }
+        for (service, addresses) in self.services.others.lost() {
+            let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            let what = format!(
+                "{} of its endpoints is another node's own (hostNetwork): what it answers external clients \
+                 goes past this node, and they do not know it",
+                addresses.join(", ")
+            );
+            let remedy = match router.tunnel {
+                Some(_) if !router.kernel_routes => {
+                    "leave spec.kernelRoutes of the Router object true"
+                }
+                Some(_) => "give both nodes an InternalIP of one family",
+                None => {
+                    "set spec.tunnel of the Router object, or spec.services.externalTraffic: \
+                         Masquerade, or externalTrafficPolicy: Local"
+                }
+            };
+            gap("Service", &service.to_string(), warning, "endpoints", &what, remedy);
         }
         self.nat_problems(all);
     }

@@ -124,6 +124,8 @@ pub enum TargetKey {
         rib: RibId,
         /// Path MTU of the route.
         mtu: Option<u32>,
+        /// The only address that the route is for, where next hops of the object name no gateway.
+        only: Option<IpAddr>,
     },
 }
 

@@ -3,13 +3,13 @@
 use crate::compiler::Compiler;
 use crate::objects;
 use crate::target::{Dress, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::nexthop::{self, NextHopRow, flag};
 use thalweg_abi::tunnel::{self, TunnelRow, protocol};
 use thalweg_abi::{BackendRow, settings};
 use thalweg_image::{BackendSet, Change, SetId, halves};
-use thalweg_model::{Tunnel, TunnelProtocol, TunnelSettings};
+use thalweg_model::{Intent, Tunnel, TunnelProtocol, TunnelSettings};
 
 /// The other nodes, and what of them is in force.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Nodes {
     pub todo: bool,
     /// Targets by the address that a node's tunnel comes from.
     targets: BTreeMap<IpAddr, Standing>,
+    /// Further addresses of nodes, with the one that the tunnel comes from.
+    also: BTreeMap<IpAddr, IpAddr>,
     /// What the tables have.
     published: Vec<BackendRow>,
     set: Option<SetId>,
@@ -114,6 +116,19 @@ fn in_words(name: &str, remote: IpAddr, row: &NextHopRow) -> String {
     text
 }
 
+/// Addresses of other nodes that no tunnel comes from, each with the one that its node's does.
+fn also(intent: &Intent) -> BTreeMap<IpAddr, IpAddr> {
+    let tunnels: Vec<(&str, Tunnel)> = intent.tunnels().collect();
+    let ends: BTreeSet<IpAddr> = tunnels.iter().map(|(_, tunnel)| tunnel.remote).collect();
+    let mut also = BTreeMap::new();
+    for (name, tunnel) in tunnels {
+        let own = intent.cluster.nodes.get(name).map(|node| &node.addresses);
+        let further = own.into_iter().flatten().filter(|address| !ends.contains(address));
+        also.extend(further.map(|address| (*address, tunnel.remote)));
+    }
+    also
+}
+
 impl Compiler {
     /// Finds the targets of all nodes anew, if nodes may have changed.
     pub(crate) fn rebuild_tunnels(&mut self) {
@@ -121,6 +136,7 @@ impl Compiler {
             return;
         }
         let tunnels: Vec<Tunnel> = self.intent.tunnels().map(|(_, tunnel)| tunnel).collect();
+        self.nodes.also = also(&self.intent);
         let mut found = BTreeMap::new();
         for tunnel in tunnels {
             let key = objects::tunnel(tunnel, &self.names());
@@ -161,8 +177,9 @@ impl Compiler {
 
     /// Changes to the nodes in the tables: those that add, then those that take out.
     pub(crate) fn node_changes(&mut self) -> (Vec<Change>, Vec<Change>) {
-        let groups = &self.groups;
-        let standing = self.nodes.targets.iter().filter(|(_, standing)| standing.employed);
+        let (groups, targets) = (&self.groups, &self.nodes.targets);
+        let also = self.nodes.also.iter().filter_map(|(own, end)| Some((own, targets.get(end)?)));
+        let standing = targets.iter().chain(also).filter(|(_, standing)| standing.employed);
         let rows: Vec<BackendRow> = standing
             .filter_map(|(address, standing)| {
                 let address = halves(*address);

@@ -9,13 +9,14 @@ mod echo;
 mod error;
 
 use crate::cells::Cells;
-use crate::frame::Frame;
+use crate::frame::{Frame, Offset};
 use crate::packet::Packet;
 pub use echo::is_ping;
 use error::Error;
 pub use error::is_unresolved;
 use thalweg_abi::meter::Class;
 use thalweg_abi::{Kind, Reason, Verdict, link};
+use thalweg_wire::{EtherType, Ethernet, Mac};
 
 /// Turns a frame that is discarded for `verdict` into its answer, and `packet` into the answer's
 /// values. `mtu` is what a packet too big is told.
@@ -50,7 +51,20 @@ pub fn answer<F: Frame, C: Cells>(
     if !build::build(frame, cells, packet, sender, &error) {
         return Verdict::drop(Reason::NoRoom);
     }
+    if packet.link_has(link::flag::HOST) && !address_to_host(frame, packet) {
+        return Verdict::drop(Reason::Truncated);
+    }
     verdict
+}
+
+/// Gives an answer the link header of what arrives at `lo`, where this host's own stack hears it.
+#[inline(always)]
+fn address_to_host<F: Frame>(frame: &mut F, packet: &Packet) -> bool {
+    let Some(header) = frame.header_mut::<Ethernet>(Offset::new(0)) else { return false };
+    let kind = if packet.family() == 6 { EtherType::IPV6 } else { EtherType::IPV4 };
+    (header.destination, header.source, header.ethertype) =
+        (Mac([0; 6]), Mac([0; 6]), kind.0.into());
+    true
 }
 
 /// Turns a ping into its answer.

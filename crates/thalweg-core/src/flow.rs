@@ -29,7 +29,7 @@ pub use affinity::keep;
 pub use fragment::remember as remember_fragments;
 pub use hairpin::hairpin;
 pub use key::{Key, key_of, reversed};
-pub use leave::{UNTOUCHED, leave};
+pub use leave::{RETURNED, UNTOUCHED, leave, passage};
 pub use pipeline::{FlowDirect, FlowStages, process};
 pub(crate) use service::row_of;
 pub use service::{backend_of, frontend_of, is_admitted, search, slot_of};

@@ -245,6 +245,10 @@ pub(crate) fn tell<S: Stages>(
         return Outcome::stop(told);
     }
     stages.decide(packet, decision);
+    if packet.link_has(thalweg_abi::link::flag::HOST) && decision.verdict.is(Kind::Deliver) {
+        // Who is told is this host's own stack.
+        return Outcome::stop(told);
+    }
     if !decision.verdict.is(Kind::Forward) || !stages.holds(packet.epoch()) {
         return Outcome::stop(told.with_kind(Kind::Drop));
     }

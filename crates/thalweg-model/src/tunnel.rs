@@ -3,6 +3,7 @@
 use crate::cluster::{Family, Node};
 use crate::intent::{Link, NextHop, Route, RouteAction, XdpWish};
 use crate::{Intent, Key, Prefix};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -183,8 +184,21 @@ impl Intent {
 
     /// Whether this host's own stack has to be given a way into tunnels ([`PASSAGE`]).
     pub fn has_passage(&self) -> bool {
-        let has_pods = |name| self.cluster.nodes.get(name).is_some_and(|n| !n.pod_cidrs.is_empty());
-        self.router.kernel_routes && self.tunnels().any(|(name, _)| has_pods(name))
+        self.router.kernel_routes && self.tunnels().next().is_some()
+    }
+
+    /// Addresses that other nodes have themselves, with whether packets of services get there by a tunnel:
+    /// only if the stack of that node has a way back into it.
+    pub fn hosts(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        let passage = self.has_passage();
+        let tunnels: BTreeSet<&str> =
+            self.tunnels().map(|(name, _)| name).filter(|_| passage).collect();
+        let own = self.router.node.as_deref();
+        let others = self.cluster.nodes.iter().filter(move |(name, _)| Some(name.as_str()) != own);
+        others.flat_map(move |(name, node)| {
+            let tunnelled = tunnels.contains(name.as_str());
+            node.addresses.iter().map(move |address| (*address, tunnelled))
+        })
     }
 
     /// The address of this host that its own stack reaches pods from, of a prefix's family.

@@ -27,8 +27,6 @@ pub(crate) struct Candidate {
     pub(crate) rank: (u8, u32, u8, u32),
     /// Where it leads.
     pub(crate) lead: Lead,
-    /// Whether its next hops are an object's, which many routes share.
-    pub(crate) shared: bool,
 }
 
 impl Oracle<'_> {
@@ -62,13 +60,7 @@ impl Oracle<'_> {
                 continue;
             }
             let rank = (2, route.metric, 0, 0);
-            all.push(Candidate {
-                prefix: route.prefix,
-                vrf: vrf.into(),
-                rank,
-                lead,
-                shared: false,
-            });
+            all.push(Candidate { prefix: route.prefix, vrf: vrf.into(), rank, lead });
         }
     }
 
@@ -108,8 +100,7 @@ impl Oracle<'_> {
         };
         let source = if key.table == 255 { 1 } else { 2 };
         let rank = (class, key.metric, source, key.instance);
-        let shared = route.object.is_some();
-        Candidate { prefix: key.prefix, vrf: vrf.into(), rank, lead, shared }
+        Candidate { prefix: key.prefix, vrf: vrf.into(), rank, lead }
     }
 
     fn unicast(&self, route: &Route) -> Lead {
@@ -146,7 +137,7 @@ impl Oracle<'_> {
             }
             let mut add = |prefix, class, source, lead| {
                 let rank = (class, u32::MAX, source, address.link);
-                all.push(Candidate { prefix, vrf: vrf.into(), rank, lead, shared: false });
+                all.push(Candidate { prefix, vrf: vrf.into(), rank, lead });
             };
             add(Prefix::host(address.address), 0, 3, Lead::Way(Way::Deliver));
             let numbered = address.peer.is_none_or(|peer| peer == address.address);

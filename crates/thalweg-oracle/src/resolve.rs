@@ -167,7 +167,7 @@ impl Oracle<'_> {
                     self.resolve_hops(hops, &candidate.vrf, &mut trail)
                 }
             };
-            let single = prefix == Prefix::host(prefix.address()) && !candidate.shared;
+            let single = prefix == Prefix::host(prefix.address());
             let found: Vec<Found> = match single {
                 true => found.into_iter().map(|f| f.beside(prefix.address())).collect(),
                 false => found,

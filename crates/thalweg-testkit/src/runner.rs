@@ -236,7 +236,8 @@ impl Trial<'_, '_> {
         let sent = matches!(fate.verdict.kind(), Kind::Forward | Kind::Answer);
         // What the kernel gets is told where it is not the frame that came.
         let changed = fate.verdict.kind() != Kind::Drop && fate.frame != before;
-        let name = |index| self.course.world.name(index).unwrap_or("?").to_owned();
+        // What leaves through no link is told to the host itself.
+        let name = |index| self.course.world.name(index).unwrap_or("host").to_owned();
         Observed {
             front: fate.verdict.to_string(),
             link: fate.device.filter(|_| sent).map(name),

@@ -4,6 +4,8 @@ use super::*;
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
 use thalweg_abi::flow::{slot, tail};
+use thalweg_compile::service::{Backend, Choice, Class, Empty, FrontendKey, Goal};
+use thalweg_model::cluster::Protocol;
 use thalweg_model::intent::Limits;
 
 struct Lab {
@@ -119,6 +121,52 @@ fn addresses_and_backends_choose_what_is_followed() {
     assert_eq!(lab.look(), ["begun 10.0.0.2:1 syn-sent"]);
     lab.scene.service = Some(ObjectName::new("shop", "web"));
     assert_eq!(lab.look(), ["ended 10.0.0.2:1 syn-sent"], "it has no backend of the service");
+}
+
+/// A frontend of `shop/web` with one backend of this number.
+fn frontend(class: Class, id: u64) -> Arc<Frontend> {
+    let backend = Backend {
+        id,
+        address: "10.0.0.3".parse().unwrap(),
+        port: 80,
+        weight: 1,
+        node: None,
+        local: true,
+        terminating: false,
+    };
+    let choice = Choice {
+        backends: [backend].into(),
+        empty: Empty::Reject,
+        masquerade: false,
+        goal: Goal::Steady,
+    };
+    let address = "10.96.0.10".parse().unwrap();
+    Arc::new(Frontend {
+        key: FrontendKey { address, port: 80, protocol: Protocol::Tcp },
+        service: ObjectName::new("shop", "web"),
+        port_name: "http".into(),
+        class,
+        internal: choice.clone(),
+        external: choice,
+        ranges: Vec::new(),
+        affinity: None,
+    })
+}
+
+#[test]
+fn flows_of_a_service_are_told_and_not_those_of_a_pod_of_its_name() {
+    let mut lab = Lab::new(None);
+    lab.scene.frontends = vec![frontend(Class::ClusterIp, 7), frontend(Class::HostPort, 8)];
+    lab.scene.service = Some(ObjectName::new("shop", "web"));
+    lab.look();
+    for (at, backend) in [(3, 7), (4, 8), (5, 9), (6, 0)] {
+        lab.put(at, at as u32, state::SYN, 0);
+        let words = lab.scene.memory.words(TableId::Flows);
+        words[at * WORDS + word::BACKEND].store(backend, Ordering::SeqCst);
+    }
+    let page = lab.follower.look(&lab.scene, "now");
+    let told: Vec<_> = page.changes.iter().map(|c| (&c.flow.source[..], &c.flow.service)).collect();
+    assert_eq!(told, [("10.0.0.2:3", &Some("shop/web".to_owned()))]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Some nodes with a pod each, and a client, around a switch: every node in a namespace with an agent of its
 //! own.
 
-use crate::lab::sockets::{connect, inside, listen};
+use crate::lab::sockets::{LONG, connect, inside, listen};
 pub use crate::lab::{ip, skip};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thalweg_testkit::cgroup::Cgroup;
+
+/// Among those that serve: the host of a node itself, not its pod.
+pub const HOST: usize = 100;
 
 /// Nodes, numbered from 1, and the client: host `c`.
 pub struct Cluster {
@@ -149,18 +152,24 @@ spec:
   ports:
   - {name: who, port: 80, nodePort: 30080, protocol: TCP}
   - {name: echo, port: 7, nodePort: 30007, protocol: TCP}
+  - {name: asked, port: 81, nodePort: 30081, protocol: UDP}
+  - {name: nobody, port: 82, nodePort: 30082, protocol: UDP}
 ";
         for (family, name) in [("IPv4", "four"), ("IPv6", "six")] {
             text += &format!(
                 "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, \
                  namespace: shop, labels: {{kubernetes.io/service-name: web}}}}\n\
                  addressType: {family}\nports:\n- {{name: who, port: 8080, protocol: TCP}}\n\
-                 - {{name: echo, port: 8007, protocol: TCP}}\nendpoints:\n"
+                 - {{name: echo, port: 8007, protocol: TCP}}\n\
+                 - {{name: asked, port: 8081, protocol: UDP}}\n\
+                 - {{name: nobody, port: 8082, protocol: UDP}}\nendpoints:\n"
             );
             for number in serving {
-                let address = match family {
-                    "IPv4" => format!("10.1.{number}.2"),
-                    _ => format!("fd00:{number}::2"),
+                let (address, number) = match (family, number.checked_sub(HOST)) {
+                    ("IPv4", None) => (format!("10.1.{number}.2"), *number),
+                    (_, None) => (format!("fd00:{number}::2"), *number),
+                    ("IPv4", Some(host)) => (format!("192.0.2.{host}"), host),
+                    (_, Some(host)) => (format!("2001:db8::{host}"), host),
                 };
                 text += &format!("- {{addresses: ['{address}'], nodeName: n{number}}}\n");
             }
@@ -266,6 +275,44 @@ spec:
         let namespace = format!("{}{host}", self.name);
         self.servers.push(listen(&namespace, ("::", 8080), self.stop.clone(), who));
         self.servers.push(listen(&namespace, ("::", 8007), self.stop.clone(), echo));
+    }
+
+    /// A server of datagrams, which says who it is and whom it sees.
+    pub fn serve_datagrams(&mut self, host: &str) {
+        let name = host.to_owned();
+        let socket = inside(&format!("{}{host}", self.name), || UdpSocket::bind("[::]:8081"));
+        let (socket, stop) = (socket.unwrap(), self.stop.clone());
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        self.servers.push(std::thread::spawn(move || {
+            let mut octets = [0; 2048];
+            while !stop.load(SeqCst) {
+                if let Ok((_, peer)) = socket.recv_from(&mut octets) {
+                    let seen = format!("{name} saw {}", peer.ip().to_canonical());
+                    let _ = socket.send_to(seen.as_bytes(), peer);
+                }
+            }
+        }));
+    }
+
+    /// Sends a datagram; the answer, or the error that was told instead.
+    pub fn asks(&self, host: &str, at: &str) -> Result<String, String> {
+        inside(&format!("{}{host}", self.name), || {
+            let socket = UdpSocket::bind("[::]:0").and_then(|socket| {
+                let at: SocketAddr = at.parse().unwrap();
+                let at = match at.ip() {
+                    IpAddr::V4(four) => SocketAddr::new(four.to_ipv6_mapped().into(), at.port()),
+                    IpAddr::V6(_) => at,
+                };
+                socket.connect(at)?;
+                socket.set_read_timeout(Some(LONG))?;
+                socket.send(b"who")?;
+                Ok(socket)
+            });
+            let mut octets = [0; 2048];
+            let heard = socket.and_then(|socket| socket.recv(&mut octets));
+            let len = heard.map_err(|error| error.kind().to_string())?;
+            Ok(String::from_utf8_lossy(&octets[..len]).into_owned())
+        })
     }
 
     /// Connects from a host's namespace; what is heard until the other side closes.

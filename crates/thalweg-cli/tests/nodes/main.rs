@@ -5,7 +5,7 @@ mod cluster;
 #[path = "../lab/mod.rs"]
 mod lab;
 
-use cluster::{Cluster, ip};
+use cluster::{Cluster, HOST, ip};
 use std::collections::BTreeSet;
 
 const VXLAN: &str = "  tunnel: {protocol: Vxlan}\n";
@@ -223,6 +223,132 @@ fn answers_go_straight_to_the_client_where_that_is_wished() {
     // The other way at the next packet, once it is wished; connections go on.
     cluster.configure(VXLAN, &[2]);
     assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
+}
+
+/// A process of the second node's host serves clients of the first node.
+fn own_address(tag: &str, protocol: &str, underlay: &str) {
+    let Some(mut cluster) = Cluster::new(tag, 2) else { return };
+    let router = format!("  tunnel: {{protocol: {protocol}, underlay: {underlay}}}\n");
+    cluster.configure(&router, &[HOST + 2]);
+    if !cluster.start() {
+        return;
+    }
+    cluster.serve("2");
+    cluster.serve_datagrams("2");
+    for (host, at, wished) in [
+        ("c", "192.0.2.1:30080", "2 saw 192.0.2.9"),
+        ("c", "[2001:db8::1]:30080", "2 saw 2001:db8::9"),
+        ("p1", "10.96.0.10:80", "2 saw 10.1.1.2"),
+        ("p1", "[fd96::10]:80", "2 saw fd00:1::2"),
+        // Not by a service.
+        ("c", "192.0.2.2:8080", "2 saw 192.0.2.9"),
+        ("c", "[2001:db8::2]:8080", "2 saw 2001:db8::9"),
+    ] {
+        let heard = who(&cluster, host, at, 5);
+        let [one, two] = [1, 2].map(|number| cluster.text(number, &["get", "drops", "--all"]));
+        assert_eq!(heard, set(&[wished]), "{protocol} {underlay} {at}\n{one}\n{two}");
+    }
+    for (host, at, wished) in [
+        ("c", "192.0.2.1:30081", "2 saw 192.0.2.9"),
+        ("c", "[2001:db8::1]:30081", "2 saw 2001:db8::9"),
+        ("p1", "10.96.0.10:81", "2 saw 10.1.1.2"),
+        ("p1", "[fd96::10]:81", "2 saw fd00:1::2"),
+    ] {
+        assert_eq!(cluster.asks(host, at), Ok(wished.into()), "{protocol} {underlay} {at}");
+    }
+    // Errors of the host are told to who asked.
+    for (host, at) in [
+        ("c", "192.0.2.1:30082"),
+        ("c", "[2001:db8::1]:30082"),
+        ("p1", "10.96.0.10:82"),
+        ("p1", "[fd96::10]:82"),
+    ] {
+        let heard = cluster.asks(host, at);
+        assert_eq!(heard, Err("connection refused".into()), "{protocol} {underlay} {at}");
+    }
+    // What the host sends is as large as its own link takes, until it is told of the tunnel.
+    for (host, at) in [
+        ("c", "192.0.2.1:30007"),
+        ("c", "[2001:db8::1]:30007"),
+        ("p1", "10.96.0.10:7"),
+        ("p1", "[fd96::10]:7"),
+    ] {
+        assert_eq!(cluster.echoes(host, at, MUCH), Ok(()), "{protocol} {underlay} {host} {at}");
+    }
+    // Without the agents, all goes on.
+    cluster.kill(1);
+    cluster.kill(2);
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 5), set(&["2 saw 192.0.2.9"]));
+}
+
+#[test]
+fn a_process_of_another_host_sees_the_client() {
+    own_address("oa", "Vxlan", "IPv4");
+    own_address("ob", "Geneve", "IPv6");
+}
+
+#[test]
+fn a_process_of_another_host_sees_the_client_without_ethernet_between() {
+    own_address("oc", "Ipip", "IPv6");
+    own_address("od", "Gue", "IPv4");
+}
+
+#[test]
+fn a_process_of_another_host_answers_straight_to_the_client() {
+    let Some(mut cluster) = Cluster::new("oe", 2) else { return };
+    cluster.configure(DIRECT, &[HOST + 2]);
+    if !cluster.start() {
+        return;
+    }
+    cluster.serve("2");
+    cluster.serve_datagrams("2");
+    for (at, seen) in
+        [("192.0.2.1:30080", "2 saw 192.0.2.9"), ("[2001:db8::1]:30080", "2 saw 2001:db8::9")]
+    {
+        assert_eq!(who(&cluster, "c", at, 5), set(&[seen]), "{at}");
+    }
+    assert_eq!(cluster.asks("c", "192.0.2.1:30081"), Ok("2 saw 192.0.2.9".into()));
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", MUCH), Ok(()));
+    // No answer has come by the entry node.
+    let entry = cluster.text(1, &["get", "flows"]);
+    assert!(entry.contains("> 192.0.2.2:8080") && !entry.contains("192.0.2.1:30080 >"), "{entry}");
+    assert_eq!(who(&cluster, "p1", "10.96.0.10:80", 5), set(&["2 saw 10.1.1.2"]));
+}
+
+#[test]
+fn who_cannot_be_heard_is_said() {
+    let Some(mut cluster) = Cluster::new("of", 2) else { return };
+    cluster.configure("", &[HOST + 2]);
+    if !cluster.start() {
+        return;
+    }
+    cluster.serve("2");
+    let told = |cluster: &Cluster, router: &str, wished: Option<&str>| {
+        cluster.configure(router, &[HOST + 2]);
+        let start = std::time::Instant::now();
+        loop {
+            let texts = [&["get", "status"][..], &["describe", "service", "shop/web"]]
+                .map(|line| cluster.text(1, if line[1] == "status" { &["status"] } else { line }));
+            let says = |text: &String| {
+                text.contains("192.0.2.2 of its endpoints")
+                    || text.contains("192.0.2.2, 2001:db8::2 of its endpoints")
+            };
+            let right = texts.iter().all(|text| match wished {
+                Some(remedy) => says(text) && text.contains(remedy),
+                None => !says(text),
+            });
+            if right {
+                return;
+            }
+            assert!(start.elapsed().as_secs() < 10, "{router} {texts:#?}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    told(&cluster, "", Some("set spec.tunnel"));
+    told(&cluster, "  kernelRoutes: false\n  tunnel: {protocol: Vxlan}\n", Some("kernelRoutes"));
+    told(&cluster, "  services: {externalTraffic: Masquerade}\n", None);
+    assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 5), set(&["2 saw 192.0.2.1"]));
+    told(&cluster, VXLAN, None);
 }
 
 /// A node with a device of Linux instead of an agent, which sends all that its pods say through it.

@@ -891,3 +891,99 @@ fn a_route_to_one_address_is_its_own_next_hop_whoever_was_first() {
         assert_eq!(bench.to("20.2.2.2"), ["2:3:0:[]"], "{first}");
     }
 }
+
+/// What the kernel sends over a VLAN leaves by the same device as what programs send there.
+#[test]
+fn nobody_is_relieved_by_who_fails_with_it() {
+    let bench = Bench::new(
+        "link 2 eth0
+        link 5 eth0.9 kind vlan lower 2 vlan 9
+        neigh fe80::2 eth0.9 02:00:00:00:01:02
+        kernel 0.0.0.0/0 nexthop dev eth0.9 labels 16/17/18/19/20 nexthop via fe80::2 dev eth0.9
+        ours eth*",
+    );
+    let rows = bench.maps.nexthops.values();
+    let sends: Vec<_> =
+        rows.filter(|row| row.link == 5).map(|row| (row.device, row.backup)).collect();
+    assert_eq!(sends, [(2, 0), (2, 0)]);
+}
+
+/// Link, link of the backup (0 for none) and percent of each member behind an address.
+fn members(bench: &Bench, address: &str) -> Vec<(u32, u32, u32)> {
+    let group = bench.maps.group_of(VrfId::default(), address.parse().unwrap()).unwrap();
+    let shares = bench.maps.shares(group, &vrf_names(&bench.compiler)).into_iter();
+    let mut members: Vec<_> = shares
+        .map(|(seen, share)| {
+            (seen.link, seen.backup.map_or(0, |backup| backup.link), (share * 100.0) as u32)
+        })
+        .collect();
+    members.sort_unstable();
+    members
+}
+
+#[test]
+fn routes_to_a_gateway_that_is_not_known_yet_keep_their_own_backups() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+        static 20.0.0.0/8 nexthop via 10.0.0.9 dev eth0
+        static 30.0.0.0/8 nexthop via 10.0.0.9 dev eth0 backup nexthop via 10.0.1.254 dev eth1",
+    ));
+    let both = |bench: &Bench| ["20.0.0.1", "30.0.0.1"].map(|address| members(bench, address));
+    assert_eq!(both(&bench), [[(2, 0, 100)], [(2, 3, 100)]]);
+    bench.host("neigh 10.0.0.9 eth0 02:00:00:00:01:09");
+    assert_eq!(both(&bench), [[(2, 0, 100)], [(2, 3, 100)]]);
+}
+
+#[test]
+fn next_hops_that_differ_in_their_backup_alone_have_shares_of_their_own() {
+    const HOPS: &str = "static 20.0.0.0/8 nexthop via 10.0.0.9 dev eth0 nexthop via 10.0.0.9 dev eth0 \
+                        backup nexthop via 10.0.1.254 dev eth1";
+    let mut bench = Bench::new(&format!("{TWO_LINKS}\n{HOPS}"));
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 0, 50), (2, 3, 50)]);
+    bench.host("neigh 10.0.0.9 eth0 02:00:00:00:01:09");
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 0, 50), (2, 3, 50)]);
+    // A member of the group relieves the one that asked for nobody; it may be what the other asked for.
+    let third = "nexthop via 10.0.1.254 dev eth1";
+    let bench = Bench::new(&format!("{TWO_LINKS}\n{HOPS} {third} weight 2"));
+    assert_eq!(members(&bench, "20.0.0.1"), [(2, 3, 50), (3, 0, 50)]);
+}
+
+/// Pods whose routes name an object of the kernel: each is its own next hop, as without objects.
+#[test]
+fn routes_by_an_object_without_a_gateway_have_next_hops_of_their_own() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+        link 7 vp1
+        object 1 nexthop dev vp1
+        object 2 nexthop via 10.0.1.254 dev eth1
+        kernel 10.1.0.2/32 nhid 1
+        kernel 10.1.0.3/32 nhid 1
+        kernel 10.1.0.4/32 nhid 2
+        kernel 10.1.0.5/32 nhid 2
+        kernel 10.3.0.0/24 nhid 1",
+    ));
+    let kind = |bench: &Bench, address: &str| {
+        let group = bench.maps.group_of(VrfId::default(), address.parse().unwrap()).unwrap();
+        (group, bench.maps.nexthops[&bench.maps.groups[&group].buckets[0].0].kind)
+    };
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::UNRESOLVED);
+    bench.host("neigh 10.1.0.2 vp1 02:00:00:00:07:02");
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::ADJACENT);
+    assert_eq!(kind(&bench, "10.1.0.3").1, kind::UNRESOLVED, "the other pod is another neighbor");
+    assert_eq!(kind(&bench, "10.3.0.1").1, kind::UNRESOLVED, "a prefix has no neighbor of its own");
+    assert_eq!(kind(&bench, "10.1.0.4"), kind(&bench, "10.1.0.5"), "a gateway is shared");
+    // Objects change while routes use them.
+    bench.host("object 1 nexthop via 10.0.0.254 dev eth0");
+    assert_eq!(kind(&bench, "10.1.0.2"), kind(&bench, "10.1.0.3"));
+    assert_eq!(kind(&bench, "10.1.0.2").1, kind::ADJACENT);
+    bench.host("object 2 nexthop dev vp1\nneigh 10.1.0.5 vp1 02:00:00:00:07:05");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+    assert_eq!(kind(&bench, "10.1.0.4").1, kind::UNRESOLVED);
+    // Through a group as well.
+    bench.host("object 10 group 2\nkernel 10.1.0.5/32 nhid 10");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+    bench.host("object 2 nexthop via 10.0.1.9 dev eth1");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::UNRESOLVED);
+    bench.host("object 2 nexthop dev vp1");
+    assert_eq!(kind(&bench, "10.1.0.5").1, kind::ADJACENT);
+}

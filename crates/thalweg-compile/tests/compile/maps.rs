@@ -146,23 +146,40 @@ impl Maps {
     }
 
     /// The same, without backups that nobody `wants` and that are members of the group: the oracle
-    /// does not know them. They are held to what they promise here.
+    /// does not know them. They are held to what they promise here. Where a relief is the very backup that
+    /// another member of the same kind asks for, rows cannot tell the two apart: together they must have
+    /// what both are to have.
     pub fn wanted(&self, group: GroupId, names: &BTreeMap<u16, String>, wants: &Shares) -> Shares {
         let members: Vec<&NextHopRow> =
             self.groups[&group].buckets.iter().map(|row| &self.nexthops[&row.0]).collect();
         let mut shares = Shares::new();
+        let mut alike = BTreeSet::new();
         for row in &members {
             let mut seen = self.seen_row(row, names);
             let is_relief = |spare: &NextHopRow| {
                 members.iter().any(|other| NextHopRow { backup: 0, ..**other } == *spare)
             };
             let spare = self.nexthops.get(&row.backup);
-            if let Some(spare) = spare.filter(|s| !wants.contains_key(&seen) && is_relief(s)) {
-                assert_eq!((spare.kind, spare.backup), (kind::ADJACENT, 0));
-                assert_ne!(spare.watch, row.watch, "it would fail together with {row:?}");
-                seen.backup = None;
+            if let Some(spare) = spare.filter(|s| is_relief(s)) {
+                let without = Seen { backup: None, ..seen.clone() };
+                match (wants.contains_key(&seen), wants.contains_key(&without)) {
+                    (true, true) => drop(alike.insert(seen.clone())),
+                    (true, false) => {}
+                    (false, _) => {
+                        assert_eq!((spare.kind, spare.backup), (kind::ADJACENT, 0));
+                        assert_ne!(spare.watch, row.watch, "it would fail together with {row:?}");
+                        seen = without;
+                    }
+                }
             }
             *shares.entry(seen).or_insert(0.0) += 1.0 / members.len() as f64;
+        }
+        for with in alike {
+            let without = Seen { backup: None, ..with.clone() };
+            let [a, b] = [&with, &without].map(|seen| wants[seen]);
+            let both: f64 = [&with, &without].iter().filter_map(|seen| shares.get(seen)).sum();
+            shares.insert(with, both * a / (a + b));
+            shares.insert(without, both * b / (a + b));
         }
         shares
     }

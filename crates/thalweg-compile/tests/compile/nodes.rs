@@ -8,8 +8,9 @@ use thalweg_abi::tunnel::{self, TunnelRow, protocol};
 use thalweg_abi::{BackendRow, GroupId, VrfId, nexthop};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
-use thalweg_model::TunnelSettings;
-use thalweg_model::cluster::Node;
+use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, Node};
+use thalweg_model::cluster::{Service, ServicePort, ServiceType};
+use thalweg_model::{ObjectName, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
 addr eth0 192.0.2.1/24
@@ -136,6 +137,112 @@ fn nodes_come_move_and_go() {
     lab.knows(&[]);
     lab.step();
     assert_eq!(lab.maps.nexthops.len(), rows, "nothing is left over");
+}
+
+impl Lab {
+    /// Adds a service with two endpoints: an address of node `b` itself, and the first pod of its range.
+    fn service(&mut self) {
+        let cluster = &mut self.world.intent.cluster;
+        let name = ObjectName::new("shop", "web");
+        let port = ServicePort { port: 80, node_port: Some(30_080), ..ServicePort::default() };
+        let service = Service {
+            kind: ServiceType::NodePort,
+            cluster_ips: vec!["10.96.0.10".parse().unwrap()],
+            ports: vec![port],
+            ..Service::default()
+        };
+        cluster.services.insert(name.clone(), service);
+        let endpoint = |address: &str| Endpoint {
+            addresses: vec![address.parse().unwrap()],
+            node: Some("b".into()),
+            ready: true,
+            serving: true,
+            terminating: false,
+            zone: None,
+            for_zones: Default::default(),
+            for_nodes: Default::default(),
+            weight: 1,
+        };
+        let slice = EndpointSlice {
+            service: "web".into(),
+            family: Family::V4,
+            ports: vec![EndpointPort { port: 8_080, ..EndpointPort::default() }],
+            endpoints: vec![endpoint("192.0.2.2"), endpoint("10.1.2.2")],
+        };
+        cluster.slices.insert(name, slice);
+        self.step();
+    }
+
+    /// Whether packets to an address of backends go by the tunnel to the node that has it itself.
+    fn tunnelled(&self, address: &str) -> bool {
+        let backends = self.sets.values().flatten();
+        let mut found = backends
+            .filter(|row| row.address == halves(address) && row.id != tunnel::node_id(row.address));
+        let first = found.next().expect("it is a backend").node;
+        assert!(found.all(|row| row.node == first), "all sets agree");
+        first != 0
+    }
+
+    /// What is said of the service.
+    fn said(&self) -> Option<String> {
+        let problems = self.compiler.problems().into_iter();
+        let mut said = problems.filter(|p| p.object.as_ref().is_some_and(|o| o.kind == "Service"));
+        said.next().map(|problem| format!("{}: {}", problem.what, problem.remedy))
+    }
+}
+
+#[test]
+fn a_backend_with_the_address_of_a_node_is_reached_by_its_tunnel() {
+    let mut lab = Lab::new();
+    lab.node("b", "192.0.2.2", "10.1.2.0/24");
+    lab.service();
+    assert_eq!(["192.0.2.2", "10.1.2.2"].map(|at| lab.tunnelled(at)), [true, false]);
+    assert_eq!(lab.said(), None);
+    // The kernel of that node has no way back into the tunnel.
+    lab.world.intent.router.kernel_routes = false;
+    lab.step();
+    assert!(!lab.tunnelled("192.0.2.2"));
+    assert!(lab.said().is_some_and(|said| said.contains("kernelRoutes")), "{:?}", lab.said());
+    lab.world.intent.router.kernel_routes = true;
+    lab.world.intent.router.tunnel = None;
+    lab.step();
+    assert!(!lab.tunnelled("192.0.2.2"));
+    let said = lab.said().unwrap_or_default();
+    assert!(
+        said.starts_with("192.0.2.2 of its endpoints") && said.contains("spec.tunnel"),
+        "{said}"
+    );
+    lab.world.intent.router.services.masquerade_external = true;
+    lab.step();
+    assert_eq!(lab.said(), None, "it hears this node's address");
+    lab.world.intent.router.services.masquerade_external = false;
+    lab.world.intent.router.tunnel = Some(TunnelSettings::default());
+    lab.step();
+    assert!(lab.tunnelled("192.0.2.2"));
+    // The node moves: its old address is nobody's any more.
+    lab.node("b", "192.0.2.3", "10.1.2.0/24");
+    assert!(!lab.tunnelled("192.0.2.2"));
+    assert_eq!(lab.said(), None);
+    // The address is this host's own by now.
+    lab.node("own", "192.0.2.2", "10.1.1.0/24");
+    assert!(!lab.tunnelled("192.0.2.2"));
+}
+
+#[test]
+fn further_addresses_of_a_node_lead_into_its_tunnel() {
+    let mut lab = Lab::new();
+    let node = Node {
+        addresses: ["192.0.2.2", "2001:db8::2"].map(|address| address.parse().unwrap()).into(),
+        pod_cidrs: vec!["10.1.2.0/24".parse().unwrap()],
+        ..Node::default()
+    };
+    lab.world.intent.cluster.nodes.insert("b".into(), node);
+    lab.step();
+    let rows: BTreeMap<_, _> =
+        lab.sets.values().flatten().map(|row| (row.address, (row.id, row.node))).collect();
+    let [first, second] = ["192.0.2.2", "2001:db8::2"].map(halves);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[&second], (tunnel::node_id(second), rows[&first].1));
 }
 
 /// The kernel's routes to pods of other nodes lead to a link of ours, and say what fits into the tunnel.

@@ -5,7 +5,7 @@ use crate::decide::source_group;
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use thalweg_abi::meter::Class;
-use thalweg_abi::{Kind, Reason, Verdict, nexthop};
+use thalweg_abi::{Kind, Reason, Verdict, link, nexthop};
 use thalweg_wire::U16;
 use thalweg_wire::icmp::{v4, v6};
 use thalweg_wire::l4::protocol;
@@ -115,5 +115,11 @@ pub fn sender<C: Cells>(cells: &C, packet: &Packet) -> Option<[u64; 2]> {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = row.address6;
         [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
     };
-    if address[0] | address[1] == 0 { None } else { Some(address) }
+    match address {
+        // This host's own stack believes no packet from itself, and whom it speaks to may tell it anything
+        // (`fib_validate_source`).
+        [0, 0] if row.flags & link::flag::HOST != 0 => Some(packet.destination),
+        [0, 0] => None,
+        address => Some(address),
+    }
 }

@@ -6,6 +6,7 @@
 //! flow.
 
 use super::key::{Key, key, reversed};
+use super::service::{frontend_of, may_be_vip};
 use super::track::{Tracked, leaving, returns, what};
 use super::translate::{addresses, fold, network, words};
 use super::{Flows, Words, table};
@@ -51,10 +52,10 @@ pub fn related<F: Frame, C: Flows>(
         0 => 0,
         _ => table::find(cells, &back, flow::hash(back, settings.seed)),
     };
-    let Some(row) = cells.flow(found.wrapping_sub(1)) else { return ControlFlow::Continue(()) };
-    if table::is_expired(&row, cells.now()) {
-        return ControlFlow::Continue(());
-    }
+    let row = cells.flow(found.wrapping_sub(1));
+    let Some(row) = row.filter(|row| !table::is_expired(row, cells.now())) else {
+        return unrelated(cells, packet);
+    };
     if packet.destination != [quote[0], quote[1]] {
         return ControlFlow::Break(Verdict::drop(Reason::Unrelated));
     }
@@ -81,6 +82,17 @@ pub fn related<F: Frame, C: Flows>(
         packet.source = [c, d];
     }
     packet.flags |= u64::from(flag::BELIEVED);
+    ControlFlow::Continue(())
+}
+
+/// An error that quotes no known flow tells an address of services or of a workload nothing: all that these
+/// send is known. Routed by its address, it would go in circles. To others it is routed as ever.
+#[inline(always)]
+fn unrelated<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
+    let vip = may_be_vip(cells, packet.destination);
+    if vip && frontend_of(cells, packet.destination, 0, 0) != 0 {
+        return ControlFlow::Break(Verdict::drop(Reason::Unrelated));
+    }
     ControlFlow::Continue(())
 }
 

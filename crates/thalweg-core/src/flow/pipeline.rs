@@ -366,7 +366,7 @@ fn dispatch<S: FlowStages>(
     if verdict.is(Kind::Drop) || verdict.is(Kind::Pass) {
         return Some(Outcome::stop(verdict));
     }
-    if let Some(ended) = settle(stages, packet, &decision) {
+    if let Some(ended) = settle(stages, packet, &decision, opened) {
         return Some(Outcome::stop(ended));
     }
     let facts = stages.facts();
@@ -388,6 +388,9 @@ fn dispatch<S: FlowStages>(
     }
     Some(crate::carry_out(stages, packet, &decision))
 }
+
+/// The packet is for this host.
+const LOCAL: Verdict = Verdict::deliver(Reason::Local);
 
 /// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of.
 #[inline(always)]
@@ -414,6 +417,7 @@ fn settle<S: FlowStages>(
     stages: &mut S,
     packet: &mut Packet,
     decision: &Decision,
+    opened: bool,
 ) -> Option<Verdict> {
     let facts = stages.facts();
     // Only what is sent from here can go the same way again.
@@ -434,11 +438,13 @@ fn settle<S: FlowStages>(
         stages.renew(packet, facts.found(), nexthop);
         return too_large(stages, decision);
     }
-    // What this host's own stack says comes by no hook: half a conversation tells no state.
-    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
+    // What this host's own stack says comes by no hook: half a conversation tells no state. But what it
+    // answers to a packet from another node must go back there ([`super::leave`]).
+    let lent = opened && decision.verdict == LOCAL && !facts.is(what::AMID);
+    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) && !lent {
         return None;
     }
-    if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+    if !(lent || facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
     // Another node knows whether a connection that goes straight back is amid.
@@ -462,7 +468,8 @@ fn settle<S: FlowStages>(
         let full = Verdict::drop(Reason::FlowsFull);
         return if write(stages, packet, nexthop, false) { None } else { Some(full) };
     }
-    open(stages, packet, nexthop)
+    // This host is as well off without a row that there is no room for: only the way back is not known.
+    open(stages, packet, nexthop).filter(|_| !lent)
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a

@@ -11,7 +11,7 @@ use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, state, word};
-use thalweg_abi::{BackendRow, link, service, settings};
+use thalweg_abi::{BackendRow, link, service, settings, tunnel};
 use thalweg_wire::l4::protocol;
 
 /// What was found out about the flow of a packet; the key that it leaves with is the packet's own.
@@ -63,7 +63,8 @@ pub mod what {
     pub const FRAGMENT: u16 = 256;
     /// An ICMP error about a packet of a known flow.
     pub const RELATED: u16 = 8192;
-    /// The packet answers one that came out of a tunnel: it goes back to the node it came from.
+    /// The packet goes to a node by its tunnel, whatever routes say: it answers one that came from there, or
+    /// its backend has an address of that node itself.
     pub const RETURNS: u16 = 512;
     /// If the packet goes through a tunnel, it goes as it came ([`thalweg_abi::flow::kind::DIRECT`]).
     pub const DIRECT: u16 = 1024;
@@ -272,12 +273,18 @@ pub(super) fn known<C: Flows>(
     true
 }
 
-/// What answers a packet that came out of a tunnel goes back to where that came from.
+/// What answers a packet that came out of a tunnel goes back to where that came from, and what is for
+/// another node itself goes there by its tunnel.
 #[inline(always)]
 pub(super) fn returns<W: Words>(tracked: &mut Tracked, row: &W) {
     const BOTH: u32 = kind::TUNNEL | kind::ANSWERS;
-    if row.get(word::REWRITE) as u32 & BOTH == BOTH {
+    let kinds = row.get(word::REWRITE) as u32;
+    if kinds & BOTH == BOTH {
         tracked.node = row.get(word::BACKEND);
+        tracked.note(what::RETURNS);
+    } else if kinds & (kind::HOST | kind::ANSWERS) == kind::HOST {
+        tracked.node =
+            tunnel::node_id([row.get(word::NEW_DESTINATION), row.get(word::NEW_DESTINATION + 1)]);
         tracked.note(what::RETURNS);
     }
 }
@@ -396,6 +403,12 @@ pub(super) fn served(
     backend: &BackendRow,
 ) {
     tracked.facts = tracked.facts >> 32 << 32 | u64::from(at);
+    tracked.facts &= !((what::RETURNS as u64) << 40);
+    // Who is masqueraded hears answers wherever they come from.
+    if backend.node != 0 && !tracked.facts().is(what::MASQUERADE) {
+        tracked.node = tunnel::node_id(backend.address);
+        tracked.note(what::RETURNS);
+    }
     packet.destination = backend.address;
     let ports = (tracked.key[4] >> 32) as u32;
     packet.ports = u64::from(ports >> 16 << 16 | u32::from(backend.port));
@@ -460,8 +473,10 @@ pub fn remember<C: Flows>(
         | if back { kind::ANSWERS } else { 0 };
     // Who answers for a service answers from here.
     let tunnelled = tracked.node != 0 && !facts.is(what::SERVICE);
+    let host = facts.is(what::SERVICE) && facts.is(what::RETURNS);
     let kind = kind
         | if tunnelled { kind::TUNNEL } else { 0 }
+        | if host { kind::HOST } else { 0 }
         | if facts.is(what::DIRECT) { kind::DIRECT } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),

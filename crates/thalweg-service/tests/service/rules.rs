@@ -234,14 +234,25 @@ fn rule_12_balancers_hear_how_many_ready_endpoints_are_here() {
     assert_eq!(told(vec![weightless, ready("10.1.0.2", "a")]), Some((31_234, 1)));
     // Two ports of one endpoint are one endpoint.
     let mut world = local(two_nodes());
-    let slice = world.cluster.slices.get_mut(&name("web-1")).unwrap();
-    slice.ports.push(EndpointPort { name: "more".into(), protocol: Protocol::Tcp, port: 8_081 });
+    let named = world.cluster.slices.get_mut(&name("web-1")).unwrap();
+    named.ports.push(EndpointPort { name: "more".into(), protocol: Protocol::Tcp, port: 8_081 });
     world.cluster.services.get_mut(&name("web")).unwrap().ports.push(port(
         "more",
         Protocol::Tcp,
         81,
     ));
     assert_eq!(check(&world).map(|check| check.local), Some(1));
+    // Of two families, that with more counts: they are the same pods.
+    let mut dual = local(two_nodes());
+    let service = dual.cluster.services.get_mut(&name("web")).unwrap();
+    service.cluster_ips.push(ip("fd96::1"));
+    let mut six = slice("web", vec![ready("fd00::1", "a"), ready("fd00::2", "a")]);
+    six.family = Family::V6;
+    dual.cluster.slices.insert(name("web-6"), six);
+    assert_eq!(check(&dual).map(|check| check.local), Some(2));
+    // A family that the service does not serve does not count.
+    dual.cluster.services.get_mut(&name("web")).unwrap().cluster_ips.pop();
+    assert_eq!(check(&dual).map(|check| check.local), Some(1));
     // Only balancers under policy Local ask.
     for change in [
         |service: &mut Service| service.external = TrafficPolicy::Cluster,
