@@ -21,6 +21,7 @@ pub mod nexthop;
 pub mod own;
 pub mod service;
 pub mod settings;
+pub mod shelf;
 pub mod socket;
 pub mod table;
 pub mod tunnel;
@@ -44,7 +45,7 @@ pub use vrf::{VrfId, VrfRow};
 
 /// Number of the layout of everything here that lies in shared memory. Programs and tables of one
 /// number belong together; whoever changes a row, a table or the meaning of a cell takes the next.
-pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 6 } else { 5 };
+pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 7 } else { 6 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
