@@ -2,10 +2,12 @@
 
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+    AddressFamily, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
+    recvmsg, sendto, socket,
 };
 use nix::unistd::Pid;
-use std::os::fd::AsRawFd;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `RTM_NEWLINK`.
 const NEW_LINK: u16 = 16;
@@ -56,10 +58,13 @@ fn veth(first: u32, second: u32) -> Result<(), String> {
     ask(&message)
 }
 
-/// `struct ifinfomsg` with only the index set.
+/// `struct ifinfomsg` with only the index set, of a link that is up.
 fn information(index: u32) -> Vec<u8> {
     let mut message = vec![0; 16];
     message[4..8].copy_from_slice(&index.to_ne_bytes());
+    // `IFF_UP` is what changes.
+    message[8..12].copy_from_slice(&1u32.to_ne_bytes());
+    message[12..16].copy_from_slice(&1u32.to_ne_bytes());
     message
 }
 
@@ -70,6 +75,36 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     attribute.extend(value);
     attribute.resize(attribute.len().next_multiple_of(4), 0);
     attribute
+}
+
+/// A socket that hears all frames of all links of this network namespace.
+///
+/// # Errors
+///
+/// What the kernel refuses.
+pub fn tap() -> Result<OwnedFd, String> {
+    let (kind, protocol) = (SockType::Raw, SockProtocol::EthAll);
+    socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, protocol)
+        .map_err(|error| format!("no packet socket: {error} (needs CAP_NET_RAW)"))
+}
+
+/// What has arrived since the last call, with indices of links.
+pub fn arrived(tap: &OwnedFd) -> Vec<(u32, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let mut octets = vec![0; 1 << 16];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    while let Ok(received) = recvfrom_link(tap, &mut octets, flags) {
+        frames.push(received);
+    }
+    frames
+}
+
+fn recvfrom_link(tap: &OwnedFd, octets: &mut [u8], flags: MsgFlags) -> nix::Result<(u32, Vec<u8>)> {
+    let mut parts = [IoSliceMut::new(octets)];
+    let message = recvmsg::<LinkAddr>(tap.as_raw_fd(), &mut parts, None, flags)?;
+    let link = message.address.map_or(0, |address| address.ifindex() as u32);
+    let len = message.bytes;
+    Ok((link, octets[..len].to_vec()))
 }
 
 /// Sends a request and waits for its acknowledgment.
