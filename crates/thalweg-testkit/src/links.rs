@@ -50,21 +50,34 @@ fn veth(first: u32, second: u32) -> Result<(), String> {
     let peer = attribute(1, &[information(second), name(second)].concat());
     let kind = [attribute(1, b"veth"), attribute(2, &peer)].concat();
     let body = [information(first), name(first), attribute(18, &kind)].concat();
-    let mut message = ((body.len() + 16) as u32).to_ne_bytes().to_vec();
-    message.extend(NEW_LINK.to_ne_bytes());
-    message.extend(FLAGS.to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend(body);
-    ask(&message)
+    ask(&request(FLAGS, &body))?;
+    up(first)?;
+    up(second)
 }
 
-/// `struct ifinfomsg` with only the index set, of a link that is up.
+/// Takes a link up (`ip link set t1 up`).
+fn up(index: u32) -> Result<(), String> {
+    let mut body = information(index);
+    // `IFF_UP` is set, and is what changes.
+    body[8..12].copy_from_slice(&1u32.to_ne_bytes());
+    body[12..16].copy_from_slice(&1u32.to_ne_bytes());
+    ask(&request(FLAGS & 0xff, &body))
+}
+
+/// A request about a link.
+fn request(flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = ((body.len() + 16) as u32).to_ne_bytes().to_vec();
+    message.extend(NEW_LINK.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// `struct ifinfomsg` with only the index set.
 fn information(index: u32) -> Vec<u8> {
     let mut message = vec![0; 16];
     message[4..8].copy_from_slice(&index.to_ne_bytes());
-    // `IFF_UP` is what changes.
-    message[8..12].copy_from_slice(&1u32.to_ne_bytes());
-    message[12..16].copy_from_slice(&1u32.to_ne_bytes());
     message
 }
 
@@ -92,19 +105,17 @@ pub fn tap() -> Result<OwnedFd, String> {
 pub fn arrived(tap: &OwnedFd) -> Vec<(u32, Vec<u8>)> {
     let mut frames = Vec::new();
     let mut octets = vec![0; 1 << 16];
-    let flags = MsgFlags::MSG_DONTWAIT;
-    while let Ok(received) = recvfrom_link(tap, &mut octets, flags) {
-        frames.push(received);
+    loop {
+        let mut parts = [IoSliceMut::new(&mut octets)];
+        let message =
+            recvmsg::<LinkAddr>(tap.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT);
+        let Ok((link, len)) = message
+            .map(|message| (message.address.map_or(0, |address| address.ifindex()), message.bytes))
+        else {
+            return frames;
+        };
+        frames.push((link as u32, octets[..len].to_vec()));
     }
-    frames
-}
-
-fn recvfrom_link(tap: &OwnedFd, octets: &mut [u8], flags: MsgFlags) -> nix::Result<(u32, Vec<u8>)> {
-    let mut parts = [IoSliceMut::new(octets)];
-    let message = recvmsg::<LinkAddr>(tap.as_raw_fd(), &mut parts, None, flags)?;
-    let link = message.address.map_or(0, |address| address.ifindex() as u32);
-    let len = message.bytes;
-    Ok((link, octets[..len].to_vec()))
 }
 
 /// Sends a request and waits for its acknowledgment.

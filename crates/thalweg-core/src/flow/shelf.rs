@@ -70,13 +70,13 @@ pub fn keep<F: Frame, C: Flows>(frame: &F, cells: &C, tracked: &Tracked, device:
         0 => 0,
         _ => cells.blur(claim(cells, hash, now).into()) as u32 & (BOARD as u32 - 1),
     };
-    let row = board_of(hash) * PLACES + at.wrapping_sub(1);
-    let (Some(places), Some(row)) = (cells.board(board_of(hash)), cells.kept(row)) else {
-        return NO_PLACE;
-    };
     if at == 0 {
         return NO_PLACE;
     }
+    let row = board_of(hash) * PLACES + at - board::FIRST as u32;
+    let (Some(places), Some(row)) = (cells.board(board_of(hash)), cells.kept(row)) else {
+        return NO_PLACE;
+    };
     let octets = frame.copy_out(&row);
     if octets == 0 {
         places.set(at as usize, place::EMPTY);
@@ -144,7 +144,9 @@ pub fn release<F: Frame, C: Flows>(frame: &mut F, cells: &C, tracked: &Tracked) 
 #[inline(always)]
 fn send<F: Frame, C: Flows>(frame: &mut F, cells: &C, key: &super::Key, where_: u32, word: u64) {
     let (board, at) = (where_ >> 8, where_ & 0xff);
-    let Some(row) = cells.kept(board * PLACES + at.wrapping_sub(1)) else { return };
+    let Some(row) = cells.kept(board * PLACES + at.saturating_sub(board::FIRST as u32)) else {
+        return;
+    };
     let mut other = 0;
     for (at, value) in key.iter().enumerate() {
         other |= row.get(at) ^ *value;
