@@ -21,6 +21,7 @@ pub mod nexthop;
 pub mod own;
 pub mod service;
 pub mod settings;
+pub mod shelf;
 pub mod socket;
 pub mod table;
 pub mod tunnel;

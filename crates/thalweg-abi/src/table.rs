@@ -62,6 +62,10 @@ pub enum TableId {
     FlowSlots,
     /// [`crate::flow::FlowRow`] by bucket × [`crate::flow::WAYS`] + way.
     Flows,
+    /// [`crate::shelf::Board`] by board.
+    Boards,
+    /// [`crate::shelf::KeptRow`] by board × [`crate::shelf::PLACES`] + place.
+    Kept,
 }
 
 /// Words of table `own`: a power of two; 64 bits each.
@@ -69,7 +73,7 @@ pub const OWN_WORDS: u32 = if cfg!(feature = "layout-next") { 128 } else { 64 };
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Control,
         Self::States,
         Self::Behind,
@@ -99,6 +103,8 @@ impl TableId {
         Self::Ranges,
         Self::FlowSlots,
         Self::Flows,
+        Self::Boards,
+        Self::Kept,
     ];
 
     /// Name of the kernel map, at most 15 octets.
@@ -133,6 +139,8 @@ impl TableId {
             Self::Ranges => "ranges",
             Self::FlowSlots => "flow_slots",
             Self::Flows => "flows",
+            Self::Boards => "shelf_boards",
+            Self::Kept => "shelf_frames",
         }
     }
 
@@ -164,7 +172,7 @@ impl TableId {
             | Self::Own
             | Self::Vips
             | Self::Index => Change::Versioned,
-            Self::FlowSlots | Self::Flows => Change::Shared,
+            Self::FlowSlots | Self::Flows | Self::Boards | Self::Kept => Change::Shared,
         }
     }
 
@@ -201,6 +209,8 @@ impl TableId {
             Self::Ranges => size_of::<crate::service::RangeRow>(),
             Self::FlowSlots => size_of::<crate::flow::Slots>(),
             Self::Flows => size_of::<crate::flow::FlowRow>(),
+            Self::Boards => size_of::<crate::shelf::Board>(),
+            Self::Kept => size_of::<crate::shelf::KeptRow>(),
             Self::States
             | Self::Behind
             | Self::Fib4Root

@@ -172,7 +172,7 @@ reasons! {
     FlowsFull = 48 "flows-full";
     /// The source may not use this service from outside.
     SourceRange = 49 "source-range";
-    /// A fragment of a flow whose first fragment is not known.
+    /// A fragment of a flow whose first fragment is not known, and that could not be kept until that comes.
     NoFirstFragment = 50 "no-first-fragment";
     /// No port is free that its source could be translated to.
     NatPorts = 51 "nat-ports";
@@ -190,6 +190,8 @@ reasons! {
     Tunnelled = 56 "tunnelled";
     /// The workload has as many flows as one may have begun.
     FlowQuota = 57 "flow-quota";
+    /// A fragment that came before its first: it is kept for a moment and decided when that comes.
+    KeptFragment = 58 "kept-fragment";
 }
 
 /// How many numbers a reason may take in a counter index.

@@ -7,12 +7,13 @@ use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
 use thalweg_abi::service::RangeRow;
+use thalweg_abi::shelf::{BOARD, HEADER, KeptRow};
 use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
 };
 use thalweg_core::flow::{self, Flows, InForce, Words};
-use thalweg_core::{Cells, meter};
+use thalweg_core::{Cells, Reason, Verdict, meter};
 
 /// Always zero, which the verifier cannot know.
 static mut ZERO: u64 = 0;
@@ -244,9 +245,65 @@ impl<const N: usize> Words for Shared<N> {
     }
 }
 
+/// The header of a kept frame, by its place in the kernel's map.
+#[derive(Clone, Copy)]
+pub struct Kept(*mut KeptRow);
+
+impl Kept {
+    #[inline(always)]
+    fn place(&self, at: usize) -> *mut u64 {
+        const { assert!(HEADER.is_power_of_two()) };
+        // SAFETY: the map holds valid rows for its whole life; the mask keeps the place within the header.
+        unsafe { self.0.cast::<u64>().add(at & (HEADER - 1)) }
+    }
+}
+
+impl Words for Kept {
+    #[inline(always)]
+    fn get(&self, at: usize) -> u64 {
+        // SAFETY: as in `place`; volatile, because other processors write the word meanwhile.
+        unsafe { core::ptr::read_volatile(self.place(at)) }
+    }
+
+    #[inline(always)]
+    fn set(&self, at: usize, value: u64) {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(self.place(at), value) }
+    }
+
+    #[inline(always)]
+    fn address(&self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Puts `new` in the place of `old`, if it is still there.
+///
+/// # Safety
+///
+/// `word` must be an aligned word of a map.
+#[inline(always)]
+unsafe fn exchange(word: *mut u64, old: u64, new: u64) -> bool {
+    let mut found = old;
+    // SAFETY: the caller's promise; the map holds valid rows for its whole life. The target knows no compare
+    // and exchange to the compiler, but the kernel does (Linux 5.12).
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inout("r0") found,
+            options(nostack),
+        );
+    }
+    found == old
+}
+
 impl Flows for MapCells {
     type Slots = Shared<{ WAYS as usize }>;
     type Row = Shared<{ WORDS }>;
+    type Board = Shared<{ BOARD }>;
+    type Kept = Kept;
 
     #[inline(always)]
     fn slots(&self, bucket: u32) -> Option<Self::Slots> {
@@ -261,19 +318,30 @@ impl Flows for MapCells {
     #[inline(always)]
     fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool {
         let Some(slots) = self.slots(bucket) else { return false };
-        let mut found = old;
-        // SAFETY: an aligned word of the map, which holds valid rows for its whole life. The target knows
-        // no compare and exchange to the compiler, but the kernel does (Linux 5.12).
-        unsafe {
-            core::arch::asm!(
-                "r0 = cmpxchg_64({word} + 0, r0, {new})",
-                word = in(reg) slots.place(way),
-                new = in(reg) new,
-                inout("r0") found,
-                options(nostack),
-            );
-        }
-        found == old
+        // SAFETY: an aligned word of the map.
+        unsafe { exchange(slots.place(way), old, new) }
+    }
+
+    #[inline(always)]
+    fn board(&self, board: u32) -> Option<Self::Board> {
+        maps::BOARDS.get_ptr_mut(board).map(Shared)
+    }
+
+    #[inline(always)]
+    fn kept(&self, row: u32) -> Option<Self::Kept> {
+        maps::KEPT.get_ptr_mut(row).map(Kept)
+    }
+
+    #[inline(always)]
+    fn claim_place(&self, board: u32, at: usize, old: u64, new: u64) -> bool {
+        let Some(places) = self.board(board) else { return false };
+        // SAFETY: an aligned word of the map.
+        unsafe { exchange(places.place(at), old, new) }
+    }
+
+    #[inline(always)]
+    fn lose(&self, octets: u32) {
+        maps::count(Verdict::drop(Reason::NoFirstFragment), octets);
     }
 
     #[inline(always)]

@@ -3,12 +3,17 @@
 //! Pointers are read from the context for every access. Moving an end of the frame takes it mutably
 //! and so ends every borrowed header, exactly when the kernel invalidates its pointers.
 
+use crate::maps;
 use aya_ebpf::helpers::generated::{
-    bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail,
-    bpf_skb_pull_data, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head,
+    bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
+    bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::{TcContext, XdpContext};
+use thalweg_abi::shelf::{HEADER, ROOM};
 use thalweg_abi::tunnel::protocol as tunnel;
+use thalweg_core::flow::Words;
 use thalweg_core::{Frame, Offset};
 use thalweg_wire::{EtherType, Header};
 
@@ -151,6 +156,14 @@ const PSEUDO_HDR: u64 = 1 << 4;
 /// `BPF_F_MARK_MANGLED_0`: zero means that there is no sum.
 const MARK_MANGLED_0: u64 = 1 << 5;
 
+/// `BPF_F_RECOMPUTE_CSUM`: of what the device has summed up.
+const RECOMPUTE_CSUM: u64 = 1;
+/// `BPF_F_INGRESS`.
+const INGRESS: u64 = 1;
+/// What the field of a socket buffer that classifiers have for themselves holds (`tc_index`, 16 bits), where it
+/// is a kept frame that arrives once more.
+const ARRIVED: u32 = 0x7468;
+
 /// A frame at the tc hook.
 pub struct TcFrame {
     context: TcContext,
@@ -175,6 +188,62 @@ pub fn linearize(context: &TcContext) {
         // SAFETY: the helper takes any length; on failure less is readable and parsing says so.
         unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
     }
+}
+
+/// Octets that a frame may have for the shelf, or 0. The verifier wants to see both bounds of one register,
+/// of which the compiler would make one.
+#[inline(always)]
+fn bounded(octets: u32) -> u32 {
+    let mut octets = u64::from(octets);
+    if octets < 14 {
+        return 0;
+    }
+    // SAFETY: an addition.
+    unsafe { core::arch::asm!("{0} += 0", inout(reg) octets, options(pure, nomem, nostack)) };
+    if octets > ROOM as u64 { 0 } else { octets as u32 }
+}
+
+/// Copies a frame out of its buffer, to `to`, where [`ROOM`] octets of a map are. Octets, or 0.
+#[inline(always)]
+fn copy_out(skb: *mut __sk_buff, to: usize) -> u32 {
+    // SAFETY: the context is valid while the program runs.
+    let octets = bounded(unsafe { (*skb).len });
+    // SAFETY: the helper is given no more than there is room for.
+    if octets == 0 || unsafe { bpf_skb_load_bytes(skb.cast(), 0, to as *mut _, octets) } != 0 {
+        return 0;
+    }
+    octets
+}
+
+/// Puts the frame at `from`, where [`ROOM`] octets of a map are, in the place of the one in the buffer.
+#[inline(always)]
+fn copy_in(skb: *mut __sk_buff, from: usize, octets: u32) -> bool {
+    let octets = bounded(octets);
+    // SAFETY: the helpers check bounds, and are given no more than there is room for.
+    octets != 0
+        && unsafe { bpf_skb_change_tail(skb, octets, 0) == 0 }
+        && unsafe {
+            bpf_skb_store_bytes(skb, 0, from as *const _, octets, RECOMPUTE_CSUM) == 0
+        }
+}
+
+/// Notes in a socket buffer that it is a kept frame which arrives once more.
+#[inline(always)]
+fn mark(skb: *mut __sk_buff, value: u32) {
+    // SAFETY: the context is valid while the program runs, and programs at tc may write this field.
+    unsafe { core::ptr::write_volatile(&raw mut (*skb).tc_index, value) };
+}
+
+/// Whether a frame was kept and arrives once more. Asked once: the note goes.
+#[inline(always)]
+pub fn take_mark(context: &TcContext) -> bool {
+    let skb = context.skb.skb;
+    // SAFETY: as in `mark`.
+    let marked = unsafe { core::ptr::read_volatile(&raw const (*skb).tc_index) } == ARRIVED;
+    if marked {
+        mark(skb, 0);
+    }
+    marked
 }
 
 impl TcFrame {
@@ -285,6 +354,44 @@ impl Frame for TcFrame {
         if done {
             linearize(&self.context);
         }
+        done
+    }
+
+    #[inline(always)]
+    fn copy_out<W: Words>(&self, row: &W) -> u32 {
+        match self.segment() {
+            0 => copy_out(self.context.skb.skb, row.address() + HEADER * 8),
+            _ => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn put_aside(&mut self) -> bool {
+        let Some(aside) = maps::aside() else { return false };
+        let to = (&raw mut aside.frame) as usize;
+        aside.octets = copy_out(self.context.skb.skb, to).into();
+        aside.octets != 0
+    }
+
+    #[inline(always)]
+    fn arrive<W: Words>(&mut self, row: &W, octets: u32, device: u32) -> bool {
+        let skb = self.context.skb.skb;
+        if !copy_in(skb, row.address() + HEADER * 8, octets) {
+            return false;
+        }
+        mark(skb, ARRIVED);
+        // SAFETY: the helper looks for the device, and leaves what it clones in order.
+        unsafe { bpf_clone_redirect(skb, device, INGRESS) == 0 }
+    }
+
+    #[inline(always)]
+    fn take_back(&mut self) -> bool {
+        let skb = self.context.skb.skb;
+        mark(skb, 0);
+        let Some(aside) = maps::aside() else { return false };
+        let from = (&raw const aside.frame) as usize;
+        let done = copy_in(skb, from, aside.octets as u32);
+        linearize(&self.context);
         done
     }
 

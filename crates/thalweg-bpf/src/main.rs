@@ -111,7 +111,7 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
     let device = unsafe { (*context.skb.skb).ifindex };
     let given = handover::take(&context);
     // What XDP has decided is decided.
-    if given.is_none() && maps::is_behind(device) {
+    if !frame::take_mark(&context) && given.is_none() && maps::is_behind(device) {
         return TC_ACT_UNSPEC;
     }
     let epoch = match given {
@@ -144,6 +144,8 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
             unsafe { bpf_redirect_neigh(outcome.device, core::ptr::null_mut(), 0, 0) as i32 }
         }
         Kind::Drop => TC_ACT_SHOT,
+        // What is left of it is the copy.
+        Kind::Pass if outcome.verdict == Verdict::pass(Reason::KeptFragment) => TC_ACT_SHOT,
         // The frame stays the kernel's, and programs behind this one see it, too.
         _ => TC_ACT_UNSPEC,
     }

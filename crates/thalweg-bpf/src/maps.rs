@@ -9,6 +9,7 @@ use aya_ebpf::macros::btf_map;
 use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
 use thalweg_abi::service::RangeRow;
+use thalweg_abi::shelf::{Board, KeptRow, ROOM};
 use thalweg_abi::socket::{PeerKey, PeerRow};
 use thalweg_abi::table::{Row16, Row32};
 use thalweg_abi::{
@@ -56,6 +57,8 @@ tables! {
     RANGES = "ranges": RangeRow;
     FLOW_SLOTS = "flow_slots": Slots;
     FLOWS = "flows": FlowRow;
+    BOARDS = "shelf_boards": Board;
+    KEPT = "shelf_frames": KeptRow;
 }
 
 /// Whether tc stands behind XDP on a device.
@@ -110,4 +113,24 @@ pub fn packet() -> Option<&'static mut Packet> {
 pub fn tracked() -> Option<&'static mut Tracked> {
     // SAFETY: as above.
     TRACKED.get_ptr_mut(0).map(|row| unsafe { &mut *row })
+}
+
+/// A frame that is put aside while others arrive in its place.
+#[repr(C)]
+pub struct Aside {
+    /// Octets of it.
+    pub octets: u64,
+    /// As they came.
+    pub frame: [u64; ROOM / 8],
+}
+
+/// The frame that this processor has put aside.
+#[btf_map(name = "aside")]
+static ASIDE: PerCpuArray<Aside, 1> = PerCpuArray::new();
+
+/// Room for a frame that is put aside.
+#[inline(always)]
+pub fn aside() -> Option<&'static mut Aside> {
+    // SAFETY: as for `packet`.
+    ASIDE.get_ptr_mut(0).map(|row| unsafe { &mut *row })
 }

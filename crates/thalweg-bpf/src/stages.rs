@@ -12,7 +12,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
-use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota};
+use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota, shelf};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
     tunnel,
@@ -78,12 +78,29 @@ extern "C" fn flow_hairpin(packet: *mut Packet) -> u32 {
 /// [`flow::remember_fragments`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_fragments(packet: *const Packet) -> u32 {
+extern "C" fn flow_fragments(packet: *const Packet, here: u32) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
-    flow::remember_fragments(&MapCells::at(packet.epoch()), packet, tracked);
-    0
+    let cells = MapCells::at(packet.epoch());
+    u32::from(flow::remember_fragments(&cells, packet, tracked, here != 0))
+}
+
+/// [`shelf::keep`]: only a socket buffer can be sent to its link again.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tc_shelve(context: *mut __sk_buff, device: u32, epoch: u32) -> u32 {
+    let Some(tracked) = maps::tracked() else { return shelf::NO_PLACE };
+    shelf::keep(&TcFrame::new(TcContext::new(context)), &MapCells::at(epoch), tracked, device)
+}
+
+/// [`shelf::release`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tc_release(context: *mut __sk_buff, epoch: u32) -> u32 {
+    let Some(tracked) = maps::tracked() else { return 0 };
+    let mut frame = TcFrame::new(TcContext::new(context));
+    u32::from(shelf::release(&mut frame, &MapCells::at(epoch), tracked))
 }
 
 /// [`nat::is_taken`]: the same for both hooks.
@@ -243,7 +260,7 @@ extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> 
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -402,8 +419,18 @@ macro_rules! stages {
             }
 
             #[inline(always)]
-            fn remember_fragments(&mut self, packet: &Packet) {
-                flow_fragments(packet);
+            fn remember_fragments(&mut self, packet: &Packet, here: bool) -> bool {
+                flow_fragments(packet, here.into()) != 0
+            }
+
+            #[inline(always)]
+            fn shelve(&mut self, packet: &Packet, device: u32) -> u32 {
+                $shelve(self.0, device, packet.epoch())
+            }
+
+            #[inline(always)]
+            fn release(&mut self, packet: &Packet) -> bool {
+                $release(self.0, packet.epoch()) != 0
             }
 
             #[inline(always)]
@@ -559,7 +586,9 @@ stages!(
     xdp_translate,
     xdp_known,
     xdp_open,
-    xdp_send
+    xdp_send,
+    |_, _, _| shelf::NO_PLACE,
+    |_, _| 1
 );
 stages!(
     TcStages,
@@ -574,5 +603,7 @@ stages!(
     tc_translate,
     tc_known,
     tc_open,
-    tc_send
+    tc_send,
+    |context, device, epoch| tc_shelve(context, device, epoch),
+    |context, epoch| tc_release(context, epoch)
 );

@@ -19,6 +19,7 @@ mod pipeline;
 pub mod quota;
 pub mod sctp;
 mod service;
+pub mod shelf;
 pub mod socket;
 mod state;
 mod table;
@@ -49,6 +50,11 @@ pub trait Words {
     fn get(&self, at: usize) -> u64;
     /// Stores a word.
     fn set(&self, at: usize, value: u64);
+    /// Where the first word lies, for those that are given to the kernel's helpers; else 0.
+    #[inline(always)]
+    fn address(&self) -> usize {
+        0
+    }
 }
 
 /// Puts the addresses that a packet leaves with into its frame; of an ICMP error also into the quote.
@@ -83,6 +89,10 @@ pub trait Flows: Cells {
     type Slots: Words;
     /// A flow row.
     type Row: Words;
+    /// A board of the shelf.
+    type Board: Words;
+    /// A kept frame with its header.
+    type Kept: Words;
 
     /// The slots of a bucket.
     fn slots(&self, bucket: u32) -> Option<Self::Slots>;
@@ -90,6 +100,15 @@ pub trait Flows: Cells {
     fn flow(&self, index: u32) -> Option<Self::Row>;
     /// Puts `new` in the place of `old`, if it is still there; other processors may do the same.
     fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool;
+    /// A board of the shelf.
+    fn board(&self, board: u32) -> Option<Self::Board>;
+    /// A kept frame.
+    fn kept(&self, row: u32) -> Option<Self::Kept>;
+    /// Puts `new` in the place of `old` on a board, if it is still there.
+    fn claim_place(&self, board: u32, at: usize, old: u64, new: u64) -> bool;
+    /// Counts a kept fragment whose first has not come.
+    #[inline(always)]
+    fn lose(&self, _octets: u32) {}
     /// [`thalweg_abi::ControlRow::masks`].
     fn masks(&self) -> u64;
     /// [`thalweg_abi::ControlRow::image`].

@@ -1,5 +1,6 @@
 //! Packet memory: the only way to touch a frame's bytes.
 
+use crate::flow::Words;
 use thalweg_wire::{Header, U16, checksum, crc32c};
 
 /// A place in a frame, in octets from its start: at most [`Offset::MAX`] by construction, which is
@@ -84,6 +85,32 @@ pub trait Frame {
     #[inline(always)]
     fn unwrap(&mut self, octets: u32, _family: u8) -> bool {
         self.shrink_head(octets)
+    }
+
+    /// Copies the frame behind the header of a row of the shelf: octets, or 0 where it is too large or the hook
+    /// cannot do so.
+    #[inline(always)]
+    fn copy_out<W: Words>(&self, _row: &W) -> u32 {
+        0
+    }
+
+    /// Gets ready for [`Frame::arrive`]. False where the hook cannot do so.
+    #[inline(always)]
+    fn put_aside(&mut self) -> bool {
+        false
+    }
+
+    /// Has the frame of `octets` in a row of the shelf arrive at the hook of `device` once more, when this
+    /// one has gone its way. This one may have any content afterwards. False if that failed.
+    #[inline(always)]
+    fn arrive<W: Words>(&mut self, _row: &W, _octets: u32, _device: u32) -> bool {
+        false
+    }
+
+    /// Brings the frame back that was put aside. False if that failed: it must be dropped then.
+    #[inline(always)]
+    fn take_back(&mut self) -> bool {
+        true
     }
 
     /// Cuts the frame to `octets`, or extends it with zeros. False leaves the frame as it was.

@@ -3,7 +3,7 @@
 use crate::memory::Capacity;
 use thalweg_abi::link::VLANS_PER_PAGE;
 use thalweg_abi::table::OWN_WORDS;
-use thalweg_abi::{GroupId, TableId, fib4, fib6};
+use thalweg_abi::{GroupId, TableId, fib4, fib6, shelf};
 
 /// How much of everything the tables are to hold.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -88,6 +88,9 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
         TableId::Rings => limits.ring_slots.into(),
         TableId::FlowSlots => buckets(limits),
         TableId::Flows => buckets(limits) * u64::from(thalweg_abi::flow::WAYS),
+        TableId::Boards | TableId::Kept if limits.flows == 0 => 0,
+        TableId::Boards => shelf::BOARDS.into(),
+        TableId::Kept => u64::from(shelf::BOARDS * shelf::PLACES),
     }
 }
 

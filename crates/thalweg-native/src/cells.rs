@@ -217,6 +217,14 @@ impl<'a> CellsAt<'a> {
         Some(Shared { words, looking: self.tables.looking })
     }
 
+    /// Puts `new` in the place of `old`, if it is still there.
+    fn exchange(&self, row: Option<Shared<'a>>, at: usize, old: u64, new: u64) -> bool {
+        row.and_then(|row| row.words.get(at)).is_some_and(|word| {
+            self.tables.looking
+                || word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        })
+    }
+
     fn control(&self, word: u32) -> u64 {
         let words = self.tables.memory.words(TableId::Control);
         words.get(word as usize).map_or(0, |word| word.load(Ordering::Relaxed))
@@ -226,6 +234,8 @@ impl<'a> CellsAt<'a> {
 impl<'a> Flows for CellsAt<'a> {
     type Slots = Shared<'a>;
     type Row = Shared<'a>;
+    type Board = Shared<'a>;
+    type Kept = Shared<'a>;
 
     fn slots(&self, bucket: u32) -> Option<Shared<'a>> {
         self.shared(TableId::FlowSlots, bucket)
@@ -236,11 +246,19 @@ impl<'a> Flows for CellsAt<'a> {
     }
 
     fn claim(&self, bucket: u32, way: usize, old: u64, new: u64) -> bool {
-        let slots = self.shared(TableId::FlowSlots, bucket);
-        slots.and_then(|slots| slots.words.get(way)).is_some_and(|word| {
-            self.tables.looking
-                || word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-        })
+        self.exchange(self.shared(TableId::FlowSlots, bucket), way, old, new)
+    }
+
+    fn board(&self, board: u32) -> Option<Shared<'a>> {
+        self.shared(TableId::Boards, board)
+    }
+
+    fn kept(&self, row: u32) -> Option<Shared<'a>> {
+        self.shared(TableId::Kept, row)
+    }
+
+    fn claim_place(&self, board: u32, at: usize, old: u64, new: u64) -> bool {
+        self.exchange(self.shared(TableId::Boards, board), at, old, new)
     }
 
     fn masks(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! A frame in a vector.
 
+use thalweg_abi::shelf::{HEADER, ROOM};
+use thalweg_core::flow::Words;
 use thalweg_core::{Frame, Offset};
 use thalweg_wire::Header;
 
@@ -14,6 +16,8 @@ pub struct VecFrame {
     tailroom: bool,
     /// Whether octets can be taken off the front.
     shrinks: bool,
+    /// Frames that were kept and arrive once more, with their interfaces.
+    arriving: Vec<(u32, Vec<u8>)>,
 }
 
 impl VecFrame {
@@ -21,7 +25,7 @@ impl VecFrame {
     pub fn new(frame: &[u8]) -> Self {
         let mut bytes = vec![0; HEADROOM];
         bytes.extend_from_slice(frame);
-        Self { bytes, start: HEADROOM, tailroom: true, shrinks: true }
+        Self { bytes, start: HEADROOM, tailroom: true, shrinks: true, arriving: Vec::new() }
     }
 
     /// A copy of a frame in a buffer that ends where the frame does, as veth makes them.
@@ -37,6 +41,11 @@ impl VecFrame {
     /// The frame as it is now.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.start..]
+    }
+
+    /// Kept fragments that arrive at their interfaces once more, behind this frame.
+    pub fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)> {
+        std::mem::take(&mut self.arriving)
     }
 
     /// The frame as it is now.
@@ -73,6 +82,30 @@ impl Frame for VecFrame {
             return false;
         }
         self.start += by as usize;
+        true
+    }
+
+    fn copy_out<W: Words>(&self, row: &W) -> u32 {
+        if self.bytes().len() > ROOM {
+            return 0;
+        }
+        for (at, octets) in self.bytes().chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..octets.len()].copy_from_slice(octets);
+            row.set(HEADER + at, u64::from_ne_bytes(word));
+        }
+        self.octets()
+    }
+
+    fn put_aside(&mut self) -> bool {
+        true
+    }
+
+    fn arrive<W: Words>(&mut self, row: &W, octets: u32, device: u32) -> bool {
+        let words = (0..octets.div_ceil(8) as usize).map(|at| row.get(HEADER + at));
+        let mut frame: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
+        frame.truncate(octets as usize);
+        self.arriving.push((device, frame));
         true
     }
 

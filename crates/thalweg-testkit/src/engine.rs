@@ -73,6 +73,9 @@ pub trait Engine {
     ///
     /// [`Refusal`].
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal>;
+
+    /// Kept fragments that the last frame has let arrive once more, with their links' indices.
+    fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)>;
 }
 
 /// Table sizes as the image wants them.
@@ -119,6 +122,7 @@ pub struct Native {
     cells: MemoryCells,
     start: Memory,
     flows: bool,
+    arriving: Vec<(u32, Vec<u8>)>,
 }
 
 impl Native {
@@ -130,6 +134,7 @@ impl Native {
             cells: MemoryCells::with_meters(memory.clone()),
             start: memory,
             flows: false,
+            arriving: Vec::new(),
         }
     }
 
@@ -192,8 +197,13 @@ impl Engine for Native {
             let mut direct = thalweg_core::Direct { frame: &mut work, tables: &self.cells };
             thalweg_core::process(&mut direct, arrival)
         };
+        self.arriving = work.take_arriving();
         let (verdict, device) = (outcome.verdict, Some(outcome.device & !flow::STRAIGHT));
         Ok(Fate { verdict, device, frame: work.into_bytes() })
+    }
+
+    fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)> {
+        std::mem::take(&mut self.arriving)
     }
 }
 

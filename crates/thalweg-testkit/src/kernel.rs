@@ -4,8 +4,9 @@ use crate::engine::{Engine, Fate, Refusal, capacity, put, state, zero};
 use crate::links;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use thalweg_abi::{Kind, Verdict};
+use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_image::{Memory, NoReaders, Plan, Writer};
 use thalweg_xdp::{Loaded, Program};
 
@@ -47,6 +48,8 @@ impl Missing {
 pub struct Kernel {
     loaded: Loaded,
     counted: HashMap<u32, u64>,
+    /// All that arrives at links; nothing else does than what programs send there.
+    tap: OwnedFd,
 }
 
 impl Kernel {
@@ -58,12 +61,13 @@ impl Kernel {
     pub fn new() -> Result<Self, Missing> {
         let range = |base| base + 1..=base + LINKS;
         links::enter(range(XDP_BASE).chain(range(TC_BASE))).map_err(Missing::Rights)?;
+        let tap = links::tap().map_err(Missing::Rights)?;
         let refused = |error| match words(error) {
             why if why.contains("os error 1)") => Missing::Rights(why),
             why => Missing::Refused(why),
         };
         let loaded = Loaded::load(thalweg_bpf_object::object(), &capacity()).map_err(refused)?;
-        Ok(Self { loaded, counted: HashMap::new() })
+        Ok(Self { loaded, counted: HashMap::new(), tap })
     }
 
     /// Both programs as engines. They share the tables: one is used at a time, from its
@@ -73,7 +77,7 @@ impl Kernel {
         [(Program::Xdp, XDP_BASE), (Program::Tc, TC_BASE)].map(|(program, base)| {
             let memory = kernel.borrow().loaded.memory().clone();
             let writer = Writer::new(memory, Box::new(NoReaders));
-            KernelEngine { kernel: kernel.clone(), writer, program, base }
+            KernelEngine { kernel: kernel.clone(), writer, program, base, kept: Vec::new() }
         })
     }
 
@@ -114,6 +118,8 @@ pub struct KernelEngine {
     writer: Writer,
     program: Program,
     base: u32,
+    /// Frames that were kept, with their links' indices.
+    kept: Vec<(u32, Vec<u8>)>,
 }
 
 impl KernelEngine {
@@ -154,6 +160,7 @@ impl Engine for KernelEngine {
         let memory = self.kernel.borrow().loaded.memory().clone();
         zero(&memory);
         self.writer = Writer::new(memory, Box::new(NoReaders));
+        self.kept.clear();
     }
 
     fn apply(&mut self, plan: &Plan) -> Result<(), String> {
@@ -187,12 +194,23 @@ impl Engine for KernelEngine {
             .test_run(self.program, frame, arrival, 1)
             .map_err(|error| Refusal::Broken(words(error)))?;
         let verdict = kernel.moved().map_err(Refusal::Broken)?;
-        let codes = self.codes(verdict.kind());
+        // Of what is kept, the copy is left.
+        let keeps = verdict == Verdict::pass(Reason::KeptFragment);
+        let codes = self.codes(if keeps { Kind::Drop } else { verdict.kind() });
         if !codes.contains(&run.code) {
             let got = run.code;
             return Err(Refusal::Broken(format!("{verdict} must return {codes:?}, not {got}")));
         }
+        if keeps {
+            self.kept.push((arrival, frame.to_vec()));
+        }
         Ok(Fate { verdict, device: None, frame: run.frame })
+    }
+
+    fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)> {
+        let arrived = links::arrived(&self.kernel.borrow().tap);
+        // Links that are up have words of their own.
+        arrived.into_iter().filter(|frame| self.kept.contains(frame)).collect()
     }
 }
 

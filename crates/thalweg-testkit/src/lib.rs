@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod journey;
 pub mod kernel;
 pub mod links;
+pub mod pieces;
 pub mod random;
 pub mod runner;
 pub mod stream;

@@ -2,10 +2,12 @@
 
 use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+    AddressFamily, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
+    recvmsg, sendto, socket,
 };
 use nix::unistd::Pid;
-use std::os::fd::AsRawFd;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `RTM_NEWLINK`.
 const NEW_LINK: u16 = 16;
@@ -48,12 +50,28 @@ fn veth(first: u32, second: u32) -> Result<(), String> {
     let peer = attribute(1, &[information(second), name(second)].concat());
     let kind = [attribute(1, b"veth"), attribute(2, &peer)].concat();
     let body = [information(first), name(first), attribute(18, &kind)].concat();
+    ask(&request(FLAGS, &body))?;
+    up(first)?;
+    up(second)
+}
+
+/// Takes a link up (`ip link set t1 up`).
+fn up(index: u32) -> Result<(), String> {
+    let mut body = information(index);
+    // `IFF_UP` is set, and is what changes.
+    body[8..12].copy_from_slice(&1u32.to_ne_bytes());
+    body[12..16].copy_from_slice(&1u32.to_ne_bytes());
+    ask(&request(FLAGS & 0xff, &body))
+}
+
+/// A request about a link.
+fn request(flags: u16, body: &[u8]) -> Vec<u8> {
     let mut message = ((body.len() + 16) as u32).to_ne_bytes().to_vec();
     message.extend(NEW_LINK.to_ne_bytes());
-    message.extend(FLAGS.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
     message.extend([0; 8]);
     message.extend(body);
-    ask(&message)
+    message
 }
 
 /// `struct ifinfomsg` with only the index set.
@@ -70,6 +88,34 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     attribute.extend(value);
     attribute.resize(attribute.len().next_multiple_of(4), 0);
     attribute
+}
+
+/// A socket that hears all frames of all links of this network namespace.
+///
+/// # Errors
+///
+/// What the kernel refuses.
+pub fn tap() -> Result<OwnedFd, String> {
+    let (kind, protocol) = (SockType::Raw, SockProtocol::EthAll);
+    socket(AddressFamily::Packet, kind, SockFlag::SOCK_CLOEXEC, protocol)
+        .map_err(|error| format!("no packet socket: {error} (needs CAP_NET_RAW)"))
+}
+
+/// What has arrived since the last call, with indices of links.
+pub fn arrived(tap: &OwnedFd) -> Vec<(u32, Vec<u8>)> {
+    let mut frames = Vec::new();
+    let mut octets = vec![0; 1 << 16];
+    loop {
+        let mut parts = [IoSliceMut::new(&mut octets)];
+        let message =
+            recvmsg::<LinkAddr>(tap.as_raw_fd(), &mut parts, None, MsgFlags::MSG_DONTWAIT);
+        let Ok((link, len)) = message
+            .map(|message| (message.address.map_or(0, |address| address.ifindex()), message.bytes))
+        else {
+            return frames;
+        };
+        frames.push((link as u32, octets[..len].to_vec()));
+    }
 }
 
 /// Sends a request and waits for its acknowledgment.

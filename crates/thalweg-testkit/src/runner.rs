@@ -188,7 +188,13 @@ impl Trial<'_, '_> {
             Mode::One => {
                 let (frame, arrival) = self.frame(0)?;
                 let fate = self.send(&frame, arrival)?;
-                Ok(vec![self.told(&frame, &fate)])
+                let mut told = vec![self.told(&frame, &fate)];
+                // What waited for it goes its way behind it.
+                for (arrival, frame) in self.course.engine.take_arriving() {
+                    let fate = self.send(&frame, arrival)?;
+                    told.push(self.told(&frame, &fate));
+                }
+                Ok(told)
             }
             Mode::Repeat(times) => {
                 let (frame, arrival) = self.frame(0)?;

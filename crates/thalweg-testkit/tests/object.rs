@@ -31,7 +31,7 @@ fn every_map_is_known() {
     let object = object();
     let known = |name: &str| {
         TableId::ALL.iter().any(|table| table.name() == name)
-            || matches!(name, "counters" | "meters" | "packets" | "tracked" | "peers")
+            || matches!(name, "counters" | "meters" | "packets" | "tracked" | "aside" | "peers")
             || name.starts_with(".rodata")
             || name.starts_with(".bss")
             || name.starts_with(".data")

@@ -2,24 +2,25 @@
 //!
 //! The first fragment of a packet whose addresses change leaves a row in the flow table, whose key is the
 //! packet's identification; those behind it find there what becomes of their addresses. Such a row lives
-//! as long as a receiver waits for fragments. What comes before the first cannot be kept here, and is
-//! dropped where its address is a service's.
+//! as long as a receiver waits for fragments. What comes before the first waits on the [`super::shelf`], where
+//! its address is a service's or this host's: then the first may be told to leave other addresses there.
 
 use super::key::Key;
 use super::service::{frontend_of, may_be_vip};
 use super::track::{Tracked, what};
-use super::{Flows, Words, table};
+use super::{Flows, Words, shelf, table};
 use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, NO_PACKET, kind, tail, word};
+use thalweg_abi::shelf::TIME as SHORT;
 use thalweg_wire::ipv6::Fragment;
 use thalweg_wire::l4::protocol;
 use thalweg_wire::{Ipv4, Ipv6};
 
 /// Seconds that a row lives: as long as Linux waits for fragments (`net.ipv4.ipfrag_time`).
-const TIME: u64 = 30;
+const TIME: u32 = 30;
 /// Bit of a tail's family octet, beside [`NO_PACKET`].
 const IDENTIFICATION: u64 = 0x40;
 
@@ -51,7 +52,8 @@ pub fn note<F: Frame>(frame: &F, packet: &Packet, tracked: &mut Tracked) {
     }
 }
 
-/// Gives a fragment behind the first the addresses that the first left with.
+/// Gives a fragment behind the first the addresses that the first left with. Its key stays behind, for the
+/// shelf.
 #[inline(always)]
 pub fn follow<F: Frame, C: Flows>(
     frame: &F,
@@ -59,9 +61,10 @@ pub fn follow<F: Frame, C: Flows>(
     packet: &mut Packet,
     tracked: &mut Tracked,
 ) -> ControlFlow<Verdict> {
-    let key = key_of_fragments(frame, packet).unwrap_or([0; 5]);
+    tracked.quote = key_of_fragments(frame, packet).unwrap_or([0; 5]);
+    let key = &tracked.quote;
     let seed = cells.settings().map_or(0, |row| row.seed);
-    let found = if key[4] == 0 { 0 } else { table::find(cells, &key, flow::hash(key, seed)) };
+    let found = if key[4] == 0 { 0 } else { table::find(cells, key, flow::hash(*key, seed)) };
     let row = match cells.flow(found.wrapping_sub(1)) {
         Some(row) if !table::is_expired(&row, cells.now()) => row,
         _ => return alone(cells, packet),
@@ -69,6 +72,10 @@ pub fn follow<F: Frame, C: Flows>(
     let from = (row.get(word::WAY) >> 32) as u32;
     if from != packet.link() && !crate::decide::is_believable(packet, cells) {
         return ControlFlow::Break(Verdict::drop(Reason::ReversePath));
+    }
+    if row.get(word::REWRITE) as u32 & kind::REWRITES == 0 {
+        tracked.note(what::LED);
+        return ControlFlow::Continue(());
     }
     tracked.note(what::REWRITES);
     tracked.key = super::key::key(packet, 0);
@@ -78,7 +85,7 @@ pub fn follow<F: Frame, C: Flows>(
     ControlFlow::Continue(())
 }
 
-/// A fragment whose first is not known goes on as it is, but at a service's address nowhere.
+/// A fragment whose first is not known goes on as it is, but for a service's address nowhere.
 #[inline(always)]
 fn alone<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
     let vip = may_be_vip(cells, packet.destination);
@@ -88,13 +95,18 @@ fn alone<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
     ControlFlow::Continue(())
 }
 
-/// Writes the row that fragments behind the first find.
+/// Writes the row that fragments behind the first find; of one whose addresses stay only if it is for this
+/// host (`here`). Whether others wait for it already.
 #[inline(always)]
-pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked) {
-    let Some(settings) = cells.settings() else { return };
+pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, here: bool) -> bool {
+    let Some(settings) = cells.settings() else { return false };
+    let rewrites = tracked.facts().is(what::REWRITES);
+    if !rewrites && !here {
+        return false;
+    }
     if super::sctp::is_unfit(packet) && tracked.new_key(packet)[4] != tracked.key[4] {
         // The first goes nowhere.
-        return;
+        return false;
     }
     let (key, now) = (tracked.quote, cells.now());
     let hash = flow::hash(key, settings.seed);
@@ -106,11 +118,14 @@ pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked) {
         row.set(word::NEW_SOURCE + 1, b);
         row.set(word::NEW_DESTINATION, c);
         row.set(word::NEW_DESTINATION + 1, d);
-        row.set(word::REWRITE, u64::from(kind::FRAGMENT | kind::REWRITES));
+        let kind = kind::FRAGMENT | if rewrites { kind::REWRITES } else { 0 };
+        row.set(word::REWRITE, u64::from(kind));
         row.set(word::STATE, 0);
-        row.set(word::SEEN, TIME << 32 | u64::from(now));
+        let time = if rewrites { TIME } else { SHORT };
+        row.set(word::SEEN, u64::from(time) << 32 | u64::from(now));
         row.set(word::WAY, u64::from(packet.link()) << 32);
         row.set(word::BACKEND, 0);
         row.set(word::OCTETS, 0);
     });
+    shelf::waits(cells, tracked)
 }

@@ -52,7 +52,7 @@ pub fn leave<F: Frame, C: Flows>(
         return UNTOUCHED;
     }
     if tracked.facts().is(what::FRAGMENT) {
-        fragment::remember(cells, packet, tracked);
+        fragment::remember(cells, packet, tracked, false);
     }
     match rewrite(frame, packet, tracked) {
         true => Verdict::pass(Reason::Flow),

@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat, quota};
+use super::{Flows, fast, mapping, nat, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -38,7 +38,11 @@ pub trait FlowStages: Stages {
     /// Takes the row of answers out again; [`nat::forget`].
     fn forget(&mut self, packet: &Packet);
     /// Writes the row that fragments behind the first find; [`super::remember_fragments`].
-    fn remember_fragments(&mut self, packet: &Packet);
+    fn remember_fragments(&mut self, packet: &Packet, here: bool) -> bool;
+    /// Keeps a fragment whose first has not come; [`shelf::keep`].
+    fn shelve(&mut self, packet: &Packet, device: u32) -> u32;
+    /// Lets those arrive again that waited for this one; [`shelf::release`].
+    fn release(&mut self, packet: &Packet) -> bool;
     /// Gives a packet that goes no further the addresses back that it came with; [`Tracked::restore`].
     fn restore(&mut self, packet: &mut Packet);
     /// Puts a known flow's way down again; [`super::renew`].
@@ -181,8 +185,19 @@ where
         nat::forget(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
     }
 
-    fn remember_fragments(&mut self, packet: &Packet) {
-        super::remember_fragments(&self.stages.tables.at(packet.epoch()), packet, &self.tracked);
+    fn remember_fragments(&mut self, packet: &Packet, here: bool) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        super::remember_fragments(&cells, packet, &self.tracked, here)
+    }
+
+    fn shelve(&mut self, packet: &Packet, device: u32) -> u32 {
+        let cells = self.stages.tables.at(packet.epoch());
+        shelf::keep(self.stages.frame, &cells, &self.tracked, device)
+    }
+
+    fn release(&mut self, packet: &Packet) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        shelf::release(self.stages.frame, &cells, &self.tracked)
     }
 
     fn restore(&mut self, packet: &mut Packet) {
@@ -329,13 +344,13 @@ fn dispatch<S: FlowStages>(
     }
     if opened
         && sent
-        && stages.facts().is(what::KEYED)
-        && !stages.facts().is(what::SERVICE)
-        && stages.facts().found() == 0
+        && is_strange(packet, stages.facts())
         && stages.link_of(packet, decision.nexthop()) == packet.link()
     {
         // For nobody here any more: it would go back to where it came from, and come again.
-        decision.verdict = Verdict::drop(Reason::StrangeTunnel);
+        let alone = packet.has(flag::LATER_FRAGMENT);
+        let why = if alone { Reason::NoFirstFragment } else { Reason::StrangeTunnel };
+        decision.verdict = Verdict::drop(why);
     }
     let verdict = decision.verdict;
     // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.
@@ -353,6 +368,9 @@ fn dispatch<S: FlowStages>(
     if !stages.holds(packet.epoch()) {
         return None;
     }
+    if is_early(packet, stages.facts(), verdict) {
+        return early(stages, packet, verdict, device);
+    }
     if unresolved {
         // What the kernel would tell, it would tell of a way that it does not know; and what is for a
         // service, it would take for itself. Who gets no answer sends again.
@@ -367,11 +385,20 @@ fn dispatch<S: FlowStages>(
         return Some(Outcome::stop(verdict));
     }
     if let Some(ended) = settle(stages, packet, &decision, opened) {
-        return Some(Outcome::stop(ended));
+        return match ended == ALONE {
+            true => early(stages, packet, ended, device),
+            false => Some(Outcome::stop(ended)),
+        };
     }
     let facts = stages.facts();
-    if facts.is(what::REWRITES) && facts.is(what::FRAGMENT) {
-        stages.remember_fragments(packet);
+    let here = verdict == Verdict::deliver(Reason::Local);
+    if facts.is(what::FRAGMENT) && stages.remember_fragments(packet, here) {
+        if stages.can_hand_over(device) {
+            return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
+        }
+        if !stages.release(packet) {
+            return Some(Outcome::stop(Verdict::drop(Reason::NoRoom)));
+        }
     }
     if is_direct(packet, facts) {
         stages.restore(packet);
@@ -391,6 +418,47 @@ fn dispatch<S: FlowStages>(
 
 /// The packet is for this host.
 const LOCAL: Verdict = Verdict::deliver(Reason::Local);
+
+/// A fragment that needs its first, which is not known.
+const ALONE: Verdict = Verdict::drop(Reason::NoFirstFragment);
+
+/// Whether nothing is known here of what a packet out of a tunnel belongs to.
+#[inline(always)]
+fn is_strange(packet: &Packet, facts: Facts) -> bool {
+    match packet.has(flag::LATER_FRAGMENT) {
+        true => !facts.is(what::REWRITES),
+        false => facts.is(what::KEYED) && !facts.is(what::SERVICE) && facts.found() == 0,
+    }
+}
+
+/// Whether only the first fragment of a packet can tell what becomes of this one, and has not come: it is for
+/// a service, or for an address of this host that may stand for another one's.
+#[inline(always)]
+fn is_early(packet: &Packet, facts: Facts, verdict: Verdict) -> bool {
+    let here = verdict == Verdict::deliver(Reason::Local);
+    packet.has(flag::LATER_FRAGMENT)
+        && (verdict == ALONE || here && !facts.is(what::REWRITES) && !facts.is(what::LED))
+}
+
+/// Keeps a fragment until its first comes. Where that cannot be, `verdict` holds. None if the first has come
+/// meanwhile.
+#[inline(always)]
+fn early<S: FlowStages>(
+    stages: &mut S,
+    packet: &Packet,
+    verdict: Verdict,
+    device: u32,
+) -> Option<Outcome> {
+    // Only a socket buffer can be sent to its link again.
+    if stages.can_hand_over(device) {
+        return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
+    }
+    match stages.shelve(packet, device) {
+        shelf::KEPT => Some(Outcome::stop(Verdict::pass(Reason::KeptFragment))),
+        shelf::AGAIN => None,
+        _ => Some(Outcome::stop(verdict)),
+    }
+}
 
 /// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of.
 #[inline(always)]

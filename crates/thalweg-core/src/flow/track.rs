@@ -24,8 +24,8 @@ pub struct Tracked {
     /// The row of its flow, counted from 1, or 0 if it has none yet; or with [`what::SERVICE`] that of the
     /// backend which was chosen (low half). The state that its flow begins in, bits of [`what`] (16 of them).
     pub(super) facts: u64,
-    /// With [`what::RELATED`] the key of the packet that an error quotes; with [`what::FRAGMENT`] that of
-    /// the fragments behind it.
+    /// With [`what::RELATED`] the key of the packet that an error quotes; of fragments that
+    /// of all of their packet.
     pub quote: Key,
     /// The key that the quote is to have.
     pub told: Key,
@@ -74,6 +74,8 @@ pub mod what {
     pub const FLOATING: u16 = 4096;
     /// The destination was another source's port outside: [`super::super::hairpin`].
     pub const HAIRPIN: u16 = 16384;
+    /// A fragment whose first went as it came.
+    pub const LED: u16 = 32768;
 }
 
 /// The facts of a [`Tracked`] beside its key.
