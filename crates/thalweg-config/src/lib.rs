@@ -41,6 +41,7 @@ pub use write::to_yaml;
 use draft::Draft;
 use report::Report;
 use thalweg_model::{Intent, Problem, Severity};
+use thalweg_policy::Objects;
 
 /// What files say, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,8 @@ pub struct Loaded {
     /// What could be read, without the objects that are set aside. With other errors it is
     /// incomplete: take it only if [`Loaded::is_ok`].
     pub intent: Intent,
+    /// What policies are made of. They are read and checked, and not enforced.
+    pub policies: Objects,
     /// What is wrong or doubtful, in the order of the files.
     pub problems: Vec<Problem>,
     /// The texts, to quote from.
@@ -91,10 +94,13 @@ fn parse_sources(sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loade
             });
         broken |= !whole;
     }
-    let intent = draft.finish(broken, &mut report);
+    let (intent, policies) = draft.finish(broken, &mut report);
     let mut problems = before;
     problems.extend(report.finish());
-    Loaded { intent, problems, sources }
+    if !broken {
+        problems.extend(thalweg_policy::check::tiers(&policies));
+    }
+    Loaded { intent, policies, problems, sources }
 }
 
 /// Feeds arbitrary octets through reading, rendering and writing; nothing may panic.
