@@ -7,6 +7,7 @@
 //! 3. [`World`]: endpoints with the labels that count for them ([`world`]).
 //! 4. [`Resolution`]: for each endpoint and direction the policies that apply, with peers as addresses
 //!    ([`resolve`]), and what they decide about a packet ([`decide`]).
+//! 5. [`table::Tables`]: the same as tables whose lookup costs the same for one rule and for many.
 //!
 //! Nothing of it reaches the data plane yet.
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod object;
 pub mod ranges;
 pub mod resolve;
 pub mod selector;
+pub mod table;
 pub mod words;
 pub mod world;
 

@@ -175,7 +175,7 @@ pub enum StagedAction {
 }
 
 /// What is done at the end of a tier.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum EndAction {
     /// Deny.
     #[default]

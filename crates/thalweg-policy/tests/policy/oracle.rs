@@ -7,6 +7,8 @@ use thalweg_model::cluster::ObjectName;
 use thalweg_oracle::policy::{Answer, Policies, Question, Why};
 use thalweg_policy::decide::{Cause, Decision, Verdict};
 use thalweg_policy::model::Direction;
+use thalweg_policy::resolve::ChainKind;
+use thalweg_policy::table::Tables;
 use thalweg_policy::{Model, Packet, Resolution, View, World};
 
 /// Packets asked of each world.
@@ -92,6 +94,36 @@ fn decides_as_the_objects_say() {
     }
     // Worlds in which nothing happens prove nothing.
     assert!(denied * 6 > asked && ruled * 12 > asked, "{denied} denied, {ruled} ruled of {asked}");
+}
+
+#[test]
+fn tables_decide_as_what_they_are_made_of() {
+    for seed in 0..worlds() {
+        let mut dice = Dice::new(seed ^ 0x7ab1e);
+        let resolution = resolve(&arrivals(&mut dice));
+        let tables = Tables::new(&resolution, |_| true);
+        for _ in 0..PACKETS {
+            let (from, source) = end(&mut dice, &resolution);
+            let (to, destination) = end(&mut dice, &resolution);
+            if source.is_ipv4() != destination.is_ipv4() {
+                continue;
+            }
+            let packet = packet(&mut dice, source, destination);
+            for (pod, direction) in [(&from, Direction::Egress), (&to, Direction::Ingress)] {
+                let Some(at) = pod.as_ref().and_then(|name| resolution.world.pod(name)) else {
+                    continue;
+                };
+                let chain = resolution.chain_at(at, ChainKind::normal(direction)).unwrap();
+                let expected = resolution.decide(chain, &packet, &mut |_| {});
+                let found = tables.decide(at, direction, &packet);
+                assert_eq!(
+                    found,
+                    Some(expected),
+                    "seed {seed}: {packet:?} {direction:?} of {pod:?}\n{resolution}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
