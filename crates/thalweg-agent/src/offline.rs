@@ -97,7 +97,7 @@ fn checked(loaded: &thalweg_config::Loaded, color: bool) -> Checked {
     let of_cluster = [
         ("service", cluster.services.len()),
         ("pod", cluster.pods.len()),
-        ("unenforced rule set", loaded.policies.policies.len()),
+        ("policy", loaded.policies.policies.len()),
     ];
     objects.extend(of_cluster.into_iter().filter(|(_, count)| *count > 0));
     let error = thalweg_model::Severity::Error;

@@ -134,7 +134,7 @@ fn a_policy_is_described_in_plain_words() {
             state     NOT enforced by this version
             tier      default, at order 1000; what no policy of it decides is denied
             selects   shop/db ((projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "db"))
-            ingress   1 rules
+            ingress   1 rule
               1 allow TCP from (projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "front") to port `sql` (cfg/policies.yaml:8:5)
                 that is shop/front-1, shop/front-2
             egress    says nothing
@@ -322,7 +322,7 @@ fn check_says_that_nothing_is_enforced() {
                = help: this version lets packets pass as if it were not there; see `thalweg policy`
 
             4 warnings
-            cfg: good (0 links, 0 VRFs, 0 routes, 0 labels, 1 service, 4 pods, 3 unenforced rule sets)
+            cfg: good (0 links, 0 VRFs, 0 routes, 0 labels, 1 service, 4 pods, 3 policies, NOT enforced)
             exit 0
         "#]],
     );

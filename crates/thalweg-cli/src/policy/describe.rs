@@ -101,7 +101,9 @@ fn text(
             writeln!(out, "{:<9} says nothing", direction.word())?;
             continue;
         };
-        writeln!(out, "{:<9} {} rules", direction.word(), count(rules.iter().map(|r| r.number)))?;
+        let count = count(rules.iter().map(|rule| rule.number));
+        let word = if count == 1 { "rule" } else { "rules" };
+        writeln!(out, "{:<9} {count} {word}", direction.word())?;
         for rule in rules {
             let place = rule.place.within(&policy.origin);
             writeln!(out, "  {} {} ({place})", rule.number, words::rule(rule))?;

@@ -220,7 +220,12 @@ fn entity(dice: &mut Dice, ports: bool) -> Entity {
         _ => {
             side.selector = dice.some(2, |dice| selector(dice, 2, false));
             side.not_selector = dice.some(4, |dice| selector(dice, 1, false));
-            side.namespaces = dice.some(4, |dice| selector(dice, 1, true));
+            // What `all()` and `global()` of namespaces mean shows at sets and hosts alone.
+            side.namespaces = dice.some(3, |dice| match dice.below(4) {
+                0 => Selector::all(),
+                1 => Term::Global.into(),
+                _ => selector(dice, 1, true),
+            });
             side.accounts = dice.some(6, |dice| Accounts {
                 names: dice.list(2, |dice| dice.of(&["default", "robot"]).to_owned()),
                 selector: dice.some(2, |dice| selector(dice, 1, true)),
