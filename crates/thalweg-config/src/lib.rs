@@ -41,7 +41,7 @@ pub use write::to_yaml;
 use draft::Draft;
 use report::Report;
 use thalweg_model::{Intent, Problem, Severity};
-use thalweg_policy::Objects;
+use thalweg_policy::{Model, Objects, Resolution, View, World};
 
 /// What files say, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +107,9 @@ fn parse_sources(sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loade
 pub fn fuzz(data: &[u8]) {
     let loaded = parse(&[("fuzz.yaml".into(), String::from_utf8_lossy(data).into_owned())]);
     render(&loaded.problems, &loaded.sources, true);
+    let world = World::new(&loaded.policies, &loaded.intent.cluster, |_| Default::default());
+    let model = Model::new(&loaded.policies, View::Pending);
+    thalweg_policy::check::doubts(&Resolution::new(world, model));
     if loaded.is_ok() {
         let text = to_yaml(&loaded.intent);
         let again = parse(&[("again.yaml".into(), text.clone())]);
