@@ -1,5 +1,7 @@
 //! Work on files alone: `check`, `diff --from`, `explain --config`, `replay`. Needs no rights.
 
+pub mod policy;
+
 use crate::answer;
 use crate::judge;
 use crate::plane::{DataPlane, MemoryPlane};
@@ -92,7 +94,11 @@ fn checked(loaded: &thalweg_config::Loaded, color: bool) -> Checked {
         ("label", intent.labels.len()),
     ];
     let cluster = &intent.cluster;
-    let of_cluster = [("service", cluster.services.len()), ("pod", cluster.pods.len())];
+    let of_cluster = [
+        ("service", cluster.services.len()),
+        ("pod", cluster.pods.len()),
+        ("policy", loaded.policies.policies.len()),
+    ];
     objects.extend(of_cluster.into_iter().filter(|(_, count)| *count > 0));
     let error = thalweg_model::Severity::Error;
     Checked {

@@ -69,11 +69,14 @@ pub enum Command {
     Flows(Flows),
     /// Show everything about one thing
     Describe {
-        /// Kind: link, vrf, route, label, nexthop, group, neighbor, session, service, reason or
-        /// generation
+        /// Kind: link, vrf, route, label, nexthop, group, neighbor, session, service, reason,
+        /// generation or policy
         kind: String,
         /// Name, prefix, address, label or number
         name: String,
+        /// With policy: these files instead of those that the agent runs on
+        #[arg(short, long, value_name = "PATH")]
+        file: Option<PathBuf>,
     },
     /// Check configuration files without an agent
     Check {
@@ -159,6 +162,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE", requires = "config")]
         host: Option<PathBuf>,
     },
+    /// What policies in files say: who may talk to whom. They are NOT enforced yet
+    #[command(subcommand)]
+    Policy(Policy),
     /// Push a capture through a configuration without touching the host
     Replay(Replay),
     /// Take programs, pins and tables of an instance out of the kernel, or undo one `attach`
@@ -195,6 +201,53 @@ pub enum Command {
     /// Explain the exit codes
     #[command(hide = true, long_about = EXIT_CODES)]
     ExitCodes,
+}
+
+/// `thalweg policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Show who can talk to whom, on which ports
+    Matrix {
+        /// Directory or file [default: what the agent runs on]
+        #[arg(short, long, value_name = "PATH")]
+        file: Option<PathBuf>,
+        /// As a picture: a page for a browser
+        #[arg(long)]
+        html: bool,
+        /// As if staged policies were in force
+        #[arg(long)]
+        staged: bool,
+    },
+    /// Show which pairs of pods open or close by other files, or by staged policies
+    Diff {
+        /// Directory or file to compare with; without it, what is staged is compared
+        #[arg(short, long, value_name = "PATH")]
+        file: Option<PathBuf>,
+        /// Compare these files [default: what the agent runs on]
+        #[arg(long, value_name = "PATH")]
+        from: Option<PathBuf>,
+        /// With --file: as if its staged policies were in force
+        #[arg(long, requires = "file")]
+        staged: bool,
+    },
+    /// Show which tiers, policies and rules decide about a packet
+    #[command(after_help = "Example: thalweg policy explain shop/front shop/web tcp 80")]
+    Explain {
+        /// The source: NAMESPACE/POD or an address
+        from: String,
+        /// The destination: NAMESPACE/POD or an address
+        to: String,
+        /// Protocol, by name or number
+        protocol: String,
+        /// Destination port, of protocols that have ports
+        port: Option<u16>,
+        /// Source port [default: one of those that clients have]
+        #[arg(long, value_name = "PORT")]
+        source_port: Option<u16>,
+        /// Directory or file [default: what the agent runs on]
+        #[arg(short, long, value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// `thalweg run`.
@@ -307,6 +360,9 @@ pub struct Get {
     /// With routes, flows and nat: at most so many
     #[arg(long, value_name = "NUMBER")]
     pub limit: Option<u32>,
+    /// With policies: these files instead of those that the agent runs on
+    #[arg(short, long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
     /// With drops: also packets that were forwarded, punted, delivered or passed
     #[arg(long)]
     pub all: bool,
@@ -373,6 +429,9 @@ pub enum Kind {
     Flows,
     /// Ranges whose sources are translated, ports in use, and translated sources
     Nat,
+    /// Policies in files, which are NOT enforced yet
+    #[value(alias = "policy")]
+    Policies,
     /// Packets that were dropped, and why
     #[value(alias = "drop")]
     Drops,

@@ -23,8 +23,11 @@ pub fn check(
         Format::Table | Format::Wide => {
             writer.out.write_all(checked.text.as_bytes())?;
             if checked.ok {
-                let counts = checked.objects.iter().map(|(kind, count)| {
-                    format!("{count} {kind}{}", if *count == 1 { "" } else { "s" })
+                let counts = checked.objects.iter().map(|(kind, count)| match (*kind, *count) {
+                    ("policy", 1) => "1 policy, NOT enforced".into(),
+                    ("policy", count) => format!("{count} policies, NOT enforced"),
+                    (kind, 1) => format!("1 {kind}"),
+                    (kind, count) => format!("{count} {kind}s"),
                 });
                 let counts = counts.collect::<Vec<_>>().join(", ");
                 writeln!(writer.out, "{}: good ({counts})", file.display())?;

@@ -7,6 +7,7 @@ pub mod exit;
 mod files;
 mod online;
 pub mod output;
+mod policy;
 pub mod show;
 pub mod table;
 mod when;
@@ -59,7 +60,14 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Status => online::ask(common, Call::Status, &mut writer),
         Command::Get(get) => online::get(common, get, &mut writer),
         Command::Flows(flows) => online::flows(common, flows, &mut writer),
-        Command::Describe { kind, name } => {
+        Command::Policy(one) => policy::run(common, one, &mut writer),
+        Command::Describe { kind, name, file } if kind == "policy" => {
+            policy::describe(common, file.as_deref(), name, &mut writer)
+        }
+        Command::Describe { file: Some(_), .. } => {
+            Err(Failure::new(Exit::Usage, "--file goes with `describe policy` alone; leave it out"))
+        }
+        Command::Describe { kind, name, file: None } => {
             let call = Call::Describe { kind: kind.clone(), name: name.clone() };
             online::ask(common, call, &mut writer)
         }

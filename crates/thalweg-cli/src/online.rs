@@ -293,6 +293,7 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
         only(get.service.is_some(), "--service", "flows")?;
         only(get.state.is_some(), "--state", "flows")?;
     }
+    only(get.file.is_some() && get.kind != Kind::Policies, "--file", "policies")?;
     if get.kind != Kind::Drops {
         only(get.all, "--all", "drops")?;
     }
@@ -318,6 +319,7 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
             limit: get.limit.unwrap_or(FLOWS),
             ..FlowQuery::default()
         }),
+        Kind::Policies => return crate::policy::list(common, get.file.as_deref(), writer),
         Kind::Drops => Call::Drops { all: get.all },
         Kind::Tables => Call::Tables,
         Kind::Host => Call::Host,

@@ -15,6 +15,7 @@ use crate::tree::{Node, Value, short};
 use std::collections::BTreeMap;
 use thalweg_model::Key;
 use thalweg_model::cluster::ObjectName;
+use thalweg_policy::object::PolicyKind;
 
 /// The namespace of what names none.
 const NAMESPACE: &str = "default";
@@ -39,6 +40,9 @@ const METADATA: &[&str] = &[
     "uid",
 ];
 
+/// Calico's API as people use it, and as it is stored.
+const CALICO: &[&str] = &["projectcalico.org/v3", "crd.projectcalico.org/v1"];
+
 /// A kind with the versions of its API that are read, the best first.
 const VERSIONS: &[(Kind, &[&str])] = &[
     (Kind::Service, &["v1"]),
@@ -46,7 +50,20 @@ const VERSIONS: &[(Kind, &[&str])] = &[
     (Kind::Node, &["v1"]),
     (Kind::Pod, &["v1"]),
     (Kind::ServiceCidr, &["networking.k8s.io/v1", "networking.k8s.io/v1beta1"]),
-    (Kind::IpPool, &["projectcalico.org/v3", "crd.projectcalico.org/v1"]),
+    (Kind::IpPool, CALICO),
+    (Kind::Namespace, &["v1"]),
+    (Kind::ServiceAccount, &["v1"]),
+    (Kind::Policy(PolicyKind::Kubernetes), &["networking.k8s.io/v1"]),
+    (Kind::Policy(PolicyKind::Cluster), &["policy.networking.k8s.io/v1alpha2"]),
+    (Kind::Policy(PolicyKind::Global), CALICO),
+    (Kind::Policy(PolicyKind::Calico), CALICO),
+    (Kind::Policy(PolicyKind::StagedGlobal), CALICO),
+    (Kind::Policy(PolicyKind::StagedCalico), CALICO),
+    (Kind::Policy(PolicyKind::StagedKubernetes), CALICO),
+    (Kind::Tier, CALICO),
+    (Kind::NetworkSet, CALICO),
+    (Kind::GlobalNetworkSet, CALICO),
+    (Kind::HostEndpoint, CALICO),
 ];
 
 /// The group of our own objects.
@@ -69,10 +86,11 @@ pub(crate) fn owner<'n>(fields: &Fields<'n, '_, '_>) -> Owner<'n> {
         return Owner::Own;
     };
     let group = group(version.0);
-    let known = VERSIONS.iter().find(|(known, _)| known.name() == kind);
-    if let Some((known, versions)) = known
-        && (matches!(group, "" | OWN_GROUP) || versions.iter().any(|v| self::group(v) == group))
-    {
+    let of_group = |versions: &[&str]| {
+        matches!(group, "" | OWN_GROUP) || versions.iter().any(|v| self::group(v) == group)
+    };
+    let known = VERSIONS.iter().find(|(known, of)| known.word() == kind && of_group(of));
+    if let Some((known, _)) = known {
         return Owner::Known(*known);
     }
     // A slip in our own group or kind is an error, not somebody else's object.
@@ -146,6 +164,7 @@ pub(crate) fn read(
     let root = Path::Root;
     let known = match kind {
         Kind::EndpointSlice => kind::slice::FIELDS,
+        Kind::ServiceAccount => kind::policy::ACCOUNT,
         _ => &["apiVersion", "kind", "metadata", "spec", "status"],
     };
     let Some(object) = Fields::open_foreign(node, &root, known, report) else { return };
@@ -173,7 +192,8 @@ pub(crate) fn read(
         Kind::Node => kind::node::read(&object, &meta, draft, report),
         Kind::Pod => kind::pod::read(&object, &meta, draft, report),
         Kind::ServiceCidr => kind::service_cidr::read(&object, &meta, draft, report),
-        _ => kind::pool::read(&object, &meta, draft, report),
+        Kind::IpPool => kind::pool::read(&object, &meta, draft, report),
+        _ => kind::policy::read(kind, &object, &meta, draft, report),
     }
 }
 
@@ -183,7 +203,12 @@ fn shown(name: &ObjectName) -> String {
 }
 
 fn namespaced(kind: Kind) -> bool {
-    matches!(kind, Kind::Service | Kind::EndpointSlice | Kind::Pod)
+    use PolicyKind::{Cluster, Global, StagedGlobal};
+    match kind {
+        Kind::Policy(kind) => !matches!(kind, Cluster | Global | StagedGlobal),
+        Kind::Service | Kind::EndpointSlice | Kind::Pod => true,
+        kind => matches!(kind, Kind::NetworkSet | Kind::ServiceAccount),
+    }
 }
 
 /// Namespace and name as far as they are there.
@@ -212,7 +237,7 @@ fn check_name(metadata: &Fields, kind: Kind, report: &mut Report) -> Option<Span
     let namespace = metadata.given("namespace").filter(|field| !field.is_empty_text());
     if let Some(field) = namespace {
         if !namespaced(kind) {
-            let what = format!("a {} belongs to no namespace", kind.name());
+            let what = format!("a {} belongs to no namespace", kind.word());
             field.warning(what, "remove the field", report);
         } else if let Some(fault) = name::label(field.text(report)?) {
             let what = format!("the namespace {fault} (RFC 1123)");

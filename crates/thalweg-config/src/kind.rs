@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod nexthop;
 pub(crate) mod node;
 pub(crate) mod pod;
+pub(crate) mod policy;
 pub(crate) mod pool;
 pub(crate) mod prefix;
 pub(crate) mod route;

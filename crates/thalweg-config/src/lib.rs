@@ -41,6 +41,7 @@ pub use write::to_yaml;
 use draft::Draft;
 use report::Report;
 use thalweg_model::{Intent, Problem, Severity};
+use thalweg_policy::{Model, Objects, Resolution, View, World};
 
 /// What files say, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,8 @@ pub struct Loaded {
     /// What could be read, without the objects that are set aside. With other errors it is
     /// incomplete: take it only if [`Loaded::is_ok`].
     pub intent: Intent,
+    /// What policies are made of. They are read and checked, and not enforced.
+    pub policies: Objects,
     /// What is wrong or doubtful, in the order of the files.
     pub problems: Vec<Problem>,
     /// The texts, to quote from.
@@ -91,16 +94,22 @@ fn parse_sources(sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loade
             });
         broken |= !whole;
     }
-    let intent = draft.finish(broken, &mut report);
+    let (intent, policies) = draft.finish(broken, &mut report);
     let mut problems = before;
     problems.extend(report.finish());
-    Loaded { intent, problems, sources }
+    if !broken {
+        problems.extend(thalweg_policy::check::tiers(&policies));
+    }
+    Loaded { intent, policies, problems, sources }
 }
 
 /// Feeds arbitrary octets through reading, rendering and writing; nothing may panic.
 pub fn fuzz(data: &[u8]) {
     let loaded = parse(&[("fuzz.yaml".into(), String::from_utf8_lossy(data).into_owned())]);
     render(&loaded.problems, &loaded.sources, true);
+    let world = World::new(&loaded.policies, &loaded.intent.cluster, |_| Default::default());
+    let model = Model::new(&loaded.policies, View::Pending);
+    thalweg_policy::check::doubts(&Resolution::new(world, model));
     if loaded.is_ok() {
         let text = to_yaml(&loaded.intent);
         let again = parse(&[("again.yaml".into(), text.clone())]);

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 use thalweg_model::catalog::Edit;
 use thalweg_model::{Catalog, Cluster, Intent, Problem, Severity};
+use thalweg_policy::Objects;
 
 /// Pairs of files that are compared one by one; beyond, all claims are sorted.
 const PAIRS: usize = 20_000;
@@ -77,6 +78,8 @@ struct Joined {
     parts: Vec<(String, Arc<Part>)>,
     /// With objects of Kubernetes that others exclude.
     intent: Intent,
+    /// What policies are made of.
+    policies: Objects,
     /// What one of those may have.
     tally: Tally,
     /// What only one file may claim, once that was asked for.
@@ -244,9 +247,13 @@ impl Library {
             }
         }
         let intent = self.joined.intent(files, &mut report);
+        let policies = self.joined.policies.clone();
         let mut problems = before;
         problems.extend(report.finish());
-        Loaded { intent, problems, sources }
+        if !broken && parts.iter().all(|(_, part)| part.whole) {
+            problems.extend(thalweg_policy::check::tiers(&policies));
+        }
+        Loaded { intent, policies, problems, sources }
     }
 }
 
@@ -302,6 +309,7 @@ impl Joined {
             clash::set_aside(&mut intent.cluster.pods, &clash::interfaces(&parts, report));
         }
         clash::tell_strange(&parts, report);
+        clash::tell_unenforced(&parts, report);
         intent
     }
 
@@ -375,6 +383,7 @@ impl Joined {
         follow(&mut intent.labels, changes, |part| &part.intent.labels);
         follow(&mut intent.origins, changes, |part| &part.intent.origins);
         follow_cluster(&mut intent.cluster, changes);
+        follow_policies(&mut self.policies, changes);
         let old = || changes.iter().filter_map(|(old, _)| *old);
         for part in old() {
             intent.links.retain(|name, _| !part.intent.links.contains_key(name));
@@ -399,6 +408,16 @@ fn follow_cluster(cluster: &mut Cluster, changes: &[(Option<&Part>, Option<&Part
     follow(&mut cluster.pods, changes, |part| &part.cluster.cluster.pods);
     follow(&mut cluster.pools, changes, |part| &part.cluster.cluster.pools);
     follow(&mut cluster.service_cidrs, changes, |part| &part.cluster.cluster.service_cidrs);
+}
+
+/// Lets what policies are made of follow that of parts.
+fn follow_policies(all: &mut Objects, changes: &[(Option<&Part>, Option<&Part>)]) {
+    follow(&mut all.policies, changes, |part| &part.cluster.policies.policies);
+    follow(&mut all.tiers, changes, |part| &part.cluster.policies.tiers);
+    follow(&mut all.sets, changes, |part| &part.cluster.policies.sets);
+    follow(&mut all.hosts, changes, |part| &part.cluster.policies.hosts);
+    follow(&mut all.namespaces, changes, |part| &part.cluster.policies.namespaces);
+    follow(&mut all.accounts, changes, |part| &part.cluster.policies.accounts);
 }
 
 /// Lets a catalog of all follow those of parts that came, went or changed.

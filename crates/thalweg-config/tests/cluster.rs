@@ -115,6 +115,10 @@ fn a_node_a_pod_and_a_pool_as_kubectl_prints_them() {
             protocol: Protocol::Tcp,
         }],
         floating: vec![ip("192.0.2.50"), ip("2001:db8::50")],
+        service_account: Some("default".into()),
+        ports: [("http", 8_080), ("https", 443)]
+            .map(|(name, port)| NamedPort { name: name.into(), protocol: Protocol::Tcp, port })
+            .into(),
     };
     assert_eq!(intent.cluster.pods[&ObjectName::new("shop", "web-1")], pod);
     let pool =
@@ -574,6 +578,15 @@ fn pods() -> impl Strategy<Value = Pod> {
         |((addresses, floating), (node, host_network, ports), mac, labels)| Pod {
             addresses,
             floating: floating.filter(|_| !host_network).into_iter().collect(),
+            service_account: node.clone().map(|name| format!("of-{name}")),
+            ports: ports
+                .iter()
+                .map(|(_, _, port, protocol)| NamedPort {
+                    name: format!("p{port}"),
+                    protocol: *protocol,
+                    port: *port,
+                })
+                .collect(),
             node,
             interface: None,
             mac: mac.map(|[a, b, c, d, e, f]| {

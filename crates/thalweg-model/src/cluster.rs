@@ -271,6 +271,21 @@ pub struct Pod {
     pub host_ports: Vec<HostPort>,
     /// Its floating addresses, one of a family at most (annotation `cni.projectcalico.org/floatingIPs`).
     pub floating: Vec<IpAddr>,
+    /// `spec.serviceAccountName`.
+    pub service_account: Option<String>,
+    /// Ports of its containers that have a name.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A port with a name, which policies may use in the place of its number.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NamedPort {
+    /// `name`.
+    pub name: String,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `containerPort`, or `port` of a `HostEndpoint`.
+    pub port: u16,
 }
 
 /// A port of a pod that the host answers at.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod candidates;
+pub mod policy;
 mod resolve;
 pub mod service;
 mod vrfs;

@@ -16,8 +16,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("image", &["wire", "abi", "fault"]),
     ("compile", &["wire", "abi", "model", "image", "service"]),
     ("service", &["wire", "model"]),
-    ("oracle", &["wire", "model"]),
-    ("config", &["wire", "model"]),
+    ("policy", &["model"]),
+    ("oracle", &["wire", "model", "policy"]),
+    ("config", &["wire", "model", "policy"]),
     ("netlink", &["wire", "model"]),
     ("fpm", &["model", "netlink"]),
     ("bfd", &["wire", "model"]),
@@ -44,9 +45,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bpf-object",
             "api",
             "packet",
+            "policy",
         ],
     ),
-    ("cli", &["agent", "api", "packet", "model"]),
+    ("cli", &["agent", "api", "packet", "model", "policy"]),
     ("lab", &[]),
     // Tools for developers see everything.
     ("bench", ANY),
@@ -61,7 +63,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aya", &["xdp", "bench", "testkit"]),
     ("netlink-sys", &["netlink", "xdp", "agent", "bench"]),
     ("tokio", &["netlink", "fpm", "agent", "cli", "config", "api", "bench"]),
-    ("thalweg-oracle", &["testkit", "compile", "service"]),
+    ("thalweg-oracle", &["testkit", "compile", "policy", "service"]),
 ];
 
 fn metadata() -> Value {

@@ -216,6 +216,19 @@ fn a_route_that_cannot_be_is_told_once() {
 }
 
 #[test]
+fn policies_change_nothing_but_what_is_told() {
+    let mut brain = running();
+    let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                  metadata: {name: none}\nspec: {podSelector: {}}\n";
+    let text = config("10.0.1.254") + policy + &policy.replace("none", "two");
+    let effects = words(&brain.handle(files(&text)));
+    assert_eq!(effects.len(), 1, "{effects:?}");
+    let said = "2 objects of kind `NetworkPolicy` are read but NOT enforced";
+    assert!(effects[0].starts_with("Warn") && effects[0].contains(said), "{effects:?}");
+    assert!(brain.config_problems.iter().any(|problem| problem.what == said));
+}
+
+#[test]
 fn a_lost_neighbor_is_asked_for_again() {
     let mut brain = running();
     let lost = Update::NeighborGone(3, "10.0.1.254".parse().unwrap());

@@ -103,7 +103,7 @@ pub(crate) fn tell_strange(parts: &Parts<'_>, report: &mut Report) {
         }
     }
     for (kind, (at, count)) in strange {
-        let known = Kind::FOREIGN.iter().map(|(name, _)| *name);
+        let known = Kind::foreign_words();
         let remedy = match suggest::nearest(kind, known.clone()) {
             Some(near) => format!("did you mean `{near}`? else nothing is to be done"),
             None => format!("of Kubernetes, {} are read", suggest::list(known)),
@@ -112,6 +112,25 @@ pub(crate) fn tell_strange(parts: &Parts<'_>, report: &mut Report) {
             1 => format!("an object of kind `{}` is ignored", short(kind)),
             _ => format!("{count} objects of kind `{}` are ignored", short(kind)),
         };
+        report.warning(at, &Path::Field(&Path::Root, "kind"), what, remedy);
+    }
+}
+
+/// Tells which kinds of policies are read and nothing more.
+pub(crate) fn tell_unenforced(parts: &Parts<'_>, report: &mut Report) {
+    report.object = None;
+    let mut read: BTreeMap<&str, (Span, usize)> = BTreeMap::new();
+    for (file, part) in parts {
+        for (kind, (at, count)) in &part.unenforced {
+            read.entry(kind).or_insert((place(*file, *at), 0)).1 += count;
+        }
+    }
+    for (kind, (at, count)) in read {
+        let what = match count {
+            1 => format!("an object of kind `{kind}` is read but NOT enforced"),
+            _ => format!("{count} objects of kind `{kind}` are read but NOT enforced"),
+        };
+        let remedy = "this version lets packets pass as if it were not there; see `thalweg policy`";
         report.warning(at, &Path::Field(&Path::Root, "kind"), what, remedy);
     }
 }

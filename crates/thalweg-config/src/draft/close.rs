@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use thalweg_model::intent::Route;
 use thalweg_model::{Catalog, Intent, Key, Origin, Prefix};
+use thalweg_policy::Objects;
 
 /// What a route claims, where it stands, and its number: small enough to sort a full table of.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
@@ -38,8 +39,8 @@ fn print(what: &impl Hash) -> u64 {
 }
 
 impl Draft {
-    /// The intent, after checking what must hold between objects.
-    pub fn finish(self, broken: bool, report: &mut Report) -> Intent {
+    /// The intent and what policies are made of, after checking what must hold between objects.
+    pub fn finish(self, broken: bool, report: &mut Report) -> (Intent, Objects) {
         // A file that could not be read may hold the very VRF that seems to be missing.
         if !broken {
             self.check_uses(Kind::Vrf, &self.vrf_uses, report);
@@ -55,8 +56,9 @@ impl Draft {
         intent.labels = self.labels.into_iter().collect();
         intent.sessions = self.sessions;
         intent.routes = self.routes.into_iter().map(|claim| (claim.name, claim.route)).collect();
-        intent.cluster = self.cluster.finish(&intent.router.services, report);
-        intent
+        let (cluster, policies) = self.cluster.finish(&intent.router.services, report);
+        intent.cluster = cluster;
+        (intent, policies)
     }
 
     /// All that was read, as the part that one file has in the whole.

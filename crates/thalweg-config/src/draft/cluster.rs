@@ -1,6 +1,6 @@
 //! Objects of Kubernetes while they are being read, and what they claim of what others may claim too.
 
-use crate::draft::clash;
+use crate::draft::{Kind, clash};
 use crate::foreign::Meta;
 use crate::report::Report;
 use crate::sources::Span;
@@ -10,6 +10,8 @@ use thalweg_model::Prefix;
 use thalweg_model::cluster::{
     Cluster, EndpointSlice, IpPool, Node, ObjectName, Pod, Protocol, Service, ServiceSettings,
 };
+use thalweg_policy::Objects;
+use thalweg_policy::object::{HostEndpoint, NetworkSet, PolicyId, PolicyObject, Tier};
 
 /// A port of all nodes that a service asks for.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ pub(crate) struct ClusterDraft {
     claims: Vec<Claims>,
     interfaces: Vec<Interface>,
     strange: BTreeMap<String, (Span, usize)>,
+    unenforced: BTreeMap<&'static str, (Span, usize)>,
+    /// What policies are made of.
+    pub policies: PolicyDraft,
 }
 
 /// What was read of one file or several, before its objects are held against each other.
@@ -66,6 +71,10 @@ pub(crate) struct ClusterPart {
     pub interfaces: Vec<Interface>,
     /// Kinds that are not read, where the first stands, and how many there are.
     pub strange: BTreeMap<String, (Span, usize)>,
+    /// Kinds of policies, which are read and not enforced, likewise.
+    pub unenforced: BTreeMap<&'static str, (Span, usize)>,
+    /// What policies are made of.
+    pub policies: Objects,
 }
 
 impl ClusterDraft {
@@ -115,6 +124,11 @@ impl ClusterDraft {
         self.strange.entry(kind.into()).or_insert((at, 0)).1 += 1;
     }
 
+    /// Counts an object of a kind that is read and not enforced.
+    pub fn unenforced(&mut self, kind: Kind, at: Span) {
+        self.unenforced.entry(kind.name()).or_insert((at, 0)).1 += 1;
+    }
+
     /// All that was read.
     pub fn part(self) -> ClusterPart {
         ClusterPart {
@@ -129,20 +143,23 @@ impl ClusterDraft {
             claims: self.claims,
             interfaces: self.interfaces,
             strange: self.strange,
+            unenforced: self.unenforced,
+            policies: self.policies.finish(),
         }
     }
 
-    /// The cluster without those that are wrong beside others.
-    pub fn finish(self, settings: &ServiceSettings, report: &mut Report) -> Cluster {
+    /// The cluster without those that are wrong beside others, and what policies are made of.
+    pub fn finish(self, settings: &ServiceSettings, report: &mut Report) -> (Cluster, Objects) {
         let part = self.part();
         let all = [(None, &part)];
         let services = clash::node_ports(&all, settings.node_ports, report);
         let pods = clash::interfaces(&all, report);
         clash::tell_strange(&all, report);
+        clash::tell_unenforced(&all, report);
         let mut cluster = part.cluster;
         clash::set_aside(&mut cluster.services, &services);
         clash::set_aside(&mut cluster.pods, &pods);
-        cluster
+        (cluster, part.policies)
     }
 }
 
@@ -170,6 +187,11 @@ impl ClusterPart {
         new.pods.share(&old.pods);
         new.pools.share(&old.pools);
         new.service_cidrs.share(&old.service_cidrs);
+        let (new, old) = (&mut self.policies, &before.policies);
+        new.policies.share(&old.policies);
+        new.sets.share(&old.sets);
+        new.namespaces.share(&old.namespaces);
+        new.accounts.share(&old.accounts);
     }
 }
 
@@ -178,4 +200,28 @@ fn print(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()
+}
+
+/// What policies are made of, while it is being read.
+#[derive(Default)]
+pub(crate) struct PolicyDraft {
+    pub policies: Vec<(PolicyId, PolicyObject)>,
+    pub tiers: Vec<(String, Tier)>,
+    pub sets: Vec<(ObjectName, NetworkSet)>,
+    pub hosts: Vec<(String, HostEndpoint)>,
+    pub namespaces: Vec<(String, BTreeMap<String, String>)>,
+    pub accounts: Vec<(ObjectName, BTreeMap<String, String>)>,
+}
+
+impl PolicyDraft {
+    fn finish(self) -> Objects {
+        Objects {
+            policies: self.policies.into_iter().collect(),
+            tiers: self.tiers.into_iter().collect(),
+            sets: self.sets.into_iter().collect(),
+            hosts: self.hosts.into_iter().collect(),
+            namespaces: self.namespaces.into_iter().collect(),
+            accounts: self.accounts.into_iter().collect(),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The kinds of objects.
 
 use thalweg_model::Key;
+use thalweg_policy::object::PolicyKind;
 
 /// The kinds of objects.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -17,6 +18,13 @@ pub(crate) enum Kind {
     Pod,
     IpPool,
     ServiceCidr,
+    Policy(PolicyKind),
+    Tier,
+    NetworkSet,
+    GlobalNetworkSet,
+    HostEndpoint,
+    Namespace,
+    ServiceAccount,
 }
 
 impl Kind {
@@ -31,23 +39,44 @@ impl Kind {
     ];
 
     /// The kinds of Kubernetes.
-    pub const FOREIGN: [(&str, Self); 6] = [
+    pub const FOREIGN: [(&str, Self); 12] = [
         ("Service", Self::Service),
         ("EndpointSlice", Self::EndpointSlice),
         ("Node", Self::Node),
         ("Pod", Self::Pod),
         ("IPPool", Self::IpPool),
         ("ServiceCIDR", Self::ServiceCidr),
+        ("Namespace", Self::Namespace),
+        ("ServiceAccount", Self::ServiceAccount),
+        ("Tier", Self::Tier),
+        ("NetworkSet", Self::NetworkSet),
+        ("GlobalNetworkSet", Self::GlobalNetworkSet),
+        ("HostEndpoint", Self::HostEndpoint),
     ];
 
     /// As `kind` spells it.
     pub fn name(self) -> &'static str {
+        if let Self::Policy(kind) = self {
+            return kind.name();
+        }
         let mut all = Self::ALL.iter().chain(&Self::FOREIGN);
         all.find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+
+    /// As an object spells its kind: of two groups that use one word, both do.
+    pub fn word(self) -> &'static str {
+        self.name().split('.').next().unwrap_or_default()
+    }
+
+    /// Words of all kinds that are not ours.
+    pub fn foreign_words() -> impl Iterator<Item = &'static str> + Clone {
+        let policies = PolicyKind::ALL.iter().filter(|(_, kind)| *kind != PolicyKind::Calico);
+        Self::FOREIGN.iter().map(|(name, _)| *name).chain(policies.map(|(name, _)| *name))
     }
 
     /// Whether an object is one of Kubernetes.
     pub fn is_foreign_key(key: &Key) -> bool {
         Self::FOREIGN.iter().any(|(name, _)| *name == key.kind)
+            || PolicyKind::ALL.iter().any(|(name, _)| *name == key.kind)
     }
 }

@@ -8,9 +8,9 @@ use crate::kind::host_ports;
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
-use crate::tree::short;
+use crate::tree::{Value, short};
 use std::net::IpAddr;
-use thalweg_model::cluster::{HostPort, Pod};
+use thalweg_model::cluster::{HostPort, NamedPort, Pod, Protocol};
 
 /// Annotation that names the host's side of its veth.
 pub(crate) const INTERFACE: &str = "thalweg.io/interface";
@@ -182,6 +182,7 @@ fn device(field: &Field, report: &mut Report) -> Option<String> {
 fn read_spec(spec: &Field, pod: &mut Pod, report: &mut Report) {
     let Some(fields) = Fields::open_foreign(spec.node, &spec.path, SPEC, report) else { return };
     pod.node = fields.text_of("nodeName", report).map(Into::into);
+    pod.service_account = fields.text_of("serviceAccountName", report).map(Into::into);
     pod.host_network = fields.flag_of("hostNetwork", report).unwrap_or_default();
     for (name, init) in [("containers", false), ("initContainers", true)] {
         let Some(list) = fields.given(name) else { continue };
@@ -193,9 +194,10 @@ fn read_spec(spec: &Field, pod: &mut Pod, report: &mut Report) {
                 continue;
             }
             if let Some(ports) = inner.given("ports") {
-                ports
-                    .members(report)
-                    .for_each(|port| pod.host_ports.extend(host_port(&port, report)));
+                for port in ports.members(report) {
+                    pod.host_ports.extend(host_port(&port, report));
+                    pod.ports.extend(named_port(&port));
+                }
             }
         }
     }
@@ -203,6 +205,19 @@ fn read_spec(spec: &Field, pod: &mut Pod, report: &mut Report) {
         // Its ports are the host's already.
         pod.host_ports.clear();
     }
+}
+
+/// A port of a container that has a name. What is wrong with it is told with its other fields.
+fn named_port(item: &Field) -> Option<NamedPort> {
+    let fields = Fields::of(item.node, &item.path)?;
+    let text = |name| match &fields.peek_any(name)?.value {
+        Value::Scalar { text, .. } if !text.is_empty() => Some(text.as_ref()),
+        _ => None,
+    };
+    let word = text("protocol").unwrap_or("TCP");
+    let (_, protocol) = *Protocol::ALL.iter().find(|(known, _)| *known == word)?;
+    let port = text("containerPort")?.parse().ok().filter(|port| *port > 0)?;
+    Some(NamedPort { name: text("name")?.into(), protocol, port })
 }
 
 /// A port of a container; none where the host does not answer at it.

@@ -158,13 +158,17 @@ fn write_pod(name: &ObjectName, pod: &Pod, out: &mut Yaml) {
         out.line(1, "labels:");
         pod.labels.iter().for_each(|(key, value)| out.field(2, &quoted(key), quoted(value)));
     }
-    if pod.host_network || pod.node.is_some() || !pod.host_ports.is_empty() {
+    let ports = !pod.host_ports.is_empty() || !pod.ports.is_empty();
+    if pod.host_network || pod.node.is_some() || pod.service_account.is_some() || ports {
         out.line(0, "spec:");
         out.differing(1, "hostNetwork", pod.host_network, false);
         if let Some(node) = &pod.node {
             out.field(1, "nodeName", quoted(node));
         }
-        if !pod.host_ports.is_empty() {
+        if let Some(account) = &pod.service_account {
+            out.field(1, "serviceAccountName", quoted(account));
+        }
+        if ports {
             out.line(1, "containers:");
             out.line(1, "- ports:");
         }
@@ -175,6 +179,11 @@ fn write_pod(name: &ObjectName, pod: &Pod, out: &mut Yaml) {
             if let Some(address) = port.address {
                 out.field(3, "hostIP", quoted(&address.to_string()));
             }
+        }
+        for port in &pod.ports {
+            out.field(2, "- containerPort", port.port);
+            out.field(3, "name", quoted(&port.name));
+            out.field(3, "protocol", port.protocol);
         }
     }
     if !pod.addresses.is_empty() {

@@ -1,0 +1,57 @@
+//! Policies from files, for people who want to know what they say. Nothing of it is in force.
+
+use super::{OfflineError, checked};
+use std::path::Path;
+use thalweg_model::{Cluster, Intent, Problem, Severity};
+use thalweg_policy::{Model, Objects, Resolution, View, World, check};
+
+/// What files say of policies, and of those whom they are about.
+pub struct Policies {
+    /// What policies are made of.
+    pub objects: Objects,
+    /// Pods, services and nodes.
+    pub cluster: Cluster,
+    /// What is wrong or doubtful about them, with the lines in question.
+    pub text: String,
+    intent: Intent,
+}
+
+impl Policies {
+    /// Reads files. Objects that are wrong are left out, and told.
+    ///
+    /// # Errors
+    ///
+    /// [`OfflineError::Config`] where anything else than an object of Kubernetes is wrong.
+    pub fn read(path: &Path, color: bool) -> Result<Self, OfflineError> {
+        let loaded = thalweg_config::load(path);
+        if !loaded.is_ok() {
+            return Err(OfflineError::Config(Box::new(checked(&loaded, color))));
+        }
+        let mut read = Self {
+            objects: loaded.policies,
+            cluster: loaded.intent.cluster.clone(),
+            text: String::new(),
+            intent: loaded.intent,
+        };
+        let wrong = |problem: &Problem| problem.severity == Severity::Error;
+        let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(wrong).collect();
+        problems.extend(check::doubts(&read.resolve(View::Enforced)));
+        if !problems.is_empty() {
+            read.text = thalweg_config::render(&problems, &loaded.sources, color);
+        }
+        Ok(read)
+    }
+
+    /// Everything resolved, with or without what is staged.
+    pub fn resolve(&self, view: View) -> Resolution {
+        let origin =
+            |name: &thalweg_model::ObjectName| self.intent.origin("Pod", &name.to_string());
+        let world = World::new(&self.objects, &self.cluster, origin);
+        Resolution::new(world, Model::new(&self.objects, view))
+    }
+
+    /// Whether any policy is staged.
+    pub fn has_staged(&self) -> bool {
+        self.objects.policies.keys().any(|id| id.kind.of_staged().is_some())
+    }
+}

@@ -1,0 +1,256 @@
+//! `thalweg policy explain`: tiers, policies and rules up to the one that decides.
+
+use super::show;
+use crate::exit::{Exit, Failure};
+use crate::online::Writer;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use thalweg_agent::offline::policy::Policies;
+use thalweg_model::cluster::ObjectName;
+use thalweg_policy::decide::{Cause, Decision, Step, Trace};
+use thalweg_policy::model::Direction;
+use thalweg_policy::object::EndAction;
+use thalweg_policy::{Packet, Resolution, Verdict, View, words};
+
+/// The port of clients where none is given.
+const CLIENT_PORT: u16 = 49_152;
+
+/// What is asked.
+pub(super) struct Question<'a> {
+    pub from: &'a str,
+    pub to: &'a str,
+    pub protocol: &'a str,
+    pub port: Option<u16>,
+    pub source_port: Option<u16>,
+}
+
+/// One end: an endpoint with addresses, or an address.
+struct End {
+    endpoint: Option<usize>,
+    addresses: Vec<IpAddr>,
+}
+
+/// Explains what becomes of a packet.
+pub(super) fn explain(
+    read: &Policies,
+    question: &Question<'_>,
+    writer: &mut Writer<'_>,
+) -> Result<Exit, Failure> {
+    let resolution = read.resolve(View::Enforced);
+    let [from, to] = [question.from, question.to].map(|who| end(read, &resolution, who));
+    let (from, to) = (from?, to?);
+    let packet = packet(&from, &to, question)?;
+    let trace = resolution.trace(from.endpoint, to.endpoint, &packet);
+    let staged = read.has_staged().then(|| {
+        let pending = read.resolve(View::Pending);
+        let trace = pending.trace(from.endpoint, to.endpoint, &packet);
+        (pending, trace)
+    });
+    let mut lines = Lines(String::new());
+    let ports = packet.ports.map(|(from, to)| format!(" {from} > {to}")).unwrap_or_default();
+    let (source, destination) = (packet.source, packet.destination);
+    let protocol = words::protocol(packet.protocol);
+    lines.add("packet", format!("{source} > {destination} {protocol}{ports}"));
+    lines.ends(&resolution, &trace, (question.from, question.to));
+    lines.add("verdict", verdict(&resolution, &trace));
+    if let Some((pending, trace)) = &staged {
+        lines
+            .add("staged", format!("{}, if what is staged were in force", verdict(pending, trace)));
+    }
+    let value = json!({
+        "enforced": false,
+        "allowed": trace.judgement.is_allowed(),
+        "verdict": verdict(&resolution, &trace),
+        "staged": staged.as_ref().map(|(pending, trace)| verdict(pending, trace)),
+        "egress": trace.judgement.egress.map(|one| decision(&resolution, Direction::Egress, one)),
+        "ingress": trace.judgement.ingress.map(|one| decision(&resolution, Direction::Ingress, one)),
+    });
+    show(writer, value, &lines.0)?;
+    Ok(Exit::Ok)
+}
+
+fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failure> {
+    if let Ok(address) = who.parse::<IpAddr>() {
+        let of_service = |vip: &&thalweg_model::cluster::Service| {
+            vip.cluster_ips.iter().chain(&vip.load_balancer_ips).any(|ip| *ip == address)
+        };
+        if read.cluster.services.values().find(of_service).is_some() {
+            let message = format!(
+                "{address} is an address of a service; policies see the pod behind it: name that one"
+            );
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        return Ok(End { endpoint: resolution.world.at(address), addresses: vec![address] });
+    }
+    let who = who.strip_prefix("pod/").unwrap_or(who);
+    let (namespace, name) = who.split_once('/').unwrap_or(("default", who));
+    let name = ObjectName::new(namespace, name);
+    match resolution.world.pod(&name) {
+        Some(at) => {
+            let addresses = resolution.world.endpoints[at].addresses.clone();
+            Ok(End { endpoint: Some(at), addresses })
+        }
+        None => {
+            let message = format!(
+                "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, or an address"
+            );
+            Err(Failure::new(Exit::NotAsWished, message))
+        }
+    }
+}
+
+fn packet(from: &End, to: &End, question: &Question<'_>) -> Result<Packet, Failure> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    let pair = from.addresses.iter().find_map(|source| {
+        let same = |to: &&IpAddr| to.is_ipv4() == source.is_ipv4();
+        Some((*source, *to.addresses.iter().find(same)?))
+    });
+    let Some((source, destination)) = pair else {
+        let message = "the two have no addresses of one family; give addresses";
+        return Err(Failure::new(Exit::NotAsWished, message));
+    };
+    let known = words::PROTOCOLS.iter();
+    let known = known.clone().find(|(name, _)| name.eq_ignore_ascii_case(question.protocol));
+    let number = known.map(|(_, number)| *number).or_else(|| question.protocol.parse().ok());
+    let protocol = number.ok_or_else(|| {
+        usage(format!(
+            "`{}` is no protocol; write tcp, udp, sctp, icmp or a number",
+            question.protocol
+        ))
+    })?;
+    let has_ports = matches!(protocol, 6 | 17 | 132 | 136);
+    if has_ports != question.port.is_some() {
+        let word = words::protocol(protocol);
+        return Err(usage(match has_ports {
+            true => format!("{word} has ports; write the destination's behind it"),
+            false => format!("{word} has no ports; leave the port out"),
+        }));
+    }
+    let echo = if source.is_ipv4() { 8 } else { 128 };
+    let client = question.source_port.unwrap_or(CLIENT_PORT);
+    Ok(Packet {
+        source,
+        destination,
+        protocol,
+        ports: question.port.map(|port| (client, port)),
+        icmp: matches!(protocol, 1 | 58).then_some((echo, 0)),
+    })
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, word: &str, text: impl AsRef<str>) {
+        self.0.push_str(&format!("{word:<9} {}\n", text.as_ref()));
+    }
+
+    /// What both ends say, step by step.
+    fn ends(&mut self, resolution: &Resolution, trace: &Trace, names: (&str, &str)) {
+        let ends = [
+            (Direction::Egress, names.0, trace.judgement.egress),
+            (Direction::Ingress, names.1, trace.judgement.ingress),
+        ];
+        for (direction, name, decided) in ends {
+            let Some(decided) = decided else {
+                self.add(direction.word(), format!("{name} is no endpoint: nobody is asked"));
+                continue;
+            };
+            self.add(direction.word(), name);
+            let steps = trace.steps.iter().filter(|(of, _)| *of == direction);
+            steps.for_each(|(_, step)| self.step(resolution, direction, *step));
+            let (word, why) = (decided.verdict.word(), cause(resolution, direction, decided.cause));
+            self.add("  result", format!("{word}: {why}"));
+        }
+    }
+
+    fn step(&mut self, resolution: &Resolution, direction: Direction, step: Step) {
+        match step {
+            Step::Tier(tier) => {
+                let tier = &resolution.model.tiers[tier];
+                let order = tier.order.map_or_else(|| "last".into(), |order| order.to_string());
+                self.add("  tier", format!("{}, order {order}", tier.name));
+            }
+            Step::Policy(policy) => {
+                let policy = &resolution.policies[policy].policy;
+                self.add("  policy", format!("{} ({})", policy.id, policy.origin));
+            }
+            Step::Rule { policy, rule, miss } => {
+                let (words, place) = rule_words(resolution, direction, policy, rule);
+                let result = miss.map_or("matches", |miss| miss.words());
+                self.add("  rule", format!("{words} ({place}): {result}"));
+            }
+            Step::End { tier, passed } => {
+                let end = match (passed, resolution.model.tiers[tier].end) {
+                    (true, _) => "passed on by that rule",
+                    (false, EndAction::Deny) => "no rule decides: deny",
+                    (false, EndAction::Pass) => "no rule decides: pass on",
+                };
+                self.add("  end", end);
+            }
+        }
+    }
+}
+
+fn rule_words(
+    resolution: &Resolution,
+    direction: Direction,
+    policy: usize,
+    rule: usize,
+) -> (String, String) {
+    let policy = &resolution.policies[policy].policy;
+    let rules = policy.rules(direction).unwrap_or_default();
+    match rules.get(rule) {
+        Some(rule) => {
+            let place = rule.place.within(&policy.origin);
+            (format!("{} {}", rule.number, words::rule(rule)), place.to_string())
+        }
+        None => (String::new(), String::new()),
+    }
+}
+
+fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String {
+    match cause {
+        Cause::Rule { policy, rule } => {
+            let of = &resolution.policies[policy].policy;
+            let rules = of.rules(direction).unwrap_or_default();
+            let Some(rule) = rules.get(rule) else { return of.id.to_string() };
+            let place = rule.place.within(&of.origin);
+            format!("rule {} of {} ({place})", rule.number, of.id)
+        }
+        Cause::EndOfTier(tier) => {
+            format!(
+                "policies of tier {} apply, and none allows it",
+                resolution.model.tiers[tier].name
+            )
+        }
+        Cause::Profile => "no policy decides".into(),
+        Cause::NoPolicy => "no policy applies".into(),
+        Cause::Itself => "an endpoint always reaches itself".into(),
+        Cause::OwnNode => "a node always reaches its pods".into(),
+        Cause::FailSafe => "a port that stays open whatever policies say".into(),
+    }
+}
+
+fn verdict(resolution: &Resolution, trace: &Trace) -> String {
+    let ends = [
+        (Direction::Egress, trace.judgement.egress),
+        (Direction::Ingress, trace.judgement.ingress),
+    ];
+    for (direction, decided) in ends {
+        if let Some(decided) = decided.filter(|one| one.verdict == Verdict::Deny) {
+            return format!(
+                "deny: {} ({})",
+                cause(resolution, direction, decided.cause),
+                direction.word()
+            );
+        }
+    }
+    "allow".into()
+}
+
+fn decision(resolution: &Resolution, direction: Direction, decided: Decision) -> Value {
+    json!({
+        "verdict": decided.verdict.word(),
+        "cause": cause(resolution, direction, decided.cause),
+    })
+}

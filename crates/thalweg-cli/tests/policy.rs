@@ -1,0 +1,387 @@
+//! What policies in files say, as a person sees it: output, errors, exit codes.
+
+use expect_test::{Expect, expect};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const PODS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: shop}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: front-1, namespace: shop, labels: {app: front}}
+status: {podIPs: [{ip: 10.1.0.1}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: front-2, namespace: shop, labels: {app: front}}
+status: {podIPs: [{ip: 10.1.0.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec:
+  containers:
+  - {name: db, ports: [{name: sql, containerPort: 5432}]}
+status: {podIPs: [{ip: 10.1.0.3}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: spy, namespace: other}
+status: {podIPs: [{ip: 10.1.0.4}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: 10.96.0.3, ports: [{port: 5432}]}
+";
+
+const POLICIES: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: front}}}]
+    ports: [{port: sql}]
+---
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: security}
+spec: {order: 100}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: no-ping}
+spec:
+  tier: security
+  namespaceSelector: team == 'shop'
+  ingress:
+  - {action: Deny, protocol: ICMP}
+  - {action: Pass}
+---
+apiVersion: projectcalico.org/v3
+kind: StagedNetworkPolicy
+metadata: {name: quiet, namespace: other}
+spec:
+  tier: security
+  types: [Egress]
+";
+
+struct Lab(tempfile::TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(lab.path().join("cfg")).unwrap();
+        lab.write("cfg/pods.yaml", PODS);
+        lab.write("cfg/policies.yaml", POLICIES);
+        lab
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs a command line; the text holds standard output, standard error and the exit code.
+    fn run(&self, line: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(line)
+            .current_dir(self.path())
+            .env_remove("NO_COLOR")
+            .output()
+            .unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        format!("{out}{err}exit {}\n", output.status.code().unwrap_or(-1))
+    }
+
+    #[track_caller]
+    fn check(&self, line: &[&str], expected: Expect) {
+        expected.assert_eq(&self.run(line));
+    }
+}
+
+#[test]
+fn policies_are_listed_in_the_order_in_which_they_are_asked() {
+    Lab::new().check(
+        &["get", "policies", "-f", "cfg"],
+        expect![[r#"
+            KIND                 POLICY       TIER      ORDER  TYPES    SELECTS  STATE         PLACE
+            GlobalNetworkPolicy  no-ping      security   last  ingress        3  not enforced  cfg/policies.yaml:18:18
+            NetworkPolicy        shop/db      default    1000  ingress        1  not enforced  cfg/policies.yaml:4:18
+            StagedNetworkPolicy  other/quiet  security   last  egress         1  staged        cfg/policies.yaml:28:18
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_policy_is_described_in_plain_words() {
+    Lab::new().check(
+        &["describe", "policy", "shop/db", "-f", "cfg"],
+        expect![[r#"
+            policy    NetworkPolicy/shop/db (cfg/policies.yaml:4:18)
+            state     NOT enforced by this version
+            tier      default, at order 1000; what no policy of it decides is denied
+            selects   shop/db ((projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "db"))
+            ingress   1 rule
+              1 allow TCP from (projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "front") to port `sql` (cfg/policies.yaml:8:5)
+                that is shop/front-1, shop/front-2
+            egress    says nothing
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn the_matrix_says_who_can_talk_to_whom() {
+    Lab::new().check(
+        &["policy", "matrix", "-f", "cfg"],
+        expect![[r#"
+            FROM \ TO         other/spy  shop/db   shop/front-* (2)
+            other/spy         all        -         TCP; UDP; SCTP; others
+            shop/db           all        all       TCP; UDP; SCTP; others
+            shop/front-* (2)  all        TCP 5432  TCP; UDP; SCTP; others
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn the_matrix_is_a_value_and_a_picture_too() {
+    let lab = Lab::new();
+    let value = lab.run(&["policy", "matrix", "-f", "cfg", "-o", "json"]);
+    assert!(value.contains("\"enforced\": false"), "{value}");
+    assert!(value.contains("\"summary\": \"TCP 5432\""), "{value}");
+    let page = lab.run(&["policy", "matrix", "-f", "cfg", "--html"]);
+    assert!(page.starts_with("<!doctype html>") && page.contains("NOT enforced"), "{page}");
+    assert!(
+        page.contains("<td class=\"some\" title=\"shop/front-* (2) to shop/db\">TCP 5432</td>"),
+        "{page}"
+    );
+    assert!(!page.contains("http"), "nothing is loaded from elsewhere: {page}");
+}
+
+#[test]
+fn explain_names_every_step_with_its_place() {
+    let lab = Lab::new();
+    lab.check(
+        &["policy", "explain", "other/spy", "shop/db", "tcp", "5432", "-f", "cfg"],
+        expect![[r#"
+            packet    10.1.0.4 > 10.1.0.3 TCP 49152 > 5432
+            egress    other/spy
+              result  allow: no policy decides
+            ingress   shop/db
+              tier    security, order 100
+              policy  GlobalNetworkPolicy/no-ping (cfg/policies.yaml:18:18)
+              rule    1 deny ICMP (cfg/policies.yaml:23:5): another protocol
+              rule    2 pass everything (cfg/policies.yaml:24:5): matches
+              end     passed on by that rule
+              tier    default, order 1000000
+              policy  NetworkPolicy/shop/db (cfg/policies.yaml:4:18)
+              rule    1 allow TCP from (projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "front") to port `sql` (cfg/policies.yaml:8:5): another source
+              end     no rule decides: deny
+              result  deny: policies of tier default apply, and none allows it
+            verdict   deny: policies of tier default apply, and none allows it (ingress)
+            staged    deny: policies of tier security apply, and none allows it (egress), if what is staged were in force
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+    lab.check(
+        &["policy", "explain", "shop/front-1", "shop/db", "tcp", "5432", "-f", "cfg"],
+        expect![[r#"
+            packet    10.1.0.1 > 10.1.0.3 TCP 49152 > 5432
+            egress    shop/front-1
+              result  allow: no policy decides
+            ingress   shop/db
+              tier    security, order 100
+              policy  GlobalNetworkPolicy/no-ping (cfg/policies.yaml:18:18)
+              rule    1 deny ICMP (cfg/policies.yaml:23:5): another protocol
+              rule    2 pass everything (cfg/policies.yaml:24:5): matches
+              end     passed on by that rule
+              tier    default, order 1000000
+              policy  NetworkPolicy/shop/db (cfg/policies.yaml:4:18)
+              rule    1 allow TCP from (projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "front") to port `sql` (cfg/policies.yaml:8:5): matches
+              result  allow: rule 1 of NetworkPolicy/shop/db (cfg/policies.yaml:8:5)
+            verdict   allow
+            staged    allow, if what is staged were in force
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn explain_says_what_makes_no_sense() {
+    let lab = Lab::new();
+    lab.check(
+        &["policy", "explain", "shop/front-1", "10.96.0.3", "tcp", "5432", "-f", "cfg"],
+        expect![[r#"
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            error: 10.96.0.3 is an address of a service; policies see the pod behind it: name that one
+            exit 2
+        "#]],
+    );
+    lab.check(
+        &["policy", "explain", "shop/front-1", "shop/nobody", "tcp", "80", "-f", "cfg"],
+        expect![[r#"
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, or an address
+            exit 1
+        "#]],
+    );
+    lab.check(
+        &["policy", "explain", "shop/front-1", "shop/db", "icmp", "80", "-f", "cfg"],
+        expect![[r#"
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            error: ICMP has no ports; leave the port out
+            exit 2
+        "#]],
+    );
+}
+
+#[test]
+fn diff_says_which_pairs_open_and_close() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path().join("new")).unwrap();
+    lab.write("new/pods.yaml", PODS);
+    lab.write("new/policies.yaml", &POLICIES.replace("port: sql", "port: 80, endPort: 81"));
+    lab.check(
+        &["policy", "diff", "--from", "cfg", "-f", "new"],
+        expect![[r#"
+            FROM              TO       OPENS      CLOSES
+            shop/front-* (2)  shop/db  TCP 80-81  TCP 5432
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 1
+        "#]],
+    );
+    lab.check(
+        &["policy", "diff", "--from", "cfg", "-f", "cfg"],
+        expect![[r#"
+            no pair of pods opens or closes
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+    // What is staged, against what would be in force.
+    lab.check(
+        &["policy", "diff", "--from", "cfg"],
+        expect![[r#"
+            FROM       TO                OPENS  CLOSES
+            other/spy  shop/front-* (2)  -      TCP; UDP; SCTP; others
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 1
+        "#]],
+    );
+}
+
+#[test]
+fn check_says_that_nothing_is_enforced() {
+    Lab::new().check(
+        &["check", "-f", "cfg"],
+        expect![[r#"
+            warning: an object of kind `NetworkPolicy` is read but NOT enforced
+             --> cfg/policies.yaml:4:18 (kind)
+              |
+            4 | metadata: {name: db, namespace: shop}
+              |                  ^^
+              = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+            warning: an object of kind `Tier` is read but NOT enforced
+              --> cfg/policies.yaml:13:18 (kind)
+               |
+            13 | metadata: {name: security}
+               |                  ^^^^^^^^
+               = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+            warning: an object of kind `GlobalNetworkPolicy` is read but NOT enforced
+              --> cfg/policies.yaml:18:18 (kind)
+               |
+            18 | metadata: {name: no-ping}
+               |                  ^^^^^^^
+               = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+            warning: an object of kind `StagedNetworkPolicy` is read but NOT enforced
+              --> cfg/policies.yaml:28:18 (kind)
+               |
+            28 | metadata: {name: quiet, namespace: other}
+               |                  ^^^^^
+               = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+            4 warnings
+            cfg: good (0 links, 0 VRFs, 0 routes, 0 labels, 1 service, 4 pods, 3 policies, NOT enforced)
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_policy_that_is_wrong_is_told_and_all_others_count() {
+    let lab = Lab::new();
+    let wrong = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                 metadata: {name: wrong}\nspec: {tier: nowhere}\n---\n\
+                 apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                 metadata: {name: named}\nspec:\n  ingress:\n  - action: Allow\n    protocol: TCP\n    \
+                 destination: {ports: [nobody-has-it]}\n  - {action: Allow, source: {selector: x == '1'}}\n";
+    lab.write("cfg/wrong.yaml", wrong);
+    lab.check(
+        &["get", "policies", "-f", "cfg"],
+        expect![[r#"
+            KIND                 POLICY       TIER      ORDER  TYPES    SELECTS  STATE         PLACE
+            GlobalNetworkPolicy  no-ping      security   last  ingress        3  not enforced  cfg/policies.yaml:18:18
+            NetworkPolicy        shop/db      default    1000  ingress        1  not enforced  cfg/policies.yaml:4:18
+            GlobalNetworkPolicy  named        default    last  ingress        4  not enforced  cfg/wrong.yaml:8:18
+            GlobalNetworkPolicy  wrong        nowhere    last  ingress        4  no such tier  cfg/wrong.yaml:3:18
+            StagedNetworkPolicy  other/quiet  security   last  egress         1  staged        cfg/policies.yaml:28:18
+            error: GlobalNetworkPolicy/wrong: there is no Tier `nowhere`
+             --> cfg/wrong.yaml:3:18 (spec.tier)
+              |
+            3 | metadata: {name: wrong}
+              |                  ^^^^^
+              = help: add a Tier of that name, or name one that exists
+
+            warning: GlobalNetworkPolicy/named: nobody has a port `nobody-has-it`
+              --> cfg/wrong.yaml:11:5 (spec.ingress[0])
+               |
+            11 |   - action: Allow
+               |     ^^^^^^
+               = help: name it in the `ports` of a container, or write a number
+
+            warning: GlobalNetworkPolicy/named: nobody is meant by x == "1"
+              --> cfg/wrong.yaml:14:5 (spec.ingress[1])
+               |
+            14 |   - {action: Allow, source: {selector: x == '1'}}
+               |     ^
+               = help: nothing is to be done if such pods are still to come
+
+            1 error, 2 warnings
+            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn without_files_the_agent_is_asked() {
+    Lab::new().check(
+        &["--socket", "nothing.sock", "policy", "matrix"],
+        expect![[r#"
+            error: no agent answers at nothing.sock: No such file or directory (os error 2); start one with `thalweg run -f DIR`, or name its --instance or --socket
+            or name files with -f
+            exit 3
+        "#]],
+    );
+}

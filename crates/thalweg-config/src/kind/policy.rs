@@ -1,0 +1,88 @@
+//! What policies are made of: policies of Kubernetes and Calico, tiers, sets, hosts, and the labels of
+//! namespaces and service accounts.
+
+mod calico;
+mod entity;
+mod kubernetes;
+mod parts;
+mod sets;
+
+use crate::draft::{Draft, Kind};
+use crate::foreign::Meta;
+use crate::read::Fields;
+use crate::report::Report;
+use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
+
+/// Fields of a `ServiceAccount`.
+pub(crate) const ACCOUNT: &[&str] = &[
+    "apiVersion",
+    "automountServiceAccountToken",
+    "imagePullSecrets",
+    "kind",
+    "metadata",
+    "secrets",
+];
+
+/// `stagedAction`.
+const STAGED: &[(&str, StagedAction)] = &[
+    ("Set", StagedAction::Set),
+    ("Delete", StagedAction::Delete),
+    ("Learn", StagedAction::Learn),
+    ("Ignore", StagedAction::Ignore),
+];
+
+/// Reads an object.
+pub(crate) fn read(
+    kind: Kind,
+    object: &Fields,
+    meta: &Meta,
+    draft: &mut Draft,
+    report: &mut Report,
+) {
+    let before = report.errors();
+    match kind {
+        Kind::Namespace => {
+            draft.cluster.policies.namespaces.push((meta.name.name.clone(), meta.labels()));
+            return;
+        }
+        Kind::ServiceAccount => {
+            draft.cluster.policies.accounts.push((meta.name.clone(), meta.labels()));
+            return;
+        }
+        Kind::Tier => sets::tier(object, meta, draft, report),
+        Kind::NetworkSet | Kind::GlobalNetworkSet => sets::set(object, meta, draft, report),
+        Kind::HostEndpoint => sets::host(object, meta, draft, report),
+        Kind::Policy(of) => policy(of, object, meta, draft, report),
+        _ => {}
+    }
+    if report.errors() == before {
+        draft.cluster.unenforced(kind, meta.at);
+    }
+}
+
+fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
+    let before = report.errors();
+    let Some(spec) = object.required("spec", "write what it allows under `spec`", report) else {
+        return;
+    };
+    // What is stored without `types` says both; people get a default by the rules that there are.
+    let stored = object.text_of("apiVersion", report).is_some_and(|v| v.starts_with("crd."));
+    let read = match kind {
+        PolicyKind::Kubernetes | PolicyKind::StagedKubernetes => {
+            kubernetes::network_policy(&spec, kind, report).map(Spec::Kubernetes)
+        }
+        PolicyKind::Cluster => kubernetes::cluster_policy(&spec, report).map(Spec::Cluster),
+        _ => calico::policy(&spec, kind, stored, report).map(|one| Spec::Calico(Box::new(one))),
+    };
+    let staged = match kind.of_staged() {
+        Some(_) => Fields::of(spec.node, &spec.path)
+            .and_then(|fields| fields.choice_of("stagedAction", STAGED, report)),
+        None => None,
+    };
+    if let (Some(read), true) = (read, report.errors() == before) {
+        let origin = report.origin(meta.at);
+        let id = PolicyId { kind, name: meta.name.clone() };
+        let staged = staged.unwrap_or_default();
+        draft.cluster.policies.policies.push((id, PolicyObject { origin, staged, spec: read }));
+    }
+}

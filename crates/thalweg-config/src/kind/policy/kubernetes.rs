@@ -1,0 +1,288 @@
+//! `NetworkPolicy` and `ClusterNetworkPolicy` of Kubernetes.
+
+use super::parts::{at_most, label_selector, nets, place, port};
+use crate::kind::foreign::{protocol, range};
+use crate::read::{Field, Fields};
+use crate::report::Report;
+use thalweg_model::cluster::Protocol;
+use thalweg_policy::object::PolicyKind;
+use thalweg_policy::object::kubernetes::{
+    ClusterAction, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterRule, LabelSelector,
+    NetworkPolicy, Peer, PodsOf, Port, PortMatch, Rule,
+};
+
+/// Rules of a `ClusterNetworkPolicy` in a direction, and items of their lists.
+const MOST: usize = 25;
+
+/// `policyTypes`.
+const TYPES: &[(&str, bool)] = &[("Ingress", true), ("Egress", false)];
+
+/// Reads `spec` of a `NetworkPolicy`.
+pub(super) fn network_policy(
+    spec: &Field,
+    kind: PolicyKind,
+    report: &mut Report,
+) -> Option<NetworkPolicy> {
+    let known = ["podSelector", "policyTypes", "ingress", "egress", "stagedAction"];
+    let known = if kind == PolicyKind::Kubernetes { &known[..4] } else { &known };
+    let fields = Fields::open_foreign(spec.node, &spec.path, known, report)?;
+    let pods = fields.given("podSelector").map(|field| label_selector(&field, report));
+    let list = |name, report: &mut Report| {
+        let list = fields.given(name);
+        let items: Vec<Field> = list.iter().flat_map(|list| list.members(report)).collect();
+        let mut rules = Vec::new();
+        for item in &items {
+            rules.extend(rule(item, name == "ingress", report));
+        }
+        rules
+    };
+    let (ingress, egress) = (list("ingress", report), list("egress", report));
+    let (mut isolates_ingress, mut isolates_egress) = (true, !egress.is_empty());
+    if let Some(types) = fields.given("policyTypes") {
+        let given: Vec<bool> =
+            types.members(report).filter_map(|item| item.choice(TYPES, report)).collect();
+        if !given.is_empty() {
+            isolates_ingress = given.contains(&true);
+            isolates_egress = given.contains(&false);
+        }
+    }
+    Some(NetworkPolicy {
+        pods: pods.unwrap_or_default(),
+        isolates_ingress,
+        isolates_egress,
+        ingress,
+        egress,
+    })
+}
+
+fn rule(item: &Field, ingress: bool, report: &mut Report) -> Option<Rule> {
+    let peers = if ingress { "from" } else { "to" };
+    let fields = Fields::open_foreign(item.node, &item.path, &[peers, "ports"], report)?;
+    let mut rule = Rule { place: place(item, report), ..Rule::default() };
+    if let Some(list) = fields.given(peers) {
+        for item in list.members(report) {
+            rule.peers.extend(peer(&item, report));
+        }
+    }
+    if let Some(list) = fields.given("ports") {
+        for item in list.members(report) {
+            rule.ports.extend(policy_port(&item, report));
+        }
+    }
+    Some(rule)
+}
+
+fn peer(item: &Field, report: &mut Report) -> Option<Peer> {
+    let known = ["podSelector", "namespaceSelector", "ipBlock"];
+    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let [pods, namespaces, block] = known.map(|name| fields.given(name));
+    if let Some(block) = block {
+        if pods.is_some() || namespaces.is_some() {
+            let what = "`ipBlock` stands beside a selector";
+            item.error(what, "make it a peer of its own", report);
+            return None;
+        }
+        return ip_block(&block, report);
+    }
+    if pods.is_none() && namespaces.is_none() {
+        let what = "the peer says nobody";
+        item.error(what, "write podSelector, namespaceSelector or ipBlock", report);
+        return None;
+    }
+    let mut read = |field: Option<Field>| field.map(|field| label_selector(&field, report));
+    Some(Peer::Pods { pods: read(pods), namespaces: read(namespaces) })
+}
+
+fn ip_block(block: &Field, report: &mut Report) -> Option<Peer> {
+    let fields = Fields::open_foreign(block.node, &block.path, &["cidr", "except"], report)?;
+    let cidr = fields.required("cidr", "write the range: `cidr: 10.0.0.0/8`", report);
+    let cidr = cidr.and_then(|field| range(&field, report))?;
+    let mut except = Vec::new();
+    if let Some(list) = fields.given("except") {
+        for item in list.members(report) {
+            let Some(one) = range(&item, report) else { continue };
+            if !cidr.contains(one.address()) || one.len() <= cidr.len() {
+                let what = format!("{one} is no smaller part of {cidr}");
+                item.error(what, "write ranges within the block", report);
+            }
+            except.push(one);
+        }
+    }
+    Some(Peer::Block { cidr, except })
+}
+
+fn policy_port(item: &Field, report: &mut Report) -> Option<Port> {
+    let known = ["protocol", "port", "endPort"];
+    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let protocol = protocol(&fields, report)?;
+    let first = fields.given("port").map(|field| port(&field, report));
+    let end = fields.given("endPort");
+    let port = match (first, &end) {
+        (None, None) => None,
+        (None, Some(end)) => {
+            end.error("`endPort` needs a `port`", "write where the range begins", report);
+            return None;
+        }
+        (Some(port), None) => Some(port?),
+        (Some(port), Some(end)) => {
+            let last = end.number(1..=65_535, report)?;
+            match port? {
+                PortMatch::Range(first, _) if first <= last => Some(PortMatch::Range(first, last)),
+                PortMatch::Range(first, _) => {
+                    let what = format!("the range from {first} to {last} ends before it begins");
+                    end.error(what, "write the larger number here", report);
+                    return None;
+                }
+                PortMatch::Named(_) => {
+                    let what = "a range cannot begin at a name";
+                    end.error(what, "write numbers, or remove `endPort`", report);
+                    return None;
+                }
+            }
+        }
+    };
+    Some(Port { protocol, port })
+}
+
+/// `action` of a `ClusterNetworkPolicy`.
+const ACTIONS: &[(&str, ClusterAction)] = &[
+    ("Accept", ClusterAction::Accept),
+    ("Deny", ClusterAction::Deny),
+    ("Pass", ClusterAction::Pass),
+];
+
+/// `tier`: whether it is the one behind all others.
+const TIERS: &[(&str, bool)] = &[("Admin", false), ("Baseline", true)];
+
+/// Reads `spec` of a `ClusterNetworkPolicy`.
+pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<ClusterNetworkPolicy> {
+    let known = ["tier", "priority", "subject", "ingress", "egress"];
+    let fields = Fields::open_foreign(spec.node, &spec.path, &known, report)?;
+    let tier = fields.required("tier", "write Admin or Baseline", report);
+    let tier = tier.and_then(|field| field.choice(TIERS, report));
+    let priority = fields.required("priority", "write 0 to 1000; lower goes first", report);
+    let priority = priority.and_then(|field| field.number(0..=1_000u32, report));
+    let remedy = "write `subject: {namespaces: {}}` for all pods";
+    let subject = fields.required("subject", remedy, report);
+    let subject = subject.and_then(|field| {
+        let pods = pods_of(&field, report);
+        if pods.is_none() {
+            field.error("the subject is neither namespaces nor pods", remedy, report);
+        }
+        pods
+    });
+    let list = |name, report: &mut Report| {
+        let list = fields.given(name);
+        let items: Vec<Field> = list.iter().flat_map(|list| list.members(report)).collect();
+        if let Some(list) = &list {
+            at_most(list, items.len(), MOST, report);
+        }
+        let mut rules = Vec::new();
+        for item in &items {
+            rules.extend(cluster_rule(item, name == "ingress", report));
+        }
+        rules
+    };
+    let (ingress, egress) = (list("ingress", report), list("egress", report));
+    Some(ClusterNetworkPolicy {
+        baseline: tier?,
+        priority: priority?,
+        subject: subject?,
+        ingress,
+        egress,
+    })
+}
+
+/// `namespaces` or `pods` of a subject or peer; none where neither is there.
+fn pods_of(field: &Field, report: &mut Report) -> Option<PodsOf> {
+    let fields = Fields::of(field.node, &field.path)?;
+    if let Some(namespaces) = fields.given("namespaces") {
+        let namespaces = label_selector(&namespaces, report);
+        return Some(PodsOf { namespaces, pods: LabelSelector::default() });
+    }
+    let pods = fields.given("pods")?;
+    let known = ["namespaceSelector", "podSelector"];
+    let inner = Fields::open_foreign(pods.node, &pods.path, &known, report)?;
+    let [namespaces, pods] = known.map(|name| {
+        let field = inner.given(name);
+        field.map(|field| label_selector(&field, report)).unwrap_or_default()
+    });
+    Some(PodsOf { namespaces, pods })
+}
+
+fn cluster_rule(item: &Field, ingress: bool, report: &mut Report) -> Option<ClusterRule> {
+    let side = if ingress { "from" } else { "to" };
+    let known = ["name", "action", side, "protocols"];
+    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let name = fields.text_of("name", report).unwrap_or_default().to_owned();
+    let action = fields.required("action", "write Accept, Deny or Pass", report);
+    let action = action.and_then(|field| field.choice(ACTIONS, report))?;
+    let list = fields.required(side, "list at least one peer", report)?;
+    let mut peers = Vec::new();
+    for item in list.items(report) {
+        peers.push(cluster_peer(&item, ingress, report));
+    }
+    at_most(&list, peers.len(), MOST, report);
+    let mut ports = Vec::new();
+    if let Some(list) = fields.given("protocols") {
+        for item in list.members(report) {
+            ports.extend(cluster_port(&item, report));
+        }
+        at_most(&list, ports.len(), MOST, report);
+    }
+    Some(ClusterRule { place: place(item, report), name, action, peers, ports })
+}
+
+fn cluster_peer(item: &Field, ingress: bool, report: &mut Report) -> ClusterPeer {
+    if let Some(pods) = pods_of(item, report) {
+        return ClusterPeer::Pods(pods);
+    }
+    let fields = Fields::of(item.node, &item.path);
+    if let Some(fields) = &fields
+        && !ingress
+        && fields.given("networks").is_some()
+    {
+        return ClusterPeer::Networks(nets(fields, "networks", MOST, report));
+    }
+    let what = "nothing in this peer is known here, so the rule fails closed: it accepts nobody, or \
+                denies everybody";
+    item.warning(what, "use namespaces, pods, or (for egress) networks", report);
+    ClusterPeer::Unknown
+}
+
+fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
+    let known = ["tcp", "udp", "sctp", "destinationNamedPort"];
+    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    if let Some(name) = fields.text_of("destinationNamedPort", report) {
+        return Some(ClusterPort::Named(name.to_owned()));
+    }
+    let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+    let given = known.into_iter().zip(protocols);
+    let mut given = given.filter_map(|(name, of)| Some((fields.given(name)?, of)));
+    let Some((field, protocol)) = given.next() else {
+        item.error("no protocol is given", "write tcp, udp or sctp", report);
+        return None;
+    };
+    let inner = Fields::open_foreign(field.node, &field.path, &["destinationPort"], report)?;
+    let Some(port) = inner.given("destinationPort") else {
+        return Some(ClusterPort::Of(protocol, None));
+    };
+    let inner = Fields::open_foreign(port.node, &port.path, &["number", "range"], report)?;
+    if let Some(number) = inner.given("number") {
+        let number = number.number(1..=65_535, report)?;
+        return Some(ClusterPort::Of(protocol, Some((number, number))));
+    }
+    let range =
+        inner.required("range", "write `number`, or `range: {start: …, end: …}`", report)?;
+    let inner = Fields::open_foreign(range.node, &range.path, &["start", "end"], report)?;
+    let first = inner.required("start", "write the first port", report);
+    let first = first.and_then(|field| field.number(1..=65_535u16, report));
+    let last = inner.required("end", "write the last port", report);
+    let last = last.and_then(|field| field.number(1..=65_535u16, report));
+    let (first, last) = (first?, last?);
+    if first > last {
+        range.error("the range ends before it begins", "write the smaller port first", report);
+        return None;
+    }
+    Some(ClusterPort::Of(protocol, Some((first, last))))
+}

@@ -1,0 +1,126 @@
+//! Calico's `Tier`, `NetworkSet`, `GlobalNetworkSet` and `HostEndpoint`.
+
+use super::calico::{order, protocol};
+use super::parts::nets;
+use crate::draft::Draft;
+use crate::foreign::Meta;
+use crate::kind::foreign::address;
+use crate::name;
+use crate::read::{Field, Fields};
+use crate::report::Report;
+use crate::tree::short;
+use thalweg_model::cluster::{NamedPort, Protocol};
+use thalweg_policy::lower::FIXED;
+use thalweg_policy::object::{EndAction, HostEndpoint, NetworkSet, Tier};
+
+/// `defaultAction`.
+const ENDS: &[(&str, EndAction)] = &[("Deny", EndAction::Deny), ("Pass", EndAction::Pass)];
+/// Any number of ranges.
+const ANY: usize = usize::MAX;
+
+/// Reads a `Tier`.
+pub(super) fn tier(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
+    let before = report.errors();
+    let mut tier = Tier { origin: report.origin(meta.at), ..Tier::default() };
+    if let Some(spec) = object.given("spec")
+        && let Some(fields) =
+            Fields::open_foreign(spec.node, &spec.path, &["order", "defaultAction"], report)
+    {
+        tier.order = fields.given("order").and_then(|field| order(&field, report));
+        tier.end = fields.choice_of("defaultAction", ENDS, report).unwrap_or_default();
+    }
+    let fixed = FIXED.iter().find(|(name, ..)| *name == meta.name.name);
+    if let Some((name, order, end)) = fixed
+        && (tier.order.is_some_and(|is| is != *order) || tier.end != *end)
+    {
+        let end = ENDS.iter().find(|(_, one)| one == end).map_or("", |(word, _)| word);
+        let what = format!("tier `{name}` always has order {order} and ends with {end}");
+        let remedy = "make a tier of another name, or leave this one out";
+        report.error(meta.at, &object.path().below("spec"), what, remedy);
+    }
+    if report.errors() == before {
+        draft.cluster.policies.tiers.push((meta.name.name.clone(), tier));
+    }
+}
+
+/// Reads a `NetworkSet` or `GlobalNetworkSet`.
+pub(super) fn set(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
+    let before = report.errors();
+    let origin = report.origin(meta.at);
+    let mut set = NetworkSet { origin, labels: meta.labels(), nets: Vec::new() };
+    if let Some(spec) = object.given("spec")
+        && let Some(fields) = Fields::open_foreign(spec.node, &spec.path, &["nets"], report)
+    {
+        set.nets = nets(&fields, "nets", ANY, report);
+    }
+    if set.nets.is_empty() && report.errors() == before {
+        let what = "the set has no addresses, so that nobody is meant by it";
+        report.warning(meta.at, &object.path().below("spec"), what, "write them as `spec.nets`");
+    }
+    if report.errors() == before {
+        draft.cluster.policies.sets.push((meta.name.clone(), set));
+    }
+}
+
+/// Reads a `HostEndpoint`.
+pub(super) fn host(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
+    let before = report.errors();
+    let Some(spec) = object.required("spec", "write `spec: {node: …}`", report) else { return };
+    let known = ["node", "interfaceName", "expectedIPs", "profiles", "ports"];
+    let Some(fields) = Fields::open_foreign(spec.node, &spec.path, &known, report) else { return };
+    let node = fields.required("node", "write the name of the node", report);
+    let node = node.and_then(|field| field.text(report)).unwrap_or_default();
+    let mut host = HostEndpoint {
+        origin: report.origin(meta.at),
+        labels: meta.labels(),
+        node: node.to_owned(),
+        interface: fields.given("interfaceName").and_then(|field| interface(&field, report)),
+        ..HostEndpoint::default()
+    };
+    if let Some(list) = fields.given("expectedIPs") {
+        host.addresses = list.members(report).filter_map(|item| address(&item, report)).collect();
+    }
+    if let Some(list) = fields.given("profiles") {
+        for item in list.members(report) {
+            host.profiles.extend(item.text(report).map(str::to_owned));
+        }
+    }
+    if let Some(list) = fields.given("ports") {
+        for item in list.members(report) {
+            host.ports.extend(port(&item, report));
+        }
+    }
+    if host.interface.is_none() && host.addresses.is_empty() {
+        let what = "neither an interface nor addresses are given";
+        spec.error(what, "write `interfaceName`, or `expectedIPs`", report);
+    }
+    if report.errors() == before {
+        draft.cluster.policies.hosts.push((meta.name.name.clone(), host));
+    }
+}
+
+fn interface(field: &Field, report: &mut Report) -> Option<String> {
+    let text = field.text(report).filter(|text| !text.is_empty())?;
+    if let Some(fault) = name::device(text).filter(|_| text != "*") {
+        let what = format!("`{}` {fault}", short(text));
+        field.error(what, "write the name as `ip link` shows it, or `*` for all", report);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn port(item: &Field, report: &mut Report) -> Option<NamedPort> {
+    let known = ["name", "protocol", "port"];
+    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let name = fields.required("name", "write its name", report);
+    let name = name.and_then(|field| field.text(report));
+    let field = fields.required("protocol", "write TCP, UDP or SCTP", report);
+    let number = field.as_ref().and_then(|field| protocol(field, report));
+    let protocol = Protocol::ALL.iter().find(|(_, one)| Some(one.number()) == number);
+    if let (Some(field), Some(_), None) = (&field, number, protocol) {
+        field.error("this protocol has no ports", "write TCP, UDP or SCTP", report);
+    }
+    let port = fields.required("port", "write its number", report);
+    let port = port.and_then(|field| field.number(1..=65_535, report));
+    Some(NamedPort { name: name?.to_owned(), protocol: protocol?.1, port: port? })
+}

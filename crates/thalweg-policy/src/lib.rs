@@ -1,0 +1,34 @@
+//! Policies of Kubernetes and Calico: who may speak to whom.
+//!
+//! Everything here is pure and has a printable result at each stage:
+//!
+//! 1. [`Objects`]: what files or an API server say, kind by kind ([`object`]).
+//! 2. [`Model`]: all of it in one order, tiers → policies → rules ([`model`], made by [`lower`]).
+//! 3. [`World`]: endpoints with the labels that count for them ([`world`]).
+//! 4. [`Resolution`]: for each endpoint and direction the policies that apply, with peers as addresses
+//!    ([`resolve`]), and what they decide about a packet ([`decide`]).
+//! 5. [`table::Tables`]: the same as tables whose lookup costs the same for one rule and for many.
+//!
+//! Nothing of it reaches the data plane yet.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod decide;
+pub mod lower;
+pub mod matrix;
+pub mod model;
+pub mod object;
+pub mod ranges;
+pub mod resolve;
+pub mod selector;
+pub mod table;
+pub mod words;
+pub mod world;
+
+pub use decide::{Packet, Verdict};
+pub use lower::View;
+pub use model::Model;
+pub use object::Objects;
+pub use resolve::Resolution;
+pub use selector::{Selector, SelectorError};
+pub use world::World;

@@ -1,0 +1,94 @@
+//! Calico's policies in the words of the model.
+
+use super::{ACCOUNT, OF_ACCOUNT, OF_NAMESPACE};
+use crate::model::{Policy, Rule, Side, Stage};
+use crate::object::calico::{self, Accounts, Entity};
+use crate::object::{PolicyId, PolicyKind};
+use crate::selector::{NAMESPACE, Selector, Term};
+use thalweg_model::cluster::Family;
+
+/// ICMP by its number in an IP header.
+const ICMP: u8 = 1;
+/// ICMPv6.
+const ICMP6: u8 = 58;
+
+/// A `NetworkPolicy`, or a `GlobalNetworkPolicy` where the namespace is empty. Name and place are left out.
+pub fn policy(namespace: &str, spec: &calico::Policy) -> Policy {
+    let within = (!namespace.is_empty()).then(|| Selector::is(NAMESPACE, namespace));
+    let namespaces = spec.namespaces.as_ref().map(|of| of.with_prefix(OF_NAMESPACE, true));
+    let accounts = spec.accounts.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
+    let parts = [within, namespaces, Some(spec.selector.clone()), accounts];
+    let rules = |rules: &[calico::Rule]| {
+        rules.iter().zip(1..).map(|(one, number)| rule(namespace, one, number)).collect()
+    };
+    Policy {
+        id: PolicyId { kind: PolicyKind::Global, name: Default::default() },
+        origin: Default::default(),
+        order: spec.order,
+        subject: Selector::and(parts.into_iter().flatten()),
+        stage: match (spec.do_not_track, spec.pre_dnat) {
+            (true, _) => Stage::Untracked,
+            (_, true) => Stage::PreDnat,
+            _ => Stage::Normal,
+        },
+        forwarded: spec.apply_on_forward,
+        ingress: spec.applies_ingress.then(|| rules(&spec.ingress)),
+        egress: spec.applies_egress.then(|| rules(&spec.egress)),
+    }
+}
+
+fn rule(namespace: &str, rule: &calico::Rule, number: usize) -> Rule {
+    let implied = match rule.protocol {
+        Some(ICMP) => Some(Family::V4),
+        Some(ICMP6) => Some(Family::V6),
+        _ => None,
+    };
+    Rule {
+        place: rule.place,
+        number,
+        action: rule.action,
+        family: rule.family.or(implied),
+        protocol: rule.protocol,
+        not_protocol: rule.not_protocol,
+        icmp: rule.icmp,
+        not_icmp: rule.not_icmp,
+        source: side(namespace, &rule.source),
+        destination: side(namespace, &rule.destination),
+    }
+}
+
+fn side(namespace: &str, entity: &Entity) -> Side {
+    Side {
+        nets: entity.nets.clone(),
+        not_nets: entity.not_nets.clone(),
+        selector: selector(namespace, entity),
+        not_selector: entity.not_selector.clone(),
+        ports: entity.ports.clone(),
+        not_ports: entity.not_ports.clone(),
+        service: entity.service.clone(),
+    }
+}
+
+/// Everybody whom an entity may mean. As soon as it speaks of labels at all (`notSelector` included), it
+/// is limited to the namespace of its policy, or to those that it names.
+fn selector(namespace: &str, entity: &Entity) -> Option<Selector> {
+    let accounts = entity.accounts.as_ref().map(accounts);
+    let speaks = entity.selector.is_some()
+        || entity.not_selector.is_some()
+        || entity.namespaces.is_some()
+        || accounts.is_some();
+    let within = match &entity.namespaces {
+        Some(of) => Some(of.with_prefix(OF_NAMESPACE, true)),
+        None => (!namespace.is_empty() && speaks).then(|| Selector::is(NAMESPACE, namespace)),
+    };
+    let parts: Vec<Selector> =
+        [within, accounts, entity.selector.clone()].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| Selector::and(parts))
+}
+
+fn accounts(accounts: &Accounts) -> Selector {
+    let names = || accounts.names.iter().cloned().collect();
+    let named = (!accounts.names.is_empty()).then(|| Term::In(ACCOUNT.into(), names()).into());
+    let of = accounts.selector.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
+    Selector::and([of, named].into_iter().flatten())
+}

@@ -1,0 +1,156 @@
+//! The compiled form: whose cost does not grow with rules, nor with addresses.
+//!
+//! A lookup takes four steps, each of which is a read of an array (or of a longest prefix match) once the
+//! structures here are laid out for a data plane:
+//!
+//! 1. the *class* of the other side's address: addresses that no rule of any endpoint tells apart;
+//! 2. the *group* of that class for the *set* of rules that the endpoint has: classes that these rules
+//!    treat alike;
+//! 3. the *row* of group, protocol and stretch of source ports;
+//! 4. in the row, the stretch of destination ports (of ICMP, of type × 256 + code), with the verdict and
+//!    what decided.
+//!
+//! Endpoints whose rules come to the same share a set, and equal rows are one.
+
+mod class;
+mod flat;
+mod ports;
+mod row;
+
+pub use class::Classes;
+
+use crate::decide::{Decision, Packet, Verdict};
+use crate::model::Direction;
+use crate::resolve::{ChainKind, Resolution};
+use class::Atoms;
+use flat::Flat;
+use row::Rows;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// The protocols of ICMP.
+const ICMP: [u8; 2] = [1, 58];
+
+/// Everything compiled.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Addresses by class.
+    pub classes: Classes,
+    /// Sets of rules, each once.
+    pub sets: Vec<Set>,
+    /// Stretches of ports, ascending by their last one, with what is decided; each once.
+    pub rows: Vec<Vec<(u16, Decision)>>,
+    /// The set of an endpoint at one of its addresses, by direction.
+    of: HashMap<(usize, IpAddr, Direction), u32>,
+}
+
+/// What endpoints with the same rules have.
+#[derive(Clone, Debug, Default)]
+pub struct Set {
+    /// Groups of classes; those that are not here are in group 0.
+    groups: HashMap<u32, u32>,
+    /// Protocols that rules tell apart, ascending; behind them one for all others.
+    protocols: Vec<u8>,
+    /// Where stretches of source ports begin, ascending from 0.
+    sources: Vec<u16>,
+    /// Row of each group, protocol and stretch of source ports.
+    rows: Vec<u32>,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sizes {
+    /// Stretches of addresses.
+    pub stretches: usize,
+    /// Classes of addresses.
+    pub classes: usize,
+    /// Sets of rules.
+    pub sets: usize,
+    /// Entries that lead from a set and a class to a group.
+    pub groups: usize,
+    /// Entries that lead to rows.
+    pub entries: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Stretches of ports in all rows.
+    pub ports: usize,
+}
+
+impl Tables {
+    /// Compiles what pods say of packets that begin or end at them.
+    pub fn new(resolution: &Resolution, wanted: impl Fn(usize) -> bool) -> Self {
+        let mut atoms = Atoms::default();
+        let mut flats: Vec<Flat> = Vec::new();
+        let mut numbers: HashMap<Flat, u32> = HashMap::new();
+        let mut made = Self::default();
+        for (at, endpoint) in resolution.world.endpoints.iter().enumerate() {
+            if endpoint.is_host() || !wanted(at) {
+                continue;
+            }
+            for direction in [Direction::Ingress, Direction::Egress] {
+                let Some(chain) = resolution.chain_at(at, ChainKind::normal(direction)) else {
+                    continue;
+                };
+                for address in &endpoint.addresses {
+                    let flat = Flat::new(resolution, chain, *address, &mut atoms);
+                    let next = flats.len() as u32;
+                    let number = *numbers.entry(flat).or_insert_with_key(|flat| {
+                        flats.push(flat.clone());
+                        next
+                    });
+                    made.of.insert((at, *address, direction), number);
+                }
+            }
+        }
+        made.classes = Classes::new(resolution, &atoms);
+        let mut rows = Rows::default();
+        made.sets = flats.iter().map(|flat| rows.set(flat, &atoms, &made.classes)).collect();
+        made.rows = rows.rows;
+        made
+    }
+
+    /// What an endpoint says of a packet; none where it is no pod with that address.
+    pub fn decide(
+        &self,
+        endpoint: usize,
+        direction: Direction,
+        packet: &Packet,
+    ) -> Option<Decision> {
+        let (local, remote) = match direction {
+            Direction::Ingress => (packet.destination, packet.source),
+            Direction::Egress => (packet.source, packet.destination),
+        };
+        let set = self.sets.get(*self.of.get(&(endpoint, local, direction))? as usize)?;
+        let group = set.groups.get(&self.classes.of(remote)).copied().unwrap_or(0) as usize;
+        let protocol = set.protocols.binary_search(&packet.protocol);
+        let protocol = protocol.unwrap_or(set.protocols.len());
+        let (from, to) = match (packet.ports, packet.icmp) {
+            (Some(ports), _) => ports,
+            (None, Some((kind, code))) => (0, u16::from_be_bytes([kind, code])),
+            (None, None) => (0, 0),
+        };
+        let source = set.sources.partition_point(|first| *first <= from) - 1;
+        let at = (group * (set.protocols.len() + 1) + protocol) * set.sources.len() + source;
+        let row = self.rows.get(*set.rows.get(at)? as usize)?;
+        row.get(row.partition_point(|(last, _)| *last < to)).map(|(_, decision)| *decision)
+    }
+
+    /// How much there is of everything.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            stretches: self.classes.stretches(),
+            classes: self.classes.len(),
+            sets: self.sets.len(),
+            groups: self.sets.iter().map(|set| set.groups.len()).sum(),
+            entries: self.sets.iter().map(|set| set.rows.len()).sum(),
+            rows: self.rows.len(),
+            ports: self.rows.iter().map(Vec::len).sum(),
+        }
+    }
+
+    /// Whether an endpoint lets a packet pass.
+    pub fn allows(&self, endpoint: usize, direction: Direction, packet: &Packet) -> bool {
+        let decided = self.decide(endpoint, direction, packet);
+        decided.is_some_and(|one| one.verdict == Verdict::Allow)
+    }
+}

@@ -1,0 +1,5 @@
+//! Policies against the oracle, over random worlds; `THALWEG_WORLDS=100000` makes it thorough.
+
+mod oracle;
+mod random;
+mod selector;

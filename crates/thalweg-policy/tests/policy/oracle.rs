@@ -1,0 +1,140 @@
+//! What is resolved against what objects say literally.
+
+use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
+use std::net::IpAddr;
+use thalweg_model::Origin;
+use thalweg_model::cluster::ObjectName;
+use thalweg_oracle::policy::{Answer, Policies, Question, Why};
+use thalweg_policy::decide::{Cause, Decision, Verdict};
+use thalweg_policy::model::Direction;
+use thalweg_policy::resolve::ChainKind;
+use thalweg_policy::table::Tables;
+use thalweg_policy::{Model, Packet, Resolution, View, World};
+
+/// Packets asked of each world.
+const PACKETS: usize = 24;
+
+fn worlds() -> u64 {
+    std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+fn resolve(arrivals: &[Arrival]) -> Resolution {
+    let (objects, cluster) = gather(arrivals);
+    let world = World::new(&objects, &cluster, |_| Origin::default());
+    Resolution::new(world, Model::new(&objects, View::Enforced))
+}
+
+/// A decision in the words of the oracle.
+fn answer(resolution: &Resolution, decision: Decision, direction: Direction) -> Answer {
+    let why = match decision.cause {
+        Cause::Rule { policy, rule } => {
+            let resolved = &resolution.policies[policy].policy;
+            let rules = resolved.rules(direction).unwrap();
+            Why::Rule(resolved.id.clone(), rules[rule].number)
+        }
+        Cause::EndOfTier(tier) => Why::EndOfTier(resolution.model.tiers[tier].name.clone()),
+        Cause::Profile => Why::Nobody,
+        Cause::Itself => Why::Itself,
+        Cause::OwnNode => Why::OwnNode,
+        Cause::NoPolicy | Cause::FailSafe => panic!("not at a pod: {decision:?}"),
+    };
+    Answer { allowed: decision.verdict == Verdict::Allow, why }
+}
+
+/// An end: one of the pods with an address of it, or an address that is no pod's.
+fn end(dice: &mut Dice, resolution: &Resolution) -> (Option<ObjectName>, IpAddr) {
+    let pods: Vec<_> = resolution.world.endpoints.iter().filter(|one| !one.is_host()).collect();
+    if !pods.is_empty() && !dice.one_in(4) {
+        let pod = dice.of(&pods);
+        let thalweg_policy::world::EndpointName::Pod(name) = &pod.name else { unreachable!() };
+        if !pod.addresses.is_empty() {
+            return (Some(name.clone()), dice.of(&pod.addresses));
+        }
+    }
+    (None, address(dice))
+}
+
+#[test]
+fn decides_as_the_objects_say() {
+    let (mut denied, mut ruled, mut asked) = (0, 0, 0);
+    for seed in 0..worlds() {
+        let mut dice = Dice::new(seed);
+        let all = arrivals(&mut dice);
+        let (objects, cluster) = gather(&all);
+        let resolution = resolve(&all);
+        let oracle = Policies::new(&objects, &cluster);
+        for _ in 0..PACKETS {
+            let (from, source) = end(&mut dice, &resolution);
+            let (to, destination) = end(&mut dice, &resolution);
+            if source.is_ipv4() != destination.is_ipv4() {
+                continue;
+            }
+            let Packet { protocol, ports, icmp, .. } = packet(&mut dice, source, destination);
+            let question = Question { source, destination, protocol, ports, icmp };
+            let packet = Packet { source, destination, protocol, ports, icmp };
+            let number =
+                |name: &Option<ObjectName>| name.as_ref().and_then(|n| resolution.world.pod(n));
+            let judged = resolution.judge(number(&from), number(&to), &packet);
+            let found = (
+                judged.egress.map(|one| answer(&resolution, one, Direction::Egress)),
+                judged.ingress.map(|one| answer(&resolution, one, Direction::Ingress)),
+            );
+            let expected = oracle.ask(from.as_ref(), to.as_ref(), &question);
+            assert_eq!(
+                found, expected,
+                "seed {seed}: {packet:?} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
+            );
+            asked += 1;
+            denied += usize::from(!judged.is_allowed());
+            let is_rule = |one: &Option<Decision>| {
+                one.is_some_and(|one| matches!(one.cause, Cause::Rule { .. }))
+            };
+            ruled += usize::from(is_rule(&judged.egress) || is_rule(&judged.ingress));
+        }
+    }
+    // Worlds in which nothing happens prove nothing.
+    assert!(denied * 6 > asked && ruled * 12 > asked, "{denied} denied, {ruled} ruled of {asked}");
+}
+
+#[test]
+fn tables_decide_as_what_they_are_made_of() {
+    for seed in 0..worlds() {
+        let mut dice = Dice::new(seed ^ 0x7ab1e);
+        let resolution = resolve(&arrivals(&mut dice));
+        let tables = Tables::new(&resolution, |_| true);
+        for _ in 0..PACKETS {
+            let (from, source) = end(&mut dice, &resolution);
+            let (to, destination) = end(&mut dice, &resolution);
+            if source.is_ipv4() != destination.is_ipv4() {
+                continue;
+            }
+            let packet = packet(&mut dice, source, destination);
+            for (pod, direction) in [(&from, Direction::Egress), (&to, Direction::Ingress)] {
+                let Some(at) = pod.as_ref().and_then(|name| resolution.world.pod(name)) else {
+                    continue;
+                };
+                let chain = resolution.chain_at(at, ChainKind::normal(direction)).unwrap();
+                let expected = resolution.decide(chain, &packet, &mut |_| {});
+                let found = tables.decide(at, direction, &packet);
+                assert_eq!(
+                    found,
+                    Some(expected),
+                    "seed {seed}: {packet:?} {direction:?} of {pod:?}\n{resolution}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_arrival_does_not_matter() {
+    for seed in 0..worlds() / 10 {
+        let mut dice = Dice::new(seed);
+        let mut all = arrivals(&mut dice);
+        let text = resolve(&all).to_string();
+        for at in (1..all.len()).rev() {
+            all.swap(at, dice.below(at + 1));
+        }
+        assert_eq!(resolve(&all).to_string(), text, "seed {seed}");
+    }
+}
