@@ -190,17 +190,23 @@ pub fn linearize(context: &TcContext) {
     }
 }
 
-/// Octets that a frame may have for the shelf, or 0. The verifier wants to see both bounds of one register,
-/// of which the compiler would make one.
+/// Octets that a frame may have for the shelf, or 0. The verifier of Linux 6.12 wants to see both bounds of the
+/// very register; of two comparisons the compiler would make one, of another.
 #[inline(always)]
 fn bounded(octets: u32) -> u32 {
     let mut octets = u64::from(octets);
-    if octets < 14 {
-        return 0;
+    // SAFETY: comparisons, and a zero.
+    unsafe {
+        core::arch::asm!(
+            "if {0} < 14 goto +1",
+            "if {0} <= {most} goto +1",
+            "{0} = 0",
+            inout(reg) octets,
+            most = const ROOM,
+            options(pure, nomem, nostack),
+        );
     }
-    // SAFETY: an addition.
-    unsafe { core::arch::asm!("{0} += 0", inout(reg) octets, options(pure, nomem, nostack)) };
-    if octets > ROOM as u64 { 0 } else { octets as u32 }
+    octets as u32
 }
 
 /// Copies a frame out of its buffer, to `to`, where [`ROOM`] octets of a map are. Octets, or 0.

@@ -15,6 +15,8 @@ use thalweg_testkit::pieces;
 
 /// A client and one that serves.
 const PODS: [&str; 2] = ["10.9.0.2", "10.9.0.3"];
+/// The same by their other addresses.
+const PODS6: [&str; 2] = ["fd00:9::2", "fd00:9::3"];
 /// Octets of datagrams: 14 pieces.
 const LEN: usize = 20_000;
 
@@ -27,7 +29,8 @@ fn config(xdp: &str) -> String {
          spec: {{cidr: 10.9.0.0/24, natOutgoing: true}}\n"
     );
     for (number, address) in PODS.iter().enumerate() {
-        text += &pod(number, address, "");
+        let both = format!("{address}}}, {{ip: \"{}\"", PODS6[number]);
+        text += &pod(number, &both, "");
     }
     text + "---
 apiVersion: v1
@@ -36,7 +39,9 @@ metadata: {name: echo, namespace: shop}
 spec:
   type: NodePort
   clusterIP: 10.96.0.10
-  clusterIPs: [10.96.0.10]
+  clusterIPs: [10.96.0.10, \"fd00:96::10\"]
+  ipFamilies: [IPv4, IPv6]
+  ipFamilyPolicy: RequireDualStack
   ports:
   - {name: udp, port: 9, nodePort: 30009, protocol: UDP}
 ---
@@ -48,6 +53,15 @@ ports:
 - {name: udp, port: 8009, protocol: UDP}
 endpoints:
 - {addresses: [10.9.0.3]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: echo-2, namespace: shop, labels: {kubernetes.io/service-name: echo}}
+addressType: IPv6
+ports:
+- {name: udp, port: 8009, protocol: UDP}
+endpoints:
+- {addresses: [\"fd00:9::3\"]}
 "
 }
 
@@ -59,6 +73,7 @@ fn start(tag: &str, xdp: &str) -> Option<Pods> {
         let set = format!("ethtool -K {device} tx off tso off gso off gro on");
         ip(&format!("netns exec {} {set}", pods.namespace(host))).unwrap();
     }
+    speaks_ipv6(&pods);
     fs::write(pods.lab.config(), config(xdp)).unwrap();
     if !pods.lab.start() {
         return None;
@@ -66,14 +81,36 @@ fn start(tag: &str, xdp: &str) -> Option<Pods> {
     // The kernel keeps few packets for a neighbor that it does not know yet.
     for (host, to) in [("a", "10.0.0.1"), ("b", "10.0.1.1"), ("p0", "10.9.0.3"), ("p1", "10.9.0.2")]
     {
-        ip(&format!("netns exec {} ping -c 2 -i 0.2 -W 2 {to}", pods.namespace(host))).unwrap();
+        ip(&format!("netns exec {} ping -c 3 -i 0.2 -W 2 {to}", pods.namespace(host))).unwrap();
     }
     let links = || pods.lab.text(&["get", "neighbors"]).matches("10.").count();
     pods.lab.until(|| links() >= 4);
     let stop = pods.stop.clone();
     pods.servers.push(echo(&pods.namespace("p1"), "0.0.0.0:8009", stop.clone(), false));
+    pods.servers.push(echo(&pods.namespace("p1"), "[fd00:9::3]:8009", stop.clone(), false));
     pods.servers.push(echo(&pods.namespace("b"), "10.0.1.254:7000", stop, true));
     Some(pods)
+}
+
+/// Gives all but the server outside addresses of the other family.
+fn speaks_ipv6(pods: &Pods) {
+    let n = &pods.lab.name;
+    let mut lines = vec![
+        format!("netns exec {n}r sysctl -qw net.ipv6.conf.all.forwarding=1"),
+        format!("-n {n}r addr add 2001:db8::1/64 dev eth0 nodad"),
+        format!("-n {n}a addr add 2001:db8::9/64 dev up nodad"),
+        format!("-n {n}a route add default via 2001:db8::1"),
+    ];
+    for (number, address) in PODS6.iter().enumerate() {
+        lines.push(format!("-n {n}p{number} addr add {address}/128 dev eth0 nodad"));
+        lines.push(format!("-n {n}p{number} route add fe80::1 dev eth0"));
+        lines.push(format!("-n {n}p{number} route add default via fe80::1 dev eth0"));
+        let mac = format!("02:00:00:00:09:0{number}");
+        lines.push(format!("-n {n}p{number} neigh add fe80::1 dev eth0 lladdr {mac}"));
+    }
+    for line in lines {
+        ip(&line).unwrap();
+    }
 }
 
 /// Sends every datagram back to whom it came from; if told so, in pieces, the last first.
@@ -93,7 +130,7 @@ fn echo(namespace: &str, at: &str, stop: Arc<AtomicBool>, reversed: bool) -> Joi
                 }
                 let Ok((len, peer)) = socket.recv_from(&mut octets) else { continue };
                 if reversed {
-                    let mut pieces = pieces::cut(at, peer, id, &octets[..len], 1_480);
+                    let mut pieces = pieces::cut(at, peer, id, &octets[..len], 1_432);
                     pieces.reverse();
                     pieces::send(&pieces, peer.ip()).unwrap();
                 } else {
@@ -110,7 +147,7 @@ fn echo(namespace: &str, at: &str, stop: Arc<AtomicBool>, reversed: bool) -> Joi
 fn asks(pods: &Pods, host: &str, from: &str, to: &str, order: impl Fn(&mut Vec<Vec<u8>>)) -> bool {
     let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
     let data: Vec<u8> = (0..LEN).map(|at| (at * 7 / 5) as u8).collect();
-    let mut packets = pieces::cut(from, to, u32::from(from.port()), &data, 1_480);
+    let mut packets = pieces::cut(from, to, u32::from(from.port()), &data, 1_432);
     order(&mut packets);
     inside(&pods.namespace(host), || {
         let socket = UdpSocket::bind(from).unwrap();
@@ -156,6 +193,8 @@ fn all_ways(pods: &Pods, first: u16) {
             ("p0", "10.9.0.2", "10.96.0.10:9"),
             ("a", "10.0.0.9", "10.0.0.1:30009"),
             ("p0", "10.9.0.2", "10.0.1.254:7000"),
+            ("p0", "[fd00:9::2]", "[fd00:96::10]:9"),
+            ("a", "[2001:db8::9]", "[2001:db8::1]:30009"),
             // Nothing is translated.
             ("p0", "10.9.0.2", "10.9.0.3:8009"),
         ] {
@@ -172,7 +211,7 @@ fn in_any_order(tag: &str, xdp: &str, hook: &str) {
     let links = pods.lab.text(&["get", "links"]);
     assert!(links.contains(hook), "{links}");
     all_ways(&pods, 20_000);
-    assert!(counted(&pods, "kept-fragment") >= 6 * 10, "most wait for their first");
+    assert!(counted(&pods, "kept-fragment") >= 10 * 10, "most wait for their first");
     assert_eq!(counted(&pods, "no-first-fragment"), 0, "{}", pods.lab.text(&["get", "drops"]));
     pods.lab.end("-KILL");
     all_ways(&pods, 21_000);

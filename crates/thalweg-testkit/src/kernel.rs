@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_image::{Memory, NoReaders, Plan, Writer};
 use thalweg_xdp::{Loaded, Program};
@@ -20,6 +21,9 @@ const TC_BASE: u32 = 3_000;
 const SHORTEST: usize = 15;
 /// The longest frame that fits one page with the room the kernel keeps around it.
 const LONGEST: usize = 3_400;
+
+/// How long nothing arrives when nothing is on its way.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// Why the programs cannot be tried.
 #[derive(Clone, Debug)]
@@ -208,7 +212,16 @@ impl Engine for KernelEngine {
     }
 
     fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)> {
-        let arrived = links::arrived(&self.kernel.borrow().tap);
+        let (kernel, mut arrived) = (self.kernel.borrow(), Vec::new());
+        // Older kernels leave what arrives to a thread: until nothing more comes for a moment.
+        while !self.kept.is_empty() {
+            std::thread::sleep(QUIET);
+            let more = links::arrived(&kernel.tap);
+            if more.is_empty() {
+                break;
+            }
+            arrived.extend(more);
+        }
         // Links that are up have words of their own.
         arrived.into_iter().filter(|frame| self.kept.contains(frame)).collect()
     }

@@ -101,10 +101,13 @@ pub fn send(packets: &[Vec<u8>], to: IpAddr) -> Result<(), String> {
     Ok(())
 }
 
+/// Pieces by where they begin, and whether more follow.
+type Parts = BTreeMap<usize, (Vec<u8>, bool)>;
+
 /// Puts packets together as a receiver does (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Default)]
 pub struct Receiver {
-    parts: BTreeMap<(IpAddr, IpAddr, u32), BTreeMap<usize, (Vec<u8>, bool)>>,
+    parts: BTreeMap<(IpAddr, IpAddr, u32), Parts>,
 }
 
 /// A datagram as its receiver has it: the ends, and the data.
