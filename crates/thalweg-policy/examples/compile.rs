@@ -25,8 +25,10 @@ fn rule(number: usize, namespaces: usize) -> Rule {
     let app = selector("app", format!("app-{}", number * 7 % APPS));
     let name = format!("ns-{}", number * 13 % namespaces);
     let elsewhere = selector("kubernetes.io/metadata.name", name);
-    let peer =
-        Peer::Pods { namespaces: Some(elsewhere).filter(|_| number % 3 > 0), pods: Some(app) };
+    let peer = Peer::Pods {
+        namespaces: Some(elsewhere).filter(|_| !number.is_multiple_of(3)),
+        pods: Some(app),
+    };
     let port = 1_000 + (number * 31 % 500) as u16;
     let port = Port { protocol: Protocol::Tcp, port: Some(PortMatch::Range(port, port + 3)) };
     Rule { peers: vec![peer], ports: vec![port], ..Rule::default() }
@@ -37,8 +39,7 @@ fn main() {
     let mut next = |usual: usize| args.next().and_then(Result::ok).unwrap_or(usual);
     let (policies, rules, pods, local) = (next(10_000), next(100_000), next(100_000), next(200));
     let namespaces = (pods / PODS).max(1);
-    let mut cluster = Cluster::default();
-    cluster.pods = (0..pods)
+    let all_pods = (0..pods)
         .map(|at| {
             let name = ObjectName::new(format!("ns-{}", at / PODS), format!("pod-{at}"));
             let address: IpAddr = Ipv4Addr::from_bits(0x0a00_0000 + at as u32).into();
@@ -46,8 +47,8 @@ fn main() {
             (name, Pod { addresses: vec![address], labels, ..Pod::default() })
         })
         .collect();
-    let mut objects = Objects::default();
-    objects.policies = (0..policies)
+    let cluster = Cluster { pods: all_pods, ..Cluster::default() };
+    let all_policies = (0..policies)
         .map(|at| {
             let name = ObjectName::new(format!("ns-{}", at % namespaces), format!("policy-{at}"));
             let id = PolicyId { kind: PolicyKind::Kubernetes, name };
@@ -62,6 +63,7 @@ fn main() {
             (id, PolicyObject { origin: Origin::default(), staged: Default::default(), spec })
         })
         .collect();
+    let objects = Objects { policies: all_policies, ..Objects::default() };
     let start = Instant::now();
     let model = Model::new(&objects, View::Enforced);
     println!("{:>8.3} s  model", start.elapsed().as_secs_f64());
@@ -72,7 +74,7 @@ fn main() {
         world.endpoints.len()
     );
     let step = (pods / local.max(1)).max(1);
-    let is_local = |at: usize| at % step == 0;
+    let is_local = |at: usize| at.is_multiple_of(step);
     let resolution = Resolution::within(world, model, is_local);
     let time = start.elapsed().as_secs_f64();
     println!(

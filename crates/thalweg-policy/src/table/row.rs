@@ -22,11 +22,10 @@ pub(super) struct Rows {
 impl Rows {
     fn number(&mut self, row: Row) -> u32 {
         let next = self.rows.len() as u32;
-        let number = *self.numbers.entry(row).or_insert_with_key(|row| {
+        *self.numbers.entry(row).or_insert_with_key(|row| {
             self.rows.push(row.clone());
             next
-        });
-        number
+        })
     }
 
     /// Compiles the rules of endpoints that have the same.
