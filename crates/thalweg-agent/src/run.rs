@@ -487,7 +487,8 @@ impl Shell {
                 };
                 point("plan-after");
                 self.write_sessions();
-                if result.is_ok() && !self.tried {
+                let first = !self.tried;
+                if result.is_ok() && first {
                     self.self_test()?;
                 }
                 let took = since.elapsed();
@@ -496,7 +497,7 @@ impl Shell {
                 if unfit.is_some() {
                     log::generation(generation);
                 }
-                if changes >= LARGE {
+                if changes >= LARGE || first {
                     trim();
                 }
                 Some(Event::Applied { generation, changes, result, took })
@@ -884,7 +885,8 @@ fn machine_seed() -> u64 {
     })
 }
 
-/// Gives back what a large plan was made with, once that is free, beside the loop.
+/// Gives back what a large plan was made with, or the first one and its plane, once that is free, beside
+/// the loop.
 fn trim() {
     let work = || {
         std::thread::sleep(Duration::from_secs(1));
