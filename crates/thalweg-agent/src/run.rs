@@ -179,6 +179,8 @@ struct Shell {
     auditor: Auditor,
     watermark: Watermark,
     quotas: Quotas,
+    /// When to make the tables ready for the plan after a large one.
+    ready: Option<Instant>,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -230,6 +232,7 @@ impl Shell {
             auditor: Auditor::new(settings.audit),
             watermark: Watermark::new(),
             quotas: Quotas::default(),
+            ready: None,
             tried: false,
             took_over: None,
             check: settings.check,
@@ -302,6 +305,10 @@ impl Shell {
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 _ = self.auditor.due() => drop(self.audit().await?),
+                () = at(self.ready) => {
+                    self.ready = None;
+                    self.plane.iter_mut().for_each(|plane| plane.ready());
+                }
                 () = self.watermark.due() => {
                     if let Some(plane) = &self.plane {
                         let events = self.keeper.events();
@@ -496,6 +503,9 @@ impl Shell {
                 self.record.plan(changes, took, unfit);
                 if unfit.is_some() {
                     log::generation(generation);
+                }
+                if changes >= LARGE {
+                    self.ready = Some(Instant::now() + Duration::from_secs(1));
                 }
                 if changes >= LARGE || first {
                     trim();
