@@ -93,6 +93,10 @@ impl DataPlane for EbpfPlane {
         self.plane.set_state(state, up)
     }
 
+    fn ready(&mut self) {
+        self.plane.ready();
+    }
+
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState> {
         let statuses = self.plane.attach(wishes.iter().map(wanted).collect());
         wishes.iter().map(|wish| state(wish, &statuses)).collect()

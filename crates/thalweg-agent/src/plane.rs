@@ -32,6 +32,10 @@ pub trait DataPlane: Plane + Send {
     /// no such state.
     fn set_state(&mut self, state: u32, up: bool) -> bool;
 
+    /// Does now what the next plan would have to do first. To be called after a large one, when nothing
+    /// waits.
+    fn ready(&mut self) {}
+
     /// Makes the hooks as wished: attaches what is missing, moves what is wished otherwise, takes
     /// back what is not wished any more. Returns how each wish stands, in order.
     fn hook(&mut self, wishes: &[HookWish]) -> Vec<HookState>;
@@ -185,6 +189,10 @@ impl DataPlane for MemoryPlane {
 
     fn set_state(&mut self, state: u32, up: bool) -> bool {
         self.writer.set_state(state, up)
+    }
+
+    fn ready(&mut self) {
+        self.writer.ready();
     }
 
     fn renew(&mut self, plan: &Plan) -> Result<Applied, PlaneError> {

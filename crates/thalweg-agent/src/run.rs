@@ -179,6 +179,8 @@ struct Shell {
     auditor: Auditor,
     watermark: Watermark,
     quotas: Quotas,
+    /// When to make the tables ready for the plan after a large one.
+    ready: Option<Instant>,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -230,6 +232,7 @@ impl Shell {
             auditor: Auditor::new(settings.audit),
             watermark: Watermark::new(),
             quotas: Quotas::default(),
+            ready: None,
             tried: false,
             took_over: None,
             check: settings.check,
@@ -302,6 +305,10 @@ impl Shell {
                 }
                 wake = self.keeper.wake() => self.woken(wake).await?,
                 _ = self.auditor.due() => drop(self.audit().await?),
+                () = at(self.ready) => {
+                    self.ready = None;
+                    self.plane.iter_mut().for_each(|plane| plane.ready());
+                }
                 () = self.watermark.due() => {
                     if let Some(plane) = &self.plane {
                         let events = self.keeper.events();
@@ -487,7 +494,8 @@ impl Shell {
                 };
                 point("plan-after");
                 self.write_sessions();
-                if result.is_ok() && !self.tried {
+                let first = !self.tried;
+                if result.is_ok() && first {
                     self.self_test()?;
                 }
                 let took = since.elapsed();
@@ -497,6 +505,9 @@ impl Shell {
                     log::generation(generation);
                 }
                 if changes >= LARGE {
+                    self.ready = Some(Instant::now() + Duration::from_secs(1));
+                }
+                if changes >= LARGE || first {
                     trim();
                 }
                 Some(Event::Applied { generation, changes, result, took })
@@ -884,7 +895,8 @@ fn machine_seed() -> u64 {
     })
 }
 
-/// Gives back what a large plan was made with, once that is free, beside the loop.
+/// Gives back what a large plan was made with, or the first one and its plane, once that is free, beside
+/// the loop.
 fn trim() {
     let work = || {
         std::thread::sleep(Duration::from_secs(1));

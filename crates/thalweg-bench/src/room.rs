@@ -9,6 +9,7 @@ use crate::samples::median;
 use crate::vip::rules;
 use crate::{Bench, Measured, say};
 use std::fs;
+use std::time::Duration;
 use thalweg_abi::TableId;
 use thalweg_image::{Capacity, Limits};
 
@@ -72,6 +73,8 @@ fn agent(cluster: Cluster) -> Measured<f64> {
         daemon.write(name, &text)?;
     }
     daemon.start(PODS.len())?;
+    // What it was made with is given back after a second.
+    std::thread::sleep(Duration::from_secs(4));
     daemon.memory()
 }
 

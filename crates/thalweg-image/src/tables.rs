@@ -148,7 +148,7 @@ impl Tables {
     }
 
     /// Makes the version that is not in force equal to the one that is, and the draft of the next.
-    fn open(&mut self) {
+    pub fn open(&mut self) {
         if self.open {
             return;
         }

@@ -73,6 +73,12 @@ impl Writer {
         self.tables.free_all();
     }
 
+    /// Does now what the next plan would have to do first: copies what the last one changed to the other
+    /// version of the tables. Changes nothing that is in force.
+    pub fn ready(&mut self) {
+        self.tables.open();
+    }
+
     /// Says whether a link (by interface index) or a session can be used: in force at once, in the
     /// middle of whatever plan. Next hops that watch it change over to their backups or back. False
     /// when there is no such state.

@@ -74,6 +74,7 @@ pub(crate) fn resolve(
     wanted.vips = vips.filter(|address| !context.here.holds(*address)).collect();
     wanted.vips.sort_unstable();
     wanted.vips.dedup();
+    wanted.vips.shrink_to_fit();
     wanted.problems.sort_unstable();
     wanted.problems.dedup();
     wanted

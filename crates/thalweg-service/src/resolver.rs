@@ -93,7 +93,7 @@ impl Resolver {
         for slice in &changes.slices {
             let old = self.slices.entry(slice).cloned();
             let new = cluster.slices.entry(slice);
-            services.extend(old.iter().chain(new).map(|slice| service_of(slice)));
+            services.extend(old.iter().chain(new).map(service_of));
             self.index(old.as_ref(), new);
         }
         self.slices = cluster.slices.clone();

@@ -267,6 +267,11 @@ impl XdpPlane {
         self.writer.set_state(state, up)
     }
 
+    /// See [`Writer::ready`].
+    pub fn ready(&mut self) {
+        self.writer.ready();
+    }
+
     /// The writer of the tables: what is in force.
     pub fn writer(&self) -> &Writer {
         &self.writer

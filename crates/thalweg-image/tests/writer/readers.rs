@@ -155,6 +155,9 @@ fn readers_never_see_an_answer_that_was_never_right() {
             let plan = (0..changes).map(|_| change(&mut random, &all4, &all6)).collect();
             left_out += apply(&mut writer, plan).failures.len() as u64;
             plans += 1;
+            if random.below(4) == 0 {
+                writer.ready();
+            }
         }
         done.store(true, Ordering::Relaxed);
         let lookups = readers.into_iter().map(|reader| reader.join().expect("right answers"));

@@ -76,6 +76,9 @@ fn follow<P: Route>(steps: Vec<Vec<Step<P>>>, seed: u64) {
         let change = |(vrf, prefix, group): &Step<P>| prefix.change(VrfId(*vrf), GroupId(*group));
         let applied = apply(&mut writer, plan.iter().map(change).collect());
         assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+        if random.below(2) == 0 {
+            writer.ready();
+        }
         for &(vrf, prefix, group) in &plan {
             plain.set(VrfId(vrf), prefix, GroupId(group));
         }
