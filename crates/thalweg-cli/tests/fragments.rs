@@ -144,11 +144,10 @@ fn echo(namespace: &str, at: &str, stop: Arc<AtomicBool>, reversed: bool) -> Joi
 }
 
 /// Sends a datagram in pieces in this order of theirs; whether it came back whole, from whom it went to.
-fn asks(pods: &Pods, host: &str, from: &str, to: &str, order: impl Fn(&mut Vec<Vec<u8>>)) -> bool {
+fn asks(pods: &Pods, host: &str, from: &str, to: &str, order: Order) -> bool {
     let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
     let data: Vec<u8> = (0..LEN).map(|at| (at * 7 / 5) as u8).collect();
-    let mut packets = pieces::cut(from, to, u32::from(from.port()), &data, 1_432);
-    order(&mut packets);
+    let packets = order(pieces::cut(from, to, u32::from(from.port()), &data, 1_432));
     inside(&pods.namespace(host), || {
         let socket = UdpSocket::bind(from).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -159,19 +158,23 @@ fn asks(pods: &Pods, host: &str, from: &str, to: &str, order: impl Fn(&mut Vec<V
     })
 }
 
+/// What happens to the order of packets.
+type Order = fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>;
+
 /// The last comes first.
-fn reversed(packets: &mut Vec<Vec<u8>>) {
+fn reversed(mut packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     packets.reverse();
+    packets
 }
 
 /// The first comes in the middle, others twice.
-fn shuffled(packets: &mut Vec<Vec<u8>>) {
+fn shuffled(packets: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let count = packets.len();
     let mixed = (0..count).map(|at| packets[(at * 5 + 3) % count].clone());
     let mut mixed: Vec<_> = mixed.collect();
     mixed.insert(2, mixed[0].clone());
     mixed.push(mixed[1].clone());
-    *packets = mixed;
+    mixed
 }
 
 /// Frames of a verdict so far.
@@ -186,8 +189,8 @@ fn counted(pods: &Pods, reason: &str) -> u64 {
 /// All ways through the node. The ports tell them apart: nothing is asked twice.
 fn all_ways(pods: &Pods, first: u16) {
     let mut port = first;
-    let orders: [(_, fn(&mut Vec<Vec<u8>>)); 3] =
-        [("in order", |_| ()), ("reversed", reversed), ("shuffled", shuffled)];
+    let orders: [(_, Order); 3] =
+        [("in order", |packets| packets), ("reversed", reversed), ("shuffled", shuffled)];
     for (name, order) in orders {
         for (host, address, to) in [
             ("p0", "10.9.0.2", "10.96.0.10:9"),
