@@ -158,7 +158,8 @@ reasons! {
     UnknownVlan = 41 "unknown-vlan";
     /// The tables changed several times while the packet was decided, each time it was tried.
     Overtaken = 42 "overtaken";
-    /// XDP leaves the frame to tc: only its socket buffer tells whether it will be segmented.
+    /// XDP leaves the frame to tc: only its socket buffer tells whether it will be segmented, or can wait for
+    /// the first of its fragments.
     HandedOver = 43 "handed-over";
     /// A known flow led here.
     Flow = 44 "flow";

@@ -216,7 +216,8 @@ fn entity(dice: &mut Dice, ports: bool) -> Entity {
             side.nets = dice.list(2, prefix);
             side.not_nets = dice.list(1, prefix);
         }
-        2 => side.service = dice.some(2, name),
+        // Most have a slice.
+        2 => side.service = Some(ObjectName::new(dice.of(&NAMESPACES), dice.of(&["one", "two"]))),
         _ => {
             side.selector = dice.some(2, |dice| selector(dice, 2, false));
             side.not_selector = dice.some(4, |dice| selector(dice, 1, false));
