@@ -173,6 +173,10 @@ impl Keeper {
             0 => "took over from an agent that left no history".to_owned(),
             last => format!("took over from generation {last}"),
         };
+        // The first plan may be made already, before there was a plane to tell.
+        if self.cause == self.start {
+            self.cause.message = Some(words.clone());
+        }
         self.start.message = Some(words.clone());
         words
     }

@@ -4,12 +4,12 @@
 //! and so ends every borrowed header, exactly when the kernel invalidates its pointers.
 
 use crate::maps;
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_head,
     bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
     bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
 };
-use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use thalweg_abi::shelf::{HEADER, ROOM};
 use thalweg_abi::tunnel::protocol as tunnel;
@@ -228,9 +228,7 @@ fn copy_in(skb: *mut __sk_buff, from: usize, octets: u32) -> bool {
     // SAFETY: the helpers check bounds, and are given no more than there is room for.
     octets != 0
         && unsafe { bpf_skb_change_tail(skb, octets, 0) == 0 }
-        && unsafe {
-            bpf_skb_store_bytes(skb, 0, from as *const _, octets, RECOMPUTE_CSUM) == 0
-        }
+        && unsafe { bpf_skb_store_bytes(skb, 0, from as *const _, octets, RECOMPUTE_CSUM) == 0 }
 }
 
 /// Notes in a socket buffer that it is a kept frame which arrives once more.

@@ -111,3 +111,21 @@ fn numbers_go_on_where_the_history_ends() {
     drop(first);
     assert_eq!(keeper(dir.path()).generation(), 9, "also what was still open");
 }
+
+#[test]
+fn who_takes_over_says_so_whenever_its_plane_is_there() {
+    for early in [true, false] {
+        let dir = lab();
+        let mut keeper = keeper(dir.path());
+        let brain = Brain::new(dir.path().display().to_string(), 7);
+        if early {
+            keeper.succeeds();
+        }
+        keeper.witness(&brain, &Event::HostComplete);
+        if !early {
+            keeper.succeeds();
+        }
+        let words = keeper.cause.message.as_deref();
+        assert!(words.is_some_and(|words| words.contains("took over")), "{early}");
+    }
+}
