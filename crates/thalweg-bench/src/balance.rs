@@ -180,8 +180,9 @@ fn capacity(services: u32) -> Capacity {
         groups: 1024,
         sessions: 1,
         frontends: services * 2 + 64,
-        backends: services * BACKENDS + 64,
-        ring_slots: services * 1024 + 4096,
+        // The writer keeps a part for what comes in the place of something else.
+        backends: services * BACKENDS * 5 / 4 + 64,
+        ring_slots: services * 1280 + 4096,
         flows: 1_000_000,
         ..Limits::default()
     })
