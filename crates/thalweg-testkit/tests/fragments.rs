@@ -2,10 +2,10 @@
 //! arrives, and compares.
 
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use thalweg_abi::shelf::{BOARDS, MOST, PLACES, TIME};
-use thalweg_abi::{Kind, Reason, Verdict};
+use thalweg_abi::{Kind, Reason, SettingsRow, TableId, Verdict, flow};
 use thalweg_image::sample::SplitMix;
 use thalweg_testkit::engine::Course;
 use thalweg_testkit::pieces::{self, Receiver};
@@ -216,6 +216,51 @@ fn what_has_waited_too_long_is_not_sent() {
         node.sends(&datagram, 0);
         assert_eq!(node.has(&datagram), comes);
     }
+}
+
+/// Two senders and identifications whose fragments lie on one board under one tag.
+fn alike(native: &Native, to: Ipv4Addr) -> [(Ipv4Addr, u32); 2] {
+    let memory = native.cells().memory();
+    let settings: SettingsRow = memory.in_force().row(TableId::Settings, 0).unwrap();
+    let mut seen = HashMap::new();
+    for host in 10..200 {
+        for id in 0..4_096 {
+            let from = Ipv4Addr::new(10, 0, 0, host);
+            // The key of fragments (thalweg-core, flow/fragment.rs).
+            let tail = flow::tail(id, 0, 17, 4) | flow::NO_PACKET | 0x40;
+            let key = [0, from.to_bits().into(), 0, to.to_bits().into(), tail];
+            let hash = flow::hash(key, settings.seed);
+            let place = (hash as u32 % BOARDS, flow::tag(hash));
+            if let Some(other) = seen.insert(place, (from, id)) {
+                return [other, (from, id)];
+            }
+        }
+    }
+    panic!("no two of so many are alike");
+}
+
+#[test]
+fn packets_of_one_tag_are_not_taken_for_each_other() {
+    let mut node = Node::new();
+    let to: SocketAddr = "203.0.113.7:53".parse().unwrap();
+    let [(waiting, early), (other, id)] = alike(&node.native, Ipv4Addr::new(203, 0, 113, 7));
+    let [waits, comes] = [(waiting, early), (other, id)].map(|(from, id)| {
+        let pieces = pieces::cut(SocketAddr::new(from.into(), 5), to, id, &[7; 100], 64);
+        assert_eq!(pieces.len(), 2);
+        pieces
+    });
+    let mut arrive = |packet: &[u8], verdicts: usize| {
+        let (frame, link) = frame(&node.world, "eth0", packet);
+        node.arrives(&frame, link);
+        assert_eq!(node.verdicts.len(), verdicts, "{:?}", node.verdicts);
+        *node.verdicts.last().unwrap()
+    };
+    let kept = Verdict::pass(Reason::KeptFragment);
+    assert_eq!(arrive(&waits[1], 1), kept);
+    assert_ne!(arrive(&comes[0], 2), kept, "nobody waits for this one");
+    arrive(&comes[1], 3);
+    assert_ne!(arrive(&waits[0], 5), kept, "its own is behind it");
+    assert_eq!(node.heard.values().flatten().count(), 2);
 }
 
 #[test]
