@@ -7,7 +7,7 @@ use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
 use thalweg_abi::service::RangeRow;
-use thalweg_abi::shelf::{BOARD, HEADER, KeptRow};
+use thalweg_abi::shelf::{BOARD, HEADER};
 use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
@@ -243,33 +243,6 @@ impl<const N: usize> Words for Shared<N> {
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(self.place(at), value) }
     }
-}
-
-/// The header of a kept frame, by its place in the kernel's map.
-#[derive(Clone, Copy)]
-pub struct Kept(*mut KeptRow);
-
-impl Kept {
-    #[inline(always)]
-    fn place(&self, at: usize) -> *mut u64 {
-        const { assert!(HEADER.is_power_of_two()) };
-        // SAFETY: the map holds valid rows for its whole life; the mask keeps the place within the header.
-        unsafe { self.0.cast::<u64>().add(at & (HEADER - 1)) }
-    }
-}
-
-impl Words for Kept {
-    #[inline(always)]
-    fn get(&self, at: usize) -> u64 {
-        // SAFETY: as in `place`; volatile, because other processors write the word meanwhile.
-        unsafe { core::ptr::read_volatile(self.place(at)) }
-    }
-
-    #[inline(always)]
-    fn set(&self, at: usize, value: u64) {
-        // SAFETY: as above.
-        unsafe { core::ptr::write_volatile(self.place(at), value) }
-    }
 
     #[inline(always)]
     fn address(&self) -> usize {
@@ -303,7 +276,8 @@ impl Flows for MapCells {
     type Slots = Shared<{ WAYS as usize }>;
     type Row = Shared<{ WORDS }>;
     type Board = Shared<{ BOARD }>;
-    type Kept = Kept;
+    /// The header of a kept frame.
+    type Kept = Shared<HEADER>;
 
     #[inline(always)]
     fn slots(&self, bucket: u32) -> Option<Self::Slots> {
@@ -329,7 +303,7 @@ impl Flows for MapCells {
 
     #[inline(always)]
     fn kept(&self, row: u32) -> Option<Self::Kept> {
-        maps::KEPT.get_ptr_mut(row).map(Kept)
+        maps::KEPT.get_ptr_mut(row).map(|row| Shared(row.cast()))
     }
 
     #[inline(always)]
