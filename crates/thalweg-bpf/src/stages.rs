@@ -75,6 +75,25 @@ extern "C" fn flow_hairpin(packet: *mut Packet) -> u32 {
     0
 }
 
+/// [`flow::policy::permit`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_permit(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    number(flow::policy::permit(&MapCells::at(packet.epoch()), packet, tracked))
+}
+
+/// [`flow::policy::is_guarded`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_is_guarded(packet: *const Packet, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 1 };
+    u32::from(flow::policy::is_guarded(&MapCells::at(packet.epoch()), packet, nexthop))
+}
+
 /// [`flow::remember_fragments`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -401,6 +420,16 @@ macro_rules! stages {
             #[inline(always)]
             fn hairpin(&mut self, packet: &mut Packet) {
                 flow_hairpin(packet);
+            }
+
+            #[inline(always)]
+            fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
+                Verdict::from_number(flow_permit(packet))
+            }
+
+            #[inline(always)]
+            fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
+                flow_is_guarded(packet, nexthop) != 0
             }
 
             #[inline(always)]

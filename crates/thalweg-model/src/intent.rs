@@ -179,6 +179,9 @@ pub struct Limits {
     pub ring_slots: u32,
     /// Flows; 0 takes [`FlowSettings::limit`] where there are services, workloads or nodes.
     pub flows: u32,
+    /// Lines of 64 octets that policies take, twice each; 0 takes what the policies at the start need and as
+    /// much again, and at least 65,536.
+    pub policy_lines: u32,
 }
 
 impl Default for Limits {
@@ -197,6 +200,7 @@ impl Default for Limits {
             backends: 0,
             ring_slots: 0,
             flows: 0,
+            policy_lines: 0,
         }
     }
 }

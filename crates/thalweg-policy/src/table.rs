@@ -14,6 +14,7 @@
 
 mod class;
 mod flat;
+mod layout;
 mod ports;
 mod row;
 

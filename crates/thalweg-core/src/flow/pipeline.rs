@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat, quota, shelf};
+use super::{Flows, fast, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -21,6 +21,11 @@ pub trait FlowStages: Stages {
     fn keep(&mut self, packet: &mut Packet);
     /// Finds who has the port outside that a packet is for; [`super::hairpin`].
     fn hairpin(&mut self, packet: &mut Packet);
+    /// Asks policies about a packet that begins a flow, or whose flow they were not asked about since the
+    /// tables changed; [`policy::permit`].
+    fn permit(&mut self, packet: &Packet) -> Option<Verdict>;
+    /// Whether policies are asked about what a packet belongs to; [`policy::is_guarded`].
+    fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool;
     /// What that has found out.
     fn facts(&self) -> Facts;
     /// Looks for a token for a new flow; [`quota::admit`].
@@ -147,6 +152,15 @@ where
 
     fn hairpin(&mut self, packet: &mut Packet) {
         super::hairpin(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
+    }
+
+    fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        policy::permit(&cells, packet, &mut self.tracked).break_value()
+    }
+
+    fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
+        policy::is_guarded(&self.stages.tables.at(packet.epoch()), packet, nexthop)
     }
 
     fn facts(&self) -> Facts {
@@ -329,6 +343,7 @@ fn dispatch<S: FlowStages>(
     if ended.is_none() && begins {
         stages.hairpin(packet);
     }
+    let ended = if ended.is_none() { stages.permit(packet) } else { ended };
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,
@@ -371,6 +386,18 @@ fn dispatch<S: FlowStages>(
     if is_early(packet, stages.facts(), verdict) {
         return early(stages, packet, verdict, device);
     }
+    let follows = packet.has(flag::LATER_FRAGMENT) || packet.depth() > 0;
+    if sent
+        && follows
+        && !stages.facts().is(what::LED | what::REWRITES)
+        && stages.is_guarded(packet, decision.nexthop())
+    {
+        // Policies were asked about the first fragment, and nobody was about what has labels.
+        return match packet.depth() {
+            0 => early(stages, packet, ALONE, device),
+            _ => Some(Outcome::stop(Verdict::drop(Reason::Policy))),
+        };
+    }
     if unresolved {
         // What the kernel would tell, it would tell of a way that it does not know; and what is for a
         // service, it would take for itself. Who gets no answer sends again.
@@ -392,7 +419,8 @@ fn dispatch<S: FlowStages>(
     }
     let facts = stages.facts();
     let here = verdict == Verdict::deliver(Reason::Local);
-    if facts.is(what::FRAGMENT) && stages.remember_fragments(packet, here) {
+    let leads = here || facts.is(what::FRAGMENT) && stages.is_guarded(packet, decision.nexthop());
+    if facts.is(what::FRAGMENT) && stages.remember_fragments(packet, leads) {
         if stages.can_hand_over(device) {
             return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
         }
@@ -509,7 +537,11 @@ fn settle<S: FlowStages>(
     // What this host's own stack says comes by no hook: half a conversation tells no state. But what it
     // answers to a packet from another node must go back there ([`super::leave`]).
     let lent = opened && decision.verdict == LOCAL && !facts.is(what::AMID);
-    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) && !lent {
+    // Where policies are asked, what this host's stack says to workloads is seen ([`super::inward`]).
+    let guarded = decision.verdict == LOCAL
+        && packet.link_has(link::flag::WORKLOAD)
+        && stages.is_guarded(packet, 0);
+    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) && !lent && !guarded {
         return None;
     }
     if !(lent || facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
