@@ -55,21 +55,66 @@ pub fn thalweg_flow_tc(context: TcContext) -> i32 {
     })
 }
 
-/// On a host with services: translates what backends on this very host answer, as it leaves. What was
-/// forwarded is no concern of it.
+/// On a host with services or workloads: translates what backends on this very host answer, as it leaves, and
+/// asks policies about what reaches workloads by no hook in front of them. What else was forwarded is no
+/// concern of it.
 #[classifier]
 #[inline(always)]
 pub fn thalweg_flow_out(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let (device, from) =
         unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).ingress_ifindex) };
-    let Some(packet) = maps::packet().filter(|_| from == 0) else { return TC_ACT_UNSPEC };
-    frame::linearize(&context);
     let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
+    let guards = flow::inward::is_asked(&cells::MapCells::at(arrival.epoch), device);
+    if from != 0 && !guards {
+        return TC_ACT_UNSPEC;
+    }
+    frame::linearize(&context);
+    let left = if from == 0 { leave(&context, arrival) } else { None };
+    match left {
+        Some(code) => code,
+        None if guards => inward(&context, arrival, from == 0),
+        None => TC_ACT_UNSPEC,
+    }
+}
+
+/// What leaves for a workload. A packet that begins a flow is remembered, in both directions.
+#[inline(always)]
+fn inward(context: &TcContext, arrival: Arrival, own: bool) -> i32 {
+    let Some(packet) = maps::packet() else { return TC_ACT_UNSPEC };
+    *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
+    let mut verdict = stages::inward(context.skb.skb, packet, own);
+    let asks = verdict == flow::inward::ASKS || verdict == flow::inward::ASKS_TO_BEGIN;
+    if asks {
+        // Nobody hears of it here.
+        let denied = stages::denies(packet);
+        let begins = verdict == flow::inward::ASKS_TO_BEGIN;
+        verdict = match (denied, begins) {
+            (true, _) => Verdict::drop(Reason::Policy),
+            (false, true) => flow::inward::BEGINS,
+            (false, false) => flow::UNTOUCHED,
+        };
+    }
+    if verdict == flow::inward::BEGINS {
+        let rows = stages::remember(packet, true) != 0 && stages::remember(packet, false) != 0;
+        // What this host says reaches the workload in any case.
+        verdict = if rows || own { flow::UNTOUCHED } else { Verdict::drop(Reason::FlowsFull) };
+    }
+    if verdict == flow::UNTOUCHED {
+        return TC_ACT_UNSPEC;
+    }
+    maps::count(verdict, context.len());
+    TC_ACT_SHOT
+}
+
+/// What this host's own stack says; none if it is none of ours.
+#[inline(always)]
+fn leave(context: &TcContext, arrival: Arrival) -> Option<i32> {
+    let packet = maps::packet()?;
     *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
     let number = stages::flow_leave(context.skb.skb, packet);
-    match Verdict::from_number(number) {
-        Some(verdict) if verdict == flow::UNTOUCHED => TC_ACT_UNSPEC,
+    Some(match Verdict::from_number(number) {
+        Some(verdict) if verdict == flow::UNTOUCHED => return None,
         // It is counted where it arrives.
         Some(verdict) if verdict == flow::RETURNED => {
             arrive(flow::passage(&cells::MapCells::at(arrival.epoch)))
@@ -79,7 +124,7 @@ pub fn thalweg_flow_out(context: TcContext) -> i32 {
             if verdict.is(Kind::Drop) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
         }
         None => TC_ACT_UNSPEC,
-    }
+    })
 }
 
 #[inline(always)]

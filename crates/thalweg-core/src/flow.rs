@@ -11,6 +11,7 @@ pub mod fast;
 mod floating;
 mod fragment;
 mod hairpin;
+pub mod inward;
 mod key;
 mod leave;
 pub mod mapping;
