@@ -20,8 +20,10 @@ use thalweg_abi::policy::{
 use thalweg_abi::link;
 use thalweg_wire::l4::protocol;
 
-/// No cell: nothing is decided.
+/// No cell: what cannot be read allows nothing.
 pub const NOTHING: u64 = 0;
+/// The cell of a side that has no rules.
+pub const SILENT: u64 = policy::cell(u16::MAX, true, 0);
 /// Most steps of a search among ports.
 const PORT_STEPS: u32 = 17;
 /// Most steps of a search among lengths of prefixes.
@@ -29,11 +31,13 @@ const LENGTH_STEPS: u32 = 8;
 
 /// A conversation as rules see it.
 #[derive(Clone, Copy, Debug)]
-struct Talk {
-    source: [u64; 2],
-    destination: [u64; 2],
+pub struct Talk {
+    /// Who began it; halves as in a packet.
+    pub source: [u64; 2],
+    /// Whom it reaches.
+    pub destination: [u64; 2],
     /// Source port (high half) and destination port; of ICMP type × 256 + code.
-    ports: u32,
+    pub ports: u32,
 }
 
 /// Breaks with the verdict of a packet that policies do not allow. What decides is noted.
@@ -125,31 +129,42 @@ fn asked(packet: &Packet, icmp: u16, answers: bool) -> u32 {
 /// Whether either side's rules deny it.
 #[inline(always)]
 fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracked) -> bool {
+    let (family, protocol) = (packet.family(), packet.protocol());
+    let host = packet.link_has(link::flag::HOST);
+    let [going, coming] = ask(cells, talk, family, protocol, host);
+    note(cells, tracked, going) || note(cells, tracked, coming)
+}
+
+/// The cells of both sides about a conversation: of the source's rules for what goes, and of the destination's
+/// for what comes; [`SILENT`] where it has none.
+#[inline(always)]
+pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, protocol: u8, host: bool) -> [u64; 2] {
     let at = cells.settings().map_or(0, |row| row.policy);
-    let family = packet.family();
     let source = record(cells, at, cells.policy_value(talk.source, family));
     let destination = record(cells, at, cells.policy_value(talk.destination, family));
     let going = (source[local::SETS] >> 32) as u32;
     let coming = destination[local::SETS] as u32;
-    let host = (source[local::CLASS] >> 32) as u32 & local_flag::HOST != 0
-        || packet.link_has(link::flag::HOST);
-    let protocol = packet.protocol();
-    let ports = talk.ports;
-    let mut denied = false;
-    if going != 0 {
-        let cell = cells.policy_cell(going, destination[local::CLASS] as u32, protocol, ports);
-        denied = note(cells, tracked, cell);
-    }
-    if !denied && coming != 0 && !host {
-        let cell = cells.policy_cell(coming, source[local::CLASS] as u32, protocol, ports);
-        denied = note(cells, tracked, cell);
-    }
-    denied
+    let host = host || (source[local::CLASS] >> 32) as u32 & local_flag::HOST != 0;
+    [
+        match going {
+            0 => SILENT,
+            set => cells.policy_cell(set, destination[local::CLASS] as u32, protocol, talk.ports),
+        },
+        match coming {
+            // A host reaches its workloads.
+            0 => SILENT,
+            _ if host => SILENT,
+            set => cells.policy_cell(set, source[local::CLASS] as u32, protocol, talk.ports),
+        },
+    ]
 }
 
 /// Notes what has decided. Whether it denies: what cannot be read does.
 #[inline(always)]
 fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
+    if cell == SILENT {
+        return false;
+    }
     tracked.cause = policy::cause(cell).into();
     cells.hit(policy::cause(cell));
     !policy::allows(cell)
