@@ -11,11 +11,11 @@ use crate::compiler::Compiler;
 use crate::pods;
 use causes::Causes;
 use lines::{FIRST, Local};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use thalweg_abi::policy::Line;
 use thalweg_image::Change;
-use thalweg_model::cluster::ObjectName;
+use thalweg_model::cluster::{Cluster, ObjectName, Pod};
 use thalweg_model::{Intent, Origin, Problem, Severity};
 use thalweg_policy::model::Direction;
 use thalweg_policy::table::Tables;
@@ -30,6 +30,8 @@ pub(crate) struct Policies {
     force: Vec<Line>,
     pub(crate) numbers: Numbers,
     resolution: Resolution,
+    /// By interface the number of a local record of the workload there, plus one.
+    links: BTreeMap<String, u32>,
     /// Workloads whose rules have no room.
     closed: BTreeSet<ObjectName>,
     /// Whether anything was changed that they depend on.
@@ -40,6 +42,11 @@ impl Policies {
     /// Where policies begin; 0 where there are none.
     pub fn first_line(&self) -> u32 {
         if self.force.is_empty() { 0 } else { FIRST }
+    }
+
+    /// The number of a local record of the workload at an interface, plus one; 0 for none.
+    pub fn record_of(&self, interface: &str) -> u32 {
+        self.links.get(interface).copied().unwrap_or(0)
     }
 
     /// Notes that something changed that policies depend on.
@@ -111,7 +118,12 @@ impl Compiler {
         if !std::mem::take(&mut self.policies.todo) || self.limits.flows == 0 {
             return None;
         }
+        let before = std::mem::take(&mut self.policies.links);
         let lines = self.policy_lines();
+        let now = &self.policies.links;
+        let differs = |name: &&String| before.get(*name) != now.get(*name);
+        let touched = before.keys().chain(now.keys()).filter(differs);
+        self.pending.links.extend(touched.filter_map(|name| self.names.get(name)));
         self.policies.replace(lines)
     }
 
@@ -136,8 +148,10 @@ impl Compiler {
         let resolution = Resolution::within(world, model, |at| local.contains(&at));
         let tables = Tables::new(&resolution, |at| local.contains(&at));
         let mut locals = self.own_locals();
-        locals.extend(pod_locals(&tables, &resolution));
+        locals.extend(pod_locals(&tables));
         let lines = self.fit(&tables, &resolution, &mut locals);
+        let here = |pod: &Pod| pods::is_here(&self.intent, pod);
+        self.policies.links = links(&locals, &self.intent.cluster, here);
         self.policies.resolution = resolution;
         lines
     }
@@ -195,16 +209,34 @@ impl Compiler {
     }
 }
 
-/// Addresses of workloads of this host with their sets.
-fn pod_locals(tables: &Tables, resolution: &Resolution) -> BTreeMap<IpAddr, Local> {
-    let mut locals: BTreeMap<IpAddr, Local> = BTreeMap::new();
-    for (at, address, direction, set) in tables.endpoints() {
-        debug_assert!(!resolution.world.endpoints[at].is_host());
-        let local = locals.entry(address).or_default();
-        let place = if direction == Direction::Ingress { 0 } else { 1 };
-        local.sets[place] = Some(set).filter(|set| !allows_all(tables, *set));
+/// Addresses of workloads of this host with their sets. Of two with one address the first counts.
+fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
+    let mut all: Vec<_> = tables.endpoints().collect();
+    all.sort_unstable();
+    let mut locals: BTreeMap<IpAddr, (usize, Local)> = BTreeMap::new();
+    for (at, address, direction, set) in all {
+        let (first, local) = locals.entry(address).or_insert((at, Local::default()));
+        if *first == at {
+            let place = if direction == Direction::Ingress { 0 } else { 1 };
+            local.sets[place] = Some(set).filter(|set| !allows_all(tables, *set));
+        }
     }
-    locals
+    locals.into_iter().map(|(address, (_, local))| (address, local)).collect()
+}
+
+/// By interface the number of a record of the workload there, plus one: records go by address.
+fn links(
+    locals: &BTreeMap<IpAddr, Local>,
+    cluster: &Cluster,
+    is_here: impl Fn(&Pod) -> bool,
+) -> BTreeMap<String, u32> {
+    let numbers: HashMap<IpAddr, u32> = locals.keys().copied().zip(1..).collect();
+    let here = cluster.pods.values().filter(|pod| is_here(pod));
+    let record = |pod: &Pod| {
+        let number = pod.addresses.iter().find_map(|address| numbers.get(address))?;
+        Some((pod.interface.clone()?, *number))
+    };
+    here.filter_map(record).collect()
 }
 
 /// Whether a set has nothing to say.

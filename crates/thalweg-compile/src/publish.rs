@@ -114,7 +114,12 @@ impl Compiler {
             return LinkRow { flags, ..LinkRow::default() };
         }
         let vrf = self.ribs.vrf(self.links.rib(index)).unwrap_or_default();
-        self.links.row(index, &self.intent, &self.host, vrf, egress)
+        let mut row = self.links.row(index, &self.intent, &self.host, vrf, egress);
+        if self.links.is_workload(index) {
+            let name = self.host.links.get(&index).map_or("", |link| &link.name);
+            row.policy = self.policies.record_of(name);
+        }
+        row
     }
 
     pub(crate) fn route_changes(&mut self, draft: &Draft) -> Vec<Change> {

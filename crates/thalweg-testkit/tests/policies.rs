@@ -8,7 +8,6 @@ use random::{Dice, address, arrivals, gather, packet};
 use std::net::IpAddr;
 use thalweg_compile::{Cause, Compiler};
 use thalweg_core::Tables as _;
-use thalweg_core::flow::Flows as _;
 use thalweg_core::flow::policy::{SILENT, Talk, ask};
 use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
 use thalweg_model::cluster::{Cluster, Pod};
@@ -94,6 +93,7 @@ impl Bench {
             source: halves(packet.source),
             destination: halves(packet.destination),
             ports,
+            from: 0,
         };
         let family = if packet.source.is_ipv4() { 4 } else { 6 };
         ask(&cells, &talk, family, packet.protocol, false)
@@ -166,7 +166,7 @@ fn tables_say_what_policies_say() {
             .flat_map(|one| one.addresses.clone())
             .collect();
         for _ in 0..40 {
-            let mut end = |dice: &mut Dice| match pods.is_empty() || dice.one_in(4) {
+            let end = |dice: &mut Dice| match pods.is_empty() || dice.one_in(4) {
                 true => address(dice),
                 false => dice.of(&pods),
             };
@@ -217,17 +217,19 @@ fn quoted(nets: &[String]) -> String {
 
 /// A prefix of any length; few first octets, so that many lie within others.
 fn net(dice: &mut Dice, four: bool) -> String {
-    match four {
+    let mut octet = |end: usize| dice.below(end) as u8;
+    let (address, len): (IpAddr, u8) = match four {
         true => {
-            let octets = [10 + dice.below(2), dice.below(4), dice.below(256), dice.below(256)];
-            let [a, b, c, d] = octets;
-            format!("{a}.{b}.{c}.{d}/{}", 1 + dice.below(32))
+            let address = [10 + octet(2), octet(4), octet(256), octet(256)];
+            (address.into(), 1 + octet(32))
         }
         false => {
-            let (a, b, c) = (dice.below(4), dice.below(65_536), dice.below(65_536));
-            format!("2001:db8:{a:x}:{b:x}::{c:x}/{}", 20 + dice.below(109))
+            let mut segments = [0x2001, 0xdb8, u16::from(octet(4)), 0, 0, 0, 0, 0];
+            segments[3..].fill_with(|| u16::from(octet(256)) << 8 | u16::from(octet(256)));
+            (segments.into(), 20 + octet(109))
         }
-    }
+    };
+    Prefix::containing(address, len).to_string()
 }
 
 /// The first or last address of a prefix, or one beside it, or any within.

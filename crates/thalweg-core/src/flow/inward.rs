@@ -113,14 +113,14 @@ fn conversation<F: Frame, C: Flows>(
     }
 }
 
-/// Reads a frame that this host sends: whether it is plain; none for what is not IP.
+/// Reads a frame that this host sends: whether it is plain; none for what is not IP. The link is not the one that
+/// it came by, so nothing is asked of the link.
 #[inline(always)]
 fn read<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &mut Packet) -> Option<bool> {
     let ethernet = frame.header::<Ethernet>(Offset::new(0))?;
     let ethertype = EtherType(ethernet.ethertype.get());
     let link = cells.link(packet.link())?;
     packet.vrf = u64::from(link.vrf);
-    packet.link_flags = u64::from(link.flags);
     packet.ip = size_of::<Ethernet>() as u64;
     match ethertype {
         EtherType::IPV4 => Some(ipv4::parse_plain(frame, packet)),

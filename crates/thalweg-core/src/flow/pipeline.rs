@@ -547,6 +547,10 @@ fn settle<S: FlowStages>(
     if !(lent || facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
+    // This host knows its connections, also those that are older than policies.
+    if facts.is(what::AMID) && guarded {
+        return None;
+    }
     // Another node knows whether a connection that goes straight back is amid.
     if facts.is(what::AMID) && !is_direct(packet, facts) {
         return Some(Verdict::drop(Reason::NoFlow));

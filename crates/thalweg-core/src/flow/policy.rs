@@ -38,6 +38,9 @@ pub struct Talk {
     pub destination: [u64; 2],
     /// Source port (high half) and destination port; of ICMP type × 256 + code.
     pub ports: u32,
+    /// Whose link it came by, if the source is the workload there: [`link::flag::WORKLOAD`]'s
+    /// [`thalweg_abi::LinkRow::policy`]. Its link-local addresses are nobody's elsewhere.
+    pub from: u32,
 }
 
 /// Breaks with the verdict of a packet that policies do not allow. What decides is noted.
@@ -110,7 +113,9 @@ fn talk<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, found: u32) -> 
     if !protocol::has_ports(packet.protocol()) {
         ports = asked(packet, tracked.icmp as u16, answers);
     }
-    Some(Talk { source, destination, ports })
+    let workload = packet.link_has(link::flag::WORKLOAD) && !answers;
+    let from = if workload { cells.link(packet.link()).map_or(0, |row| row.policy) } else { 0 };
+    Some(Talk { source, destination, ports, from })
 }
 
 /// Type × 256 + code of what began an ICMP flow; 0 for protocols that have nothing of the kind.
@@ -140,7 +145,11 @@ fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracke
 #[inline(always)]
 pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, protocol: u8, host: bool) -> [u64; 2] {
     let at = cells.settings().map_or(0, |row| row.policy);
-    let source = record(cells, at, cells.policy_value(talk.source, family));
+    let mut value = cells.policy_value(talk.source, family);
+    if value & LOCAL == 0 && talk.from != 0 {
+        value = LOCAL | talk.from - 1;
+    }
+    let source = record(cells, at, value);
     let destination = record(cells, at, cells.policy_value(talk.destination, family));
     let going = (source[local::SETS] >> 32) as u32;
     let coming = destination[local::SETS] as u32;
