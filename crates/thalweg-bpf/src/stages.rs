@@ -94,6 +94,15 @@ extern "C" fn flow_is_guarded(packet: *const Packet, nexthop: u32) -> u32 {
     u32::from(flow::policy::is_guarded(&MapCells::at(packet.epoch()), packet, nexthop))
 }
 
+/// [`flow::policy::is_seen`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_is_seen(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    u32::from(flow::policy::is_seen(&MapCells::at(packet.epoch()), packet))
+}
+
 /// [`flow::remember_fragments`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -459,6 +468,11 @@ macro_rules! stages {
             #[inline(always)]
             fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
                 flow_is_guarded(packet, nexthop) != 0
+            }
+
+            #[inline(always)]
+            fn is_seen(&self, packet: &Packet) -> bool {
+                flow_is_seen(packet) != 0
             }
 
             #[inline(always)]

@@ -1,5 +1,5 @@
 //! What reaches a workload by no hook in front of it: what this host's own stack says, and what the kernel
-//! routes there. Where policies are in force, both are seen as they leave through the workload's link.
+//! routes there. Both are seen as they leave through the workload's link.
 //!
 //! A host always reaches its workloads: what it says is let through, and remembered, so that the workload may
 //! answer. What the kernel has routed is judged like any other packet. What was sent there by the hooks of
@@ -27,11 +27,10 @@ pub const ASKS_TO_BEGIN: Verdict = Verdict::punt(Reason::Policy);
 /// Nothing is to be said of the frame.
 const UNTOUCHED: Verdict = super::UNTOUCHED;
 
-/// Whether policies are asked about what leaves through a link.
+/// Whether a link leads to a workload.
 #[inline(always)]
-pub fn is_asked<C: Flows>(cells: &C, device: u32) -> bool {
-    cells.settings().is_some_and(|row| row.policy != 0)
-        && cells.link(device).is_some_and(|row| row.flags & link::flag::WORKLOAD != 0)
+pub fn is_workload<C: Flows>(cells: &C, device: u32) -> bool {
+    cells.link(device).is_some_and(|row| row.flags & link::flag::WORKLOAD != 0)
 }
 
 /// Looks at a frame that leaves through the link of a workload; `own` is what this host's own stack says.

@@ -26,6 +26,8 @@ pub trait FlowStages: Stages {
     fn permit(&mut self, packet: &Packet) -> Option<Verdict>;
     /// Whether policies are asked about what a packet belongs to; [`policy::is_guarded`].
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool;
+    /// Whether both directions of what a packet for this host belongs to are seen; [`policy::is_seen`].
+    fn is_seen(&self, packet: &Packet) -> bool;
     /// What that has found out.
     fn facts(&self) -> Facts;
     /// Looks for a token for a new flow; [`quota::admit`].
@@ -161,6 +163,10 @@ where
 
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
         policy::is_guarded(&self.stages.tables.at(packet.epoch()), packet, nexthop)
+    }
+
+    fn is_seen(&self, packet: &Packet) -> bool {
+        policy::is_seen(&self.stages.tables.at(packet.epoch()), packet)
     }
 
     fn facts(&self) -> Facts {
@@ -534,21 +540,15 @@ fn settle<S: FlowStages>(
         stages.renew(packet, facts.found(), nexthop);
         return too_large(stages, decision);
     }
-    // What this host's own stack says comes by no hook: half a conversation tells no state. But what it
-    // answers to a packet from another node must go back there ([`super::leave`]).
-    let lent = opened && decision.verdict == LOCAL && !facts.is(what::AMID);
-    // Where policies are asked, what this host's stack says to workloads is seen ([`super::inward`]).
-    let guarded = decision.verdict == LOCAL
-        && packet.link_has(link::flag::WORKLOAD)
-        && stages.is_guarded(packet, 0);
-    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) && !lent && !guarded {
-        return None;
-    }
-    if !(lent || facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
-        return None;
-    }
-    // This host knows its connections, also those that are older than policies.
-    if facts.is(what::AMID) && guarded {
+    // What this host's own stack says to others comes by no hook: half a conversation tells no state. But what
+    // it says to workloads is seen ([`super::inward`]), and what it answers to a packet from another node must go
+    // back there ([`super::leave`]). It knows its connections, also those that are older than their flow.
+    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
+        let local = decision.verdict == LOCAL && !facts.is(what::AMID);
+        if !(local && (opened || stages.is_seen(packet))) {
+            return None;
+        }
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
     // Another node knows whether a connection that goes straight back is amid.
@@ -572,8 +572,11 @@ fn settle<S: FlowStages>(
         let full = Verdict::drop(Reason::FlowsFull);
         return if write(stages, packet, nexthop, false) { None } else { Some(full) };
     }
-    // This host is as well off without a row that there is no room for: only the way back is not known.
-    open(stages, packet, nexthop).filter(|_| !lent)
+    let full = open(stages, packet, nexthop)?;
+    // This host is as well off without a row that there is no room for: only the way back is not known. But where
+    // policies are asked, it would then seem to begin what it answers.
+    let here = decision.verdict == LOCAL && !facts.is(what::SERVICE);
+    (!here || stages.is_guarded(packet, 0)).then_some(full)
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a

@@ -17,7 +17,7 @@ use thalweg_abi::flow::{self, kind, word};
 use thalweg_abi::policy::{
     self, BUCKET6, ENTRIES6, HEAD, LOCAL, Line, PAGE, PROBES, VALUE, head, local, local_flag, set,
 };
-use thalweg_abi::link;
+use thalweg_abi::{link, settings};
 use thalweg_wire::l4::protocol;
 
 /// No cell: what cannot be read allows nothing.
@@ -422,6 +422,16 @@ fn word_of<C: Flows>(cells: &C, first: u32, at: u32) -> u64 {
 pub fn is_guarded<C: Flows>(cells: &C, packet: &Packet, nexthop: u32) -> bool {
     cells.settings().is_some_and(|row| row.policy != 0)
         && (packet.link_has(link::flag::WORKLOAD) || super::is_to_workload(cells, nexthop))
+}
+
+/// Whether what a packet for this host belongs to is remembered: its stack answers workloads through their links,
+/// where that is seen ([`super::inward`]). Where sources keep their ports, a port of this host may become another's
+/// at any time, so that only policies are a reason.
+#[inline(always)]
+pub fn is_seen<C: Flows>(cells: &C, packet: &Packet) -> bool {
+    let row = cells.settings();
+    let keeps = row.is_some_and(|row| row.policy != 0 || row.flags & settings::flag::INDEPENDENT == 0);
+    keeps && packet.link_has(link::flag::WORKLOAD)
 }
 
 const _: () = assert!(HEAD == 5, "one line of lengths of IPv4, three of IPv6");
