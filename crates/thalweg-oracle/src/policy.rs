@@ -214,6 +214,9 @@ impl<'a> Policies<'a> {
                 let rules = if ingress { &policy.ingress } else { &policy.egress };
                 let peer = if ingress { packet.source } else { packet.destination };
                 for (at, rule) in rules.iter().enumerate() {
+                    if rule.left_out {
+                        continue;
+                    }
                     let who = rule.peers.is_empty()
                         || rule.peers.iter().any(|one| self.is_peer(one, &id.name.namespace, peer));
                     let port = rule.ports.is_empty()
@@ -238,7 +241,7 @@ impl<'a> Policies<'a> {
             Spec::Calico(policy) => {
                 let rules = if ingress { &policy.ingress } else { &policy.egress };
                 for (at, rule) in rules.iter().enumerate() {
-                    if !self.is_about(rule, &id.name.namespace, packet) {
+                    if rule.left_out || !self.is_about(rule, &id.name.namespace, packet) {
                         continue;
                     }
                     match rule.action {

@@ -19,7 +19,8 @@ pub fn policy(namespace: &str, spec: &calico::Policy) -> Policy {
     let accounts = spec.accounts.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
     let parts = [within, namespaces, Some(spec.selector.clone()), accounts];
     let rules = |rules: &[calico::Rule]| {
-        rules.iter().zip(1..).map(|(one, number)| rule(namespace, one, number)).collect()
+        let rules = rules.iter().zip(1..).filter(|(rule, _)| !rule.left_out);
+        rules.map(|(one, number)| rule(namespace, one, number)).collect()
     };
     Policy {
         id: PolicyId { kind: PolicyKind::Global, name: Default::default() },

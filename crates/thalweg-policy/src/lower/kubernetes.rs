@@ -38,7 +38,7 @@ pub fn network_policy(namespace: &str, spec: &NetworkPolicy) -> Policy {
     let subject =
         Selector::and([Selector::is(NAMESPACE, namespace), pods(), spec.pods.selector("")]);
     let rules = |rules: &[k8s::Rule], ingress: bool| {
-        let rules = rules.iter().zip(1..);
+        let rules = rules.iter().zip(1..).filter(|(rule, _)| !rule.left_out);
         rules.flat_map(|(rule, number)| allowed(namespace, rule, number, ingress)).collect()
     };
     Policy {

@@ -81,6 +81,8 @@ pub struct Rule {
     pub peers: Vec<Peer>,
     /// `ports`; empty for all, and for protocols without ports.
     pub ports: Vec<Port>,
+    /// Whether it is wrong and allows nobody, since half of it allows too much. It keeps its number.
+    pub left_out: bool,
 }
 
 /// Somebody to speak with.

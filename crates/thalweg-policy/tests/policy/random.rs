@@ -168,6 +168,7 @@ fn network_policy(dice: &mut Dice) -> k8s::NetworkPolicy {
     let rule = |dice: &mut Dice| k8s::Rule {
         peers: dice.list(2, peer),
         ports: dice.list(2, port),
+        left_out: dice.one_in(9),
         ..k8s::Rule::default()
     };
     k8s::NetworkPolicy {
@@ -262,6 +263,7 @@ fn calico_rule(dice: &mut Dice) -> calico::Rule {
         not_icmp: if is_icmp { dice.some(3, icmp) } else { None },
         source: entity(dice, ports && dice.0 & 7 == 0),
         destination: entity(dice, ports),
+        left_out: dice.one_in(9),
     }
 }
 
