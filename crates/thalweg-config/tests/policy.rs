@@ -3,9 +3,10 @@
 
 use expect_test::{Expect, expect};
 use std::net::IpAddr;
-use thalweg_config::{Library, Loaded, parse, render};
+use thalweg_config::{Library, Loaded, parse, render, to_yaml};
 use thalweg_model::Severity;
-use thalweg_model::cluster::ObjectName;
+use thalweg_model::cluster::{ObjectName, Protocol};
+use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::object::kubernetes::{Peer, PortMatch};
 use thalweg_policy::object::{PolicyId, PolicyKind, Spec};
 use thalweg_policy::{Model, Packet, Resolution, View, World, words};
@@ -556,6 +557,88 @@ fn the_isolation_of_a_policy_does_not_hang_on_its_rules() {
     );
 }
 
+const ROUTER: &str = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec:
+  policy:
+    failSafeInbound: [tcp:22, \"UDP:68\", SCTP:7]
+    failSafeOutbound: []
+    endpointToHost: Return
+    autoHostEndpoints: true
+";
+
+#[test]
+fn what_a_router_says_of_policies() {
+    let loaded = load(ROUTER);
+    let settings = &loaded.intent.router.policy;
+    let open = [(Protocol::Tcp, 22), (Protocol::Udp, 68), (Protocol::Sctp, 7)];
+    assert_eq!(settings.fail_safe_in, open);
+    assert!(settings.fail_safe_out.is_empty() && settings.auto_hosts);
+    assert_eq!(settings.to_host, ToHost::Return);
+    assert_eq!(loaded.policies.settings, *settings);
+    // What is written reads the same.
+    let again = load(&to_yaml(&loaded.intent));
+    assert_eq!(again.intent.router.policy, *settings);
+    assert_eq!(load(KUBERNETES).policies.settings, PolicySettings::default());
+    check(ROUTER, expect![[""]]);
+}
+
+#[test]
+fn what_a_router_cannot_say_of_policies() {
+    let errors = |text: String| {
+        let loaded = load(&text);
+        assert!(!loaded.is_ok());
+        let errors = loaded.problems.into_iter().filter(|one| one.severity == Severity::Error);
+        errors.map(|one| format!("{}: {}", one.origin.line, one.what)).collect::<Vec<_>>()
+    };
+    for (port, shown) in [
+        ("tcp", "tcp"),
+        ("icmp:1", "icmp:1"),
+        ("tcp:0", "tcp:0"),
+        ("tcp:+5", "tcp:+5"),
+        ("\"tcp:65536\"", "tcp:65536"),
+    ] {
+        let found = errors(ROUTER.replace("SCTP:7", port));
+        assert_eq!(found, [format!("6: `{shown}` is no protocol with a port")]);
+    }
+    assert_eq!(errors(ROUTER.replace("[]", "{}")), ["7: expected a list, found a mapping"]);
+    assert_eq!(errors(ROUTER.replace("Return", "RETURN")), ["8: unknown value `RETURN`"]);
+    assert_eq!(errors(ROUTER.replace("auto", "Auto")), ["9: unknown field `AutoHostEndpoints`"]);
+}
+
+#[test]
+fn profiles_and_those_who_list_them() {
+    let profile = calico(
+        "Profile",
+        "  labelsToApply: {role: edge}\n  ingress:\n  - {action: Pass, protocol: TCP}\n  \
+         - {action: Allow, source: {nets: [x]}}\n",
+    );
+    let host =
+        calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n  profiles: [one, two]\n");
+    let loaded = load(&format!(
+        "{profile}---\n{host}---\n{}",
+        calico("Profile", "{}").replace("one", "kns.a")
+    ));
+    let one = &loaded.policies.profiles["one"];
+    assert_eq!(one.labels.get("role").map(String::as_str), Some("edge"));
+    assert!(!one.ingress[0].left_out && one.ingress[1].left_out);
+    let world = World::new(&loaded.policies, &loaded.intent.cluster, |_| Default::default());
+    assert_eq!(world.endpoints[0].profiles, ["one"]);
+    let told = loaded.problems.iter().map(|one| format!("{}: {}", one.origin.line, one.what));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "3: an object of kind `Profile` is read but NOT enforced",
+            "8: the rule is left out; its policy stays, with all others of its rules",
+            "8: `x` is no range of addresses",
+            "12: an object of kind `HostEndpoint` is read but NOT enforced",
+            "20: `kns.a` comes with its Namespace or ServiceAccount, and is ignored here",
+            "12: there is no Profile `two`, which denies what no policy allows",
+        ]
+    );
+}
+
 #[test]
 fn a_library_follows_policies_from_file_to_file() {
     let mut library = Library::default();
@@ -564,8 +647,13 @@ fn a_library_follows_policies_from_file_to_file() {
     };
     let tier = calico("Tier", "  order: 5\n");
     let policy = calico("GlobalNetworkPolicy", "  tier: one\n");
+    let profile = calico("Profile", "  labelsToApply: {a: b}\n");
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {a: b}}\n";
     for texts in [
         &[KUBERNETES, &policy][..],
+        &[KUBERNETES, &profile, ROUTER],
+        &[KUBERNETES, node, ROUTER],
+        &[ROUTER, &profile.replace("a: b", "a: c"), &node.replace("a: b", "a: c")],
         &[KUBERNETES, &policy, &tier],
         &["", &policy, &tier],
         &[KUBERNETES, &tier, &policy],

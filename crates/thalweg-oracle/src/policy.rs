@@ -3,8 +3,11 @@
 //!
 //! Each question walks all tiers, all policies in them, and all who could have an address.
 
+mod host;
 pub mod selector;
 mod who;
+
+pub use host::{Gate, Said};
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -60,6 +63,21 @@ pub enum Why {
     Itself,
     /// It is from the node that the pod is on.
     OwnNode,
+    /// The port of a host stays open.
+    FailSafe,
+    /// What pods say to their host, a setting decides.
+    ToHost,
+}
+
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    /// Those about what ends or begins at an endpoint.
+    Normal,
+    /// Those about what passes a host.
+    Forwarded,
+    PreDnat,
+    Untracked,
 }
 
 /// What a policy says.
@@ -99,32 +117,12 @@ impl<'a> Policies<'a> {
         (egress, ingress)
     }
 
-    /// Walks the tiers for one pod and direction.
+    /// What one pod says in a direction.
     fn end(&self, pod: &ObjectName, ingress: bool, packet: &Question) -> Answer {
-        for (name, end) in self.tiers() {
-            let mut any = false;
-            let mut passed = false;
-            for (id, object) in self.of_tier(&name) {
-                if !self.applies(id, object, pod, ingress) {
-                    continue;
-                }
-                any = true;
-                let rule = |number| Why::Rule(id.clone(), number);
-                match self.word(id, object, ingress, packet) {
-                    Word::Allow(at) => return Answer { allowed: true, why: rule(at) },
-                    Word::Deny(at) => return Answer { allowed: false, why: rule(at) },
-                    Word::Pass => {
-                        passed = true;
-                        break;
-                    }
-                    Word::Nothing => {}
-                }
-            }
-            if any && !passed && end == EndAction::Deny {
-                return Answer { allowed: false, why: Why::EndOfTier(name) };
-            }
-        }
-        Answer { allowed: true, why: Why::Nobody }
+        let same = |holder: &&Holder| holder.who == Who::Pod(pod.clone());
+        let holder = self.everybody.iter().find(same);
+        let said = holder.and_then(|one| self.tiers_say(one, Asked::Normal, ingress, packet));
+        said.unwrap_or(Answer { allowed: true, why: Why::Nobody })
     }
 
     /// All tiers in order, each with what its end does.
@@ -174,17 +172,19 @@ impl<'a> Policies<'a> {
         &self,
         id: &PolicyId,
         object: &PolicyObject,
-        pod: &ObjectName,
+        holder: &Holder,
+        asked: Asked,
         ingress: bool,
     ) -> bool {
-        let same = |holder: &&Holder| holder.who == Who::Pod(pod.clone());
-        let Some(holder) = self.everybody.iter().find(same) else { return false };
+        let is_pod = matches!(holder.who, Who::Pod(_));
+        let namespace_is = |name: &str| holder.namespace.as_deref() == Some(name);
         match &object.spec {
             Spec::Kubernetes(policy) => {
                 let isolates =
                     if ingress { policy.isolates_ingress } else { policy.isolates_egress };
                 isolates
-                    && id.name.namespace == pod.namespace
+                    && is_pod
+                    && namespace_is(&id.name.namespace)
                     && who::label_selector(&policy.pods, &holder.own)
             }
             Spec::Cluster(policy) => {
@@ -192,13 +192,20 @@ impl<'a> Policies<'a> {
                 !rules.is_empty() && holder.is_pod_of(&policy.subject)
             }
             Spec::Calico(policy) => {
-                let stage = policy.do_not_track || policy.pre_dnat;
+                let stage = match asked {
+                    Asked::Untracked => policy.do_not_track,
+                    Asked::PreDnat => policy.pre_dnat && !policy.do_not_track,
+                    Asked::Normal => !policy.do_not_track && !policy.pre_dnat,
+                    Asked::Forwarded => {
+                        !policy.do_not_track && !policy.pre_dnat && policy.apply_on_forward
+                    }
+                };
                 let applies = if ingress { policy.applies_ingress } else { policy.applies_egress };
                 let namespace = &id.name.namespace;
-                let within = namespace.is_empty() || *namespace == pod.namespace;
+                let within = namespace.is_empty() || namespace_is(namespace);
                 let of = policy.namespaces.as_ref();
                 let accounts = policy.accounts.as_ref();
-                !stage
+                stage
                     && applies
                     && within
                     && holder.selected(&policy.selector)

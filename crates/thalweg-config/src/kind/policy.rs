@@ -6,6 +6,7 @@ mod entity;
 mod kubernetes;
 mod parts;
 mod sets;
+pub(crate) mod settings;
 
 use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
@@ -41,6 +42,7 @@ pub(crate) fn read(
 ) {
     let before = report.errors();
     match kind {
+        Kind::Policy(PolicyKind::Profile) => return sets::profile(object, meta, draft, report),
         Kind::Policy(of) => return policy(of, object, meta, draft, report),
         Kind::Namespace => {
             draft.cluster.policies.namespaces.push((meta.name.name.clone(), meta.labels()));

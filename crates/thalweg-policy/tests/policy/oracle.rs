@@ -18,18 +18,18 @@ type Ends = [Option<ObjectName>; 2];
 /// Packets asked of each world.
 const PACKETS: usize = 24;
 
-fn worlds() -> u64 {
+pub fn worlds() -> u64 {
     std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000)
 }
 
-fn resolve(arrivals: &[Arrival]) -> Resolution {
+pub fn resolve(arrivals: &[Arrival]) -> Resolution {
     let (objects, cluster) = gather(arrivals);
     let world = World::new(&objects, &cluster, |_| Origin::default());
     Resolution::new(world, Model::new(&objects, View::Enforced))
 }
 
 /// A decision in the words of the oracle.
-fn answer(resolution: &Resolution, decision: Decision, direction: Direction) -> Answer {
+pub fn answer(resolution: &Resolution, decision: Decision, direction: Direction) -> Answer {
     let why = match decision.cause {
         Cause::Rule { policy, rule } => {
             let resolved = &resolution.policies[policy].policy;
@@ -40,7 +40,9 @@ fn answer(resolution: &Resolution, decision: Decision, direction: Direction) -> 
         Cause::Profile => Why::Nobody,
         Cause::Itself => Why::Itself,
         Cause::OwnNode => Why::OwnNode,
-        Cause::NoPolicy | Cause::FailSafe => panic!("not at a pod: {decision:?}"),
+        Cause::NoPolicy => Why::Nobody,
+        Cause::FailSafe => Why::FailSafe,
+        Cause::ToHost => Why::ToHost,
     };
     Answer { allowed: decision.verdict == Verdict::Allow, why }
 }

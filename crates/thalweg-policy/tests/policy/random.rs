@@ -7,14 +7,15 @@ use thalweg_model::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamedPort, Node, ObjectName, Pod,
     Protocol,
 };
+use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::object::calico::{self, Accounts, Action, Entity, Icmp};
 use thalweg_policy::object::kubernetes::{
     self as k8s, ClusterAction, ClusterPeer, ClusterPort, ClusterRule, LabelSelector, Operator,
     Peer, PodsOf, PortMatch, Requirement,
 };
 use thalweg_policy::object::{
-    EndAction, HostEndpoint, NetworkSet, Objects, PolicyId, PolicyKind, PolicyObject, Spec,
-    StagedAction, Tier,
+    EndAction, HostEndpoint, NetworkSet, Objects, PolicyId, PolicyKind, PolicyObject, Profile,
+    Spec, StagedAction, Tier,
 };
 use thalweg_policy::selector::Term;
 use thalweg_policy::{Packet, Selector};
@@ -343,16 +344,98 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
     }
 }
 
+/// Nodes with their addresses.
+pub const NODES: [(&str, &str); 2] = [("n1", "192.0.2.1"), ("n2", "192.0.2.2")];
+/// Interfaces that host endpoints may name.
+pub const INTERFACES: [&str; 2] = ["eth0", "eth1"];
+
+/// A rule that is about much.
+fn loose_rule(dice: &mut Dice) -> calico::Rule {
+    let mut rule = calico_rule(dice);
+    rule.icmp = None;
+    rule.not_protocol = None;
+    for side in [&mut rule.source, &mut rule.destination] {
+        if !dice.one_in(4) {
+            *side = Entity { ports: std::mem::take(&mut side.ports), ..Entity::default() };
+        }
+    }
+    rule
+}
+
+/// A random world with more policies about hosts.
+pub fn arrivals_at_hosts(dice: &mut Dice) -> Vec<Arrival> {
+    let mut all = arrivals(dice);
+    for at in 0..1 + dice.below(5) {
+        let mut policy = calico_policy(dice, true);
+        let stage = dice.below(4);
+        (policy.do_not_track, policy.pre_dnat) = (stage == 0, stage == 1);
+        policy.apply_on_forward = stage < 3;
+        policy.tier = dice.of(&["default", "early", "open"]).into();
+        (policy.namespaces, policy.accounts) = (None, None);
+        if !dice.one_in(3) {
+            policy.selector = Selector::all();
+        }
+        policy.ingress = dice.list(3, loose_rule);
+        policy.egress = dice.list(3, loose_rule);
+        let name = ObjectName::new("", format!("of-hosts-{at}"));
+        let id = PolicyId { kind: PolicyKind::Global, name };
+        let spec = Spec::Calico(Box::new(policy));
+        let object = PolicyObject { origin: Default::default(), staged: Default::default(), spec };
+        all.push(Arrival::Policy(id, object));
+    }
+    all
+}
+
+fn host(dice: &mut Dice) -> HostEndpoint {
+    let profiles = [
+        "mine",
+        "mine",
+        "ours",
+        "ours",
+        "kns.a",
+        "kns.b",
+        "ksa.a.robot",
+        "missing",
+        "projectcalico-default-allow",
+    ];
+    let port = |dice: &mut Dice| NamedPort {
+        name: dice.of(&PORTS).into(),
+        protocol: protocol(dice),
+        port: dice.below(6) as u16,
+    };
+    HostEndpoint {
+        labels: labels(dice),
+        node: dice.of(&["n1", "n1", "n2"]).into(),
+        interface: dice.of(&[None, Some("*"), Some("eth0"), Some("eth1")]).map(Into::into),
+        addresses: dice.list(2, address),
+        profiles: dice.list(3, |dice| dice.of(&profiles).to_owned()),
+        ports: dice.list(1, port),
+        ..HostEndpoint::default()
+    }
+}
+
+fn settings(dice: &mut Dice) -> PolicySettings {
+    let port = |dice: &mut Dice| (protocol(dice), dice.below(6) as u16);
+    PolicySettings {
+        fail_safe_in: dice.list(2, port),
+        fail_safe_out: dice.list(2, port),
+        to_host: dice.of(&[ToHost::Accept, ToHost::Drop, ToHost::Return, ToHost::Return]),
+        auto_hosts: dice.one_in(2),
+    }
+}
+
 /// Objects one by one, in the order in which they arrive.
 pub enum Arrival {
     Policy(PolicyId, PolicyObject),
     Tier(String, Tier),
     Set(ObjectName, NetworkSet),
     Host(String, HostEndpoint),
+    Profile(String, Profile),
+    Settings(PolicySettings),
     Namespace(String, BTreeMap<String, String>),
     Account(ObjectName, BTreeMap<String, String>),
     Pod(ObjectName, Pod),
-    Node(String, Node),
+    Node(String, Node, BTreeMap<String, String>),
     Slice(ObjectName, EndpointSlice),
 }
 
@@ -376,13 +459,23 @@ pub fn arrivals(dice: &mut Dice) -> Vec<Arrival> {
         let namespace = dice.of(&["", "a", "b"]);
         all.push(Arrival::Set(ObjectName::new(namespace, name), set));
     }
-    let host = HostEndpoint {
-        labels: labels(dice),
-        node: "n1".into(),
-        addresses: dice.list(1, address),
-        ..HostEndpoint::default()
-    };
-    all.push(Arrival::Host("h".into(), host));
+    for name in ["h1", "h2", "h3"] {
+        if !dice.one_in(3) {
+            all.push(Arrival::Host(name.into(), host(dice)));
+        }
+    }
+    for name in ["mine", "ours"] {
+        if !dice.one_in(4) {
+            let profile = Profile {
+                labels: labels(dice),
+                ingress: dice.list(3, loose_rule),
+                egress: dice.list(3, loose_rule),
+                ..Profile::default()
+            };
+            all.push(Arrival::Profile(name.into(), profile));
+        }
+    }
+    all.push(Arrival::Settings(settings(dice)));
     for name in NAMESPACES {
         if !dice.one_in(5) {
             all.push(Arrival::Namespace(name.into(), labels(dice)));
@@ -393,8 +486,10 @@ pub fn arrivals(dice: &mut Dice) -> Vec<Arrival> {
         }
         all.push(Arrival::Slice(ObjectName::new(name, "s"), slice(dice)));
     }
-    let node = Node { addresses: vec!["192.0.2.1".parse().unwrap()], ..Node::default() };
-    all.push(Arrival::Node("n1".into(), node));
+    for (name, address) in NODES {
+        let node = Node { addresses: vec![address.parse().unwrap()], ..Node::default() };
+        all.push(Arrival::Node(name.into(), node, labels(dice)));
+    }
     all
 }
 
@@ -410,7 +505,12 @@ pub fn gather(arrivals: &[Arrival]) -> (Objects, Cluster) {
             Arrival::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
             Arrival::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
             Arrival::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
-            Arrival::Node(name, node) => cluster.nodes.insert(name.clone(), node.clone()),
+            Arrival::Profile(name, one) => objects.profiles.insert(name.clone(), one.clone()),
+            Arrival::Settings(settings) => objects.settings = settings.clone(),
+            Arrival::Node(name, node, labels) => {
+                cluster.nodes.insert(name.clone(), node.clone());
+                objects.nodes.insert(name.clone(), labels.clone());
+            }
             Arrival::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
         }
     }

@@ -141,7 +141,12 @@ pub(super) fn order(field: &Field, report: &mut Report) -> Option<f64> {
     number
 }
 
-fn rules<'p>(fields: &Fields<'_, '_, 'p>, name: &'p str, report: &mut Report) -> Vec<Rule> {
+/// Rules of a direction.
+pub(super) fn rules<'p>(
+    fields: &Fields<'_, '_, 'p>,
+    name: &'p str,
+    report: &mut Report,
+) -> Vec<Rule> {
     let Some(list) = fields.given(name) else { return Vec::new() };
     let items = sound(report, |report| list.members(report).collect::<Vec<Field>>());
     let Some(items) = items else {
