@@ -222,7 +222,7 @@ fn peers_that_are_not_known_fail_closed() {
     check(
         "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
          metadata: {name: one}\nspec:\n  tier: Admin\n  priority: 5\n  subject: {namespaces: {}}\n  \
-         egress:\n  - {action: Deny, to: [{domainNames: [example.org]}]}\n",
+         egress:\n  - {action: Deny, to: [{fellows: [example.org]}]}\n  - {action: Accept, to: [{domainNames: [example.org]}]}\n",
         expect![[r#"
             warning: an object of kind `ClusterNetworkPolicy` is read but NOT enforced
              --> lab.yaml:3:18 (kind)
@@ -234,11 +234,18 @@ fn peers_that_are_not_known_fail_closed() {
             warning: ClusterNetworkPolicy/one: nothing in this peer is known here, so the rule fails closed: it accepts nobody, or denies everybody
              --> lab.yaml:9:25 (spec.egress[0].to[0])
               |
-            9 |   - {action: Deny, to: [{domainNames: [example.org]}]}
+            9 |   - {action: Deny, to: [{fellows: [example.org]}]}
               |                         ^
-              = help: use namespaces, pods, or (for egress) networks
+              = help: use namespaces, pods, or (for egress) networks and nodes
 
-            2 warnings
+            warning: ClusterNetworkPolicy/one: no DNS is watched here, so that the rule accepts nobody by these names
+              --> lab.yaml:10:41 (spec.egress[1].to[0].domainNames)
+               |
+            10 |   - {action: Accept, to: [{domainNames: [example.org]}]}
+               |                                         ^
+               = help: list their addresses as `networks`
+
+            3 warnings
         "#]],
     );
 }
@@ -411,6 +418,29 @@ fn a_wrong_rule_of_a_cluster_policy_fails_closed() {
         &["1 deny everything", next],
     );
     stays(&rule("{action: Accept, to: [{namespaces: {}, place: here}]}"), &[], &[next]);
+    let nodes = "{nodes: {matchLabels: {role: db}}}";
+    stays(
+        &rule(&format!("{{action: Accept, to: [{{domainNames: ['*.example.org']}}, {nodes}]}}")),
+        &[],
+        &["1 allow everything to nodes(role == \"db\")", next],
+    );
+    stays(
+        &rule("{action: Deny, to: [{domainNames: [example.org]}]}"),
+        &["9: `domainNames` stand in rules that accept alone"],
+        &["1 deny everything", next],
+    );
+    stays(
+        &rule("{action: Accept, to: [{nodes: {matchLabel: {role: db}}}]}"),
+        &["9: unknown field `matchLabel`"],
+        &[next],
+    );
+    stays(
+        &rule(&format!("{{action: Deny, to: [{nodes}]}}"))
+            .replace("egress", "ingress")
+            .replace("to:", "from:"),
+        &[],
+        &["1 deny everything", "2 deny everything"],
+    );
 }
 
 /// Pods, a set, a service account and a service to hold rules against.
@@ -581,7 +611,40 @@ fn what_a_router_says_of_policies() {
     let again = load(&to_yaml(&loaded.intent));
     assert_eq!(again.intent.router.policy, *settings);
     assert_eq!(load(KUBERNETES).policies.settings, PolicySettings::default());
-    check(ROUTER, expect![[""]]);
+    check(
+        ROUTER,
+        expect![[r#"
+        warning: Router/router: `policy.failSafeInbound` is read but NOT enforced
+         --> lab.yaml:6:5 (spec.policy.failSafeInbound)
+          |
+        6 |     failSafeInbound: [tcp:22, "UDP:68", SCTP:7]
+          |     ^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.failSafeOutbound` is read but NOT enforced
+         --> lab.yaml:7:5 (spec.policy.failSafeOutbound)
+          |
+        7 |     failSafeOutbound: []
+          |     ^^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.endpointToHost` is read but NOT enforced
+         --> lab.yaml:8:5 (spec.policy.endpointToHost)
+          |
+        8 |     endpointToHost: Return
+          |     ^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.autoHostEndpoints` is read but NOT enforced
+         --> lab.yaml:9:5 (spec.policy.autoHostEndpoints)
+          |
+        9 |     autoHostEndpoints: true
+          |     ^^^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        4 warnings
+    "#]],
+    );
 }
 
 #[test]
@@ -618,7 +681,7 @@ fn profiles_and_those_who_list_them() {
         calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n  profiles: [one, two]\n");
     let loaded = load(&format!(
         "{profile}---\n{host}---\n{}",
-        calico("Profile", "{}").replace("one", "kns.a")
+        calico("Profile", "  ingress: []\n").replace("one", "kns.a")
     ));
     let one = &loaded.policies.profiles["one"];
     assert_eq!(one.labels.get("role").map(String::as_str), Some("edge"));

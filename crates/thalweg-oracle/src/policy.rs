@@ -287,14 +287,20 @@ impl<'a> Policies<'a> {
         ingress: bool,
         packet: &Question,
     ) -> Option<Word> {
-        if rule.peers.contains(&ClusterPeer::Unknown) {
-            return (rule.action != ClusterAction::Accept).then_some(Word::Deny(number));
+        let accepts = rule.action == ClusterAction::Accept;
+        let domains = rule.peers.iter().any(|peer| matches!(peer, ClusterPeer::Domains(_)));
+        if rule.peers.contains(&ClusterPeer::Unknown) || (domains && !accepts) {
+            return (!accepts).then_some(Word::Deny(number));
         }
         let address = if ingress { packet.source } else { packet.destination };
         let who = rule.peers.iter().any(|peer| match peer {
             ClusterPeer::Pods(of) => self.at(address).any(|holder| holder.is_pod_of(of)),
             ClusterPeer::Networks(nets) => nets.iter().any(|net| net.contains(address)),
-            ClusterPeer::Unknown => false,
+            ClusterPeer::Nodes(of) => self.cluster.nodes.iter().any(|(name, node)| {
+                let labels = self.objects.nodes.get(name).cloned().unwrap_or_default();
+                node.addresses.contains(&address) && who::label_selector(of, &labels)
+            }),
+            ClusterPeer::Domains(_) | ClusterPeer::Unknown => false,
         });
         let port = rule.ports.is_empty()
             || rule.ports.iter().any(|port| match port {

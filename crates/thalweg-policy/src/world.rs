@@ -2,7 +2,7 @@
 
 use crate::lower::{ACCOUNT, OF_ACCOUNT, OF_NAMESPACE, ORCHESTRATOR};
 use crate::object::{HostEndpoint, Objects};
-use crate::selector::{Labels, NAMESPACE};
+use crate::selector::{Labels, NAMESPACE, Selector};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
@@ -122,6 +122,8 @@ pub struct World {
     pub sets: Vec<Set>,
     /// Addresses of each node.
     pub nodes: BTreeMap<String, Vec<IpAddr>>,
+    /// Labels of each node that has any.
+    pub node_labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Who serves a service: address, protocol and port.
     pub services: BTreeMap<ObjectName, Vec<(IpAddr, u8, u16)>>,
     /// What else decides at hosts.
@@ -329,9 +331,27 @@ impl World {
             endpoints,
             sets: maker.sets(),
             nodes: nodes.map(|(name, node)| (name.clone(), node.addresses.clone())).collect(),
+            node_labels: objects
+                .nodes
+                .iter()
+                .map(|(name, of)| (name.clone(), of.clone()))
+                .collect(),
             services: services(cluster),
             settings: objects.settings.clone(),
         }
+    }
+
+    /// Nodes whose labels are as a selector says, with their addresses.
+    pub fn nodes_of<'w>(
+        &'w self,
+        selector: &'w Selector,
+    ) -> impl Iterator<Item = (&'w str, &'w [IpAddr])> {
+        let none = BTreeMap::new();
+        let selected = move |name: &&String| {
+            selector.selects(self.node_labels.get(name.as_str()).unwrap_or(&none))
+        };
+        let nodes = self.nodes.iter().filter(move |(name, _)| selected(name));
+        nodes.map(|(name, addresses)| (name.as_str(), addresses.as_slice()))
     }
 
     /// The host endpoint that stands for an interface of a node: the one that names it, else one that

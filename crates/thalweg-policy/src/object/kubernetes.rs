@@ -180,6 +180,10 @@ pub enum ClusterPeer {
     Pods(PodsOf),
     /// `networks`.
     Networks(Vec<Prefix>),
+    /// `nodes`, by their addresses.
+    Nodes(LabelSelector),
+    /// `domainNames`, in rules that accept: nobody, as long as no DNS is watched.
+    Domains(Vec<String>),
     /// Something that is not known here, or not yet: the rule fails closed.
     Unknown,
 }

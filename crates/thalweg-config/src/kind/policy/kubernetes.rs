@@ -271,12 +271,17 @@ fn read_peers<'p>(
 ) {
     let Some(list) = fields.required(side, "list at least one peer", report) else { return };
     for item in list.items(report) {
-        rule.peers.push(cluster_peer(&item, side == "from", report));
+        rule.peers.push(cluster_peer(&item, side == "from", rule.action, report));
     }
     at_most(&list, rule.peers.len(), MOST, report);
 }
 
-fn cluster_peer(item: &Field, ingress: bool, report: &mut Report) -> ClusterPeer {
+fn cluster_peer(
+    item: &Field,
+    ingress: bool,
+    action: ClusterAction,
+    report: &mut Report,
+) -> ClusterPeer {
     let fields = Fields::of(item.node, &item.path);
     let mut said = fields.iter().flat_map(Fields::iter).filter(|field| !field.node.is_null());
     // One thing alone, and that known: whatever stands beside it may be a condition.
@@ -286,14 +291,34 @@ fn cluster_peer(item: &Field, ingress: bool, report: &mut Report) -> ClusterPeer
         Some("networks") if !ingress => {
             fields.as_ref().map(|of| ClusterPeer::Networks(nets(of, "networks", MOST, report)))
         }
+        Some("nodes") if !ingress => {
+            word.map(|field| ClusterPeer::Nodes(peer_selector(&field, report)))
+        }
+        Some("domainNames") if !ingress => word.map(|field| domains(&field, action, report)),
         _ => None,
     };
     known.unwrap_or_else(|| {
         let what = "nothing in this peer is known here, so the rule fails closed: it accepts nobody, or \
                     denies everybody";
-        item.warning(what, "use namespaces, pods, or (for egress) networks", report);
+        item.warning(what, "use namespaces, pods, or (for egress) networks and nodes", report);
         ClusterPeer::Unknown
     })
+}
+
+/// Names that only a resolver knows the addresses of.
+fn domains(list: &Field, action: ClusterAction, report: &mut Report) -> ClusterPeer {
+    let items: Vec<Field> = list.items(report).collect();
+    let names = items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect();
+    at_most(list, items.len(), MOST, report);
+    let remedy = "list their addresses as `networks`";
+    match action {
+        ClusterAction::Accept => {
+            let what = "no DNS is watched here, so that the rule accepts nobody by these names";
+            list.warning(what, remedy, report);
+        }
+        _ => list.error("`domainNames` stand in rules that accept alone", remedy, report),
+    }
+    ClusterPeer::Domains(names)
 }
 
 fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
