@@ -1,7 +1,8 @@
 //! What hosts say of packets that pass them, end or begin there, against what objects say literally.
 
-use crate::oracle::{answer, resolve, worlds};
+use crate::oracle::{answer, each_world, resolve, worlds};
 use crate::random::{Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use thalweg_model::Origin;
 use thalweg_model::cluster::{Cluster, ObjectName};
@@ -76,68 +77,74 @@ fn question(packet: &Packet) -> Question {
     Question { source, destination, protocol, ports, icmp }
 }
 
+/// How often what was seen.
+#[derive(Default)]
+pub struct Counts {
+    asked: usize,
+    seen: BTreeMap<&'static str, usize>,
+}
+
+/// Holds one world against the oracle.
+pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
+    let all = arrivals_at_hosts(dice);
+    let (objects, cluster) = gather(&all);
+    let resolution = resolve(&all);
+    let oracle = Policies::new(&objects, &cluster);
+    for _ in 0..PACKETS {
+        let (node, _) = dice.of(&[NODES[0], NODES[0], NODES[1], NODES[2]]);
+        let [(from, source), (to, destination)] = [(); 2].map(|()| place(dice, &resolution));
+        if source.is_ipv4() != destination.is_ipv4() {
+            continue;
+        }
+        let after = packet(dice, source, destination);
+        // A service is translated: another destination, and another port.
+        let mut arrived = after;
+        if dice.one_in(3) {
+            let other = address(dice);
+            if other.is_ipv4() == source.is_ipv4() {
+                let port = dice.below(7) as u16;
+                arrived.destination = other;
+                arrived.ports = after.ports.map(|(from, _)| (from, port));
+            }
+        }
+        let way = Way {
+            from: from.gate(&resolution, node),
+            to: to.gate(&resolution, node),
+            all: resolution.world.host_of_all(node),
+        };
+        let passing = resolution.pass(&way, &arrived, &after);
+        let last = passing.said.len();
+        let found = passing.said.iter().zip(1..).map(|(said, at)| Expected {
+            who: resolution.world.endpoints[said.endpoint].name.to_string(),
+            ingress: said.direction == Direction::Ingress,
+            answer: answer(&resolution, said.decision, said.direction),
+            untracked: passing.untracked && at == last,
+        });
+        let found: Vec<Expected> = found.collect();
+        let gates = [from.asked(), to.asked()];
+        let expected = oracle.pass(node, gates, &question(&arrived), &question(&after));
+        assert_eq!(
+            found, expected,
+            "{arrived:?} as {after:?} at {node} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
+        );
+        let denied = expected.last().is_some_and(|said| !said.answer.allowed);
+        assert_eq!(passing.is_allowed(), !denied);
+        counts.asked += 1;
+        for said in &passing.said {
+            *counts.seen.entry(word(&resolution, said.decision.cause)).or_default() += 1;
+        }
+        *counts.seen.entry("last word").or_default() += usize::from(passing.untracked);
+    }
+}
+
 #[test]
 fn hosts_decide_as_the_objects_say() {
-    let mut seen: std::collections::BTreeMap<&str, usize> = Default::default();
-    let mut asked = 0;
-    for seed in 0..worlds() {
-        let mut dice = Dice::new(seed ^ 0x4057);
-        let all = arrivals_at_hosts(&mut dice);
-        let (objects, cluster) = gather(&all);
-        let resolution = resolve(&all);
-        let oracle = Policies::new(&objects, &cluster);
-        for _ in 0..PACKETS {
-            let (node, _) = dice.of(&NODES);
-            let [(from, source), (to, destination)] =
-                [(); 2].map(|()| place(&mut dice, &resolution));
-            if source.is_ipv4() != destination.is_ipv4() {
-                continue;
-            }
-            let after = packet(&mut dice, source, destination);
-            // A service is translated: another destination, and another port.
-            let mut arrived = after;
-            if dice.one_in(3) {
-                let other = address(&mut dice);
-                if other.is_ipv4() == source.is_ipv4() {
-                    let port = dice.below(7) as u16;
-                    arrived.destination = other;
-                    arrived.ports = after.ports.map(|(from, _)| (from, port));
-                }
-            }
-            let way = Way {
-                from: from.gate(&resolution, node),
-                to: to.gate(&resolution, node),
-                all: resolution.world.host_of_all(node),
-            };
-            let passing = resolution.pass(&way, &arrived, &after);
-            let last = passing.said.len();
-            let found = passing.said.iter().zip(1..).map(|(said, at)| Expected {
-                who: resolution.world.endpoints[said.endpoint].name.to_string(),
-                ingress: said.direction == Direction::Ingress,
-                answer: answer(&resolution, said.decision, said.direction),
-                untracked: passing.untracked && at == last,
-            });
-            let found: Vec<Expected> = found.collect();
-            let gates = [from.asked(), to.asked()];
-            let expected = oracle.pass(node, gates, &question(&arrived), &question(&after));
-            assert_eq!(
-                found, expected,
-                "seed {seed}: {arrived:?} as {after:?} at {node} from {from:?} to {to:?}\n\
-                 {objects:#?}\n{resolution}"
-            );
-            let denied = expected.last().is_some_and(|said| !said.answer.allowed);
-            assert_eq!(passing.is_allowed(), !denied);
-            asked += 1;
-            for said in &passing.said {
-                *seen.entry(word(&resolution, said.decision.cause)).or_default() += 1;
-            }
-            *seen.entry("last word").or_default() += usize::from(passing.untracked);
-        }
-    }
+    let mut counts = Counts::default();
+    each_world(0x4057, |dice| hosts(dice, &mut counts));
     // Worlds in which nothing happens prove nothing.
-    let rare =
-        ["profile rule", "untracked", "before translation", "forwarded", "fail-safe", "to host"];
-    for word in rare.into_iter().chain(["rule", "last word"]) {
+    let Counts { asked, seen } = counts;
+    let rare = ["profile rule", "untracked", "before translation", "forwarded", "fail-safe"];
+    for word in rare.into_iter().chain(["rule", "last word", "to host"]) {
         let count = seen.get(word).copied().unwrap_or_default();
         assert!(count * 400 > asked, "{word}: {count} of {asked}; {seen:?}");
     }

@@ -20,15 +20,23 @@ use thalweg_policy::object::{
 use thalweg_policy::selector::Term;
 use thalweg_policy::{Packet, Selector};
 
-/// Numbers that are the same for the same seed (splitmix64).
-pub struct Dice(u64);
+/// Numbers that are the same for the same seed (splitmix64), once octets that were given are used up.
+pub struct Dice(u64, Vec<u8>);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635)
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635, Vec::new())
+    }
+
+    /// Numbers that octets choose.
+    pub fn chosen(octets: &[u8]) -> Self {
+        Self(Self::new(octets.len() as u64).0, octets.iter().rev().copied().collect())
     }
 
     pub fn below(&mut self, end: usize) -> usize {
+        if let Some(octet) = self.1.pop() {
+            return usize::from(octet) % end;
+        }
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -184,8 +192,10 @@ fn network_policy(dice: &mut Dice) -> k8s::NetworkPolicy {
 fn cluster_policy(dice: &mut Dice) -> k8s::ClusterNetworkPolicy {
     let pods_of =
         |dice: &mut Dice| PodsOf { namespaces: label_selector(dice), pods: label_selector(dice) };
-    let peer = |dice: &mut Dice| match dice.below(8) {
+    let peer = |dice: &mut Dice| match dice.below(12) {
         0 => ClusterPeer::Unknown,
+        8 => ClusterPeer::Domains(vec!["example.org".into()]),
+        9 | 10 => ClusterPeer::Nodes(label_selector(dice)),
         1 | 2 => ClusterPeer::Networks(vec![prefix(dice), prefix(dice)]),
         _ => ClusterPeer::Pods(pods_of(dice)),
     };
@@ -254,6 +264,7 @@ fn calico_rule(dice: &mut Dice) -> calico::Rule {
         Icmp { kind: Some(kind), code: dice.some(2, |dice| dice.below(2) as u8) }
     };
     let is_icmp = matches!(protocol, Some(1 | 58));
+    let few = dice.one_in(8);
     calico::Rule {
         place: Default::default(),
         action: dice.of(&[Action::Allow, Action::Allow, Action::Deny, Action::Log, Action::Pass]),
@@ -262,7 +273,7 @@ fn calico_rule(dice: &mut Dice) -> calico::Rule {
         not_protocol: dice.some(6, |dice| dice.of(&[6, 17, 1])),
         icmp: if is_icmp { dice.some(2, icmp) } else { None },
         not_icmp: if is_icmp { dice.some(3, icmp) } else { None },
-        source: entity(dice, ports && dice.0 & 7 == 0),
+        source: entity(dice, ports && few),
         destination: entity(dice, ports),
         left_out: dice.one_in(9),
     }
@@ -345,7 +356,7 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
 }
 
 /// Nodes with their addresses.
-pub const NODES: [(&str, &str); 2] = [("n1", "192.0.2.1"), ("n2", "192.0.2.2")];
+pub const NODES: [(&str, &str); 3] = [("n1", "192.0.2.1"), ("n2", "192.0.2.2"), ("n3", "10.0.0.3")];
 /// Interfaces that host endpoints may name.
 pub const INTERFACES: [&str; 2] = ["eth0", "eth1"];
 
@@ -425,6 +436,7 @@ fn settings(dice: &mut Dice) -> PolicySettings {
 }
 
 /// Objects one by one, in the order in which they arrive.
+#[derive(Clone)]
 pub enum Arrival {
     Policy(PolicyId, PolicyObject),
     Tier(String, Tier),
@@ -493,27 +505,69 @@ pub fn arrivals(dice: &mut Dice) -> Vec<Arrival> {
     all
 }
 
-/// What arrived.
-pub fn gather(arrivals: &[Arrival]) -> (Objects, Cluster) {
-    let (mut objects, mut cluster) = (Objects::default(), Cluster::default());
-    for one in arrivals {
-        match one {
-            Arrival::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
-            Arrival::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
-            Arrival::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
-            Arrival::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
-            Arrival::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
-            Arrival::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
-            Arrival::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
-            Arrival::Profile(name, one) => objects.profiles.insert(name.clone(), one.clone()),
-            Arrival::Settings(settings) => objects.settings = settings.clone(),
-            Arrival::Node(name, node, labels) => {
+impl Arrival {
+    /// What tells objects apart.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Policy(id, _) => format!("policy {id}"),
+            Self::Tier(name, _) => format!("tier {name}"),
+            Self::Set(name, _) => format!("set {name}"),
+            Self::Host(name, _) => format!("host {name}"),
+            Self::Profile(name, _) => format!("profile {name}"),
+            Self::Settings(_) => "settings".into(),
+            Self::Namespace(name, _) => format!("namespace {name}"),
+            Self::Account(name, _) => format!("account {name}"),
+            Self::Pod(name, _) => format!("pod {name}"),
+            Self::Node(name, ..) => format!("node {name}"),
+            Self::Slice(name, _) => format!("slice {name}"),
+        }
+    }
+
+    /// It comes, or takes the place of what has its name.
+    pub fn comes(&self, objects: &mut Objects, cluster: &mut Cluster) {
+        match self {
+            Self::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
+            Self::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
+            Self::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
+            Self::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
+            Self::Profile(name, one) => objects.profiles.insert(name.clone(), one.clone()),
+            Self::Settings(settings) => objects.settings = settings.clone(),
+            Self::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
+            Self::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
+            Self::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
+            Self::Node(name, node, labels) => {
                 cluster.nodes.insert(name.clone(), node.clone());
                 objects.nodes.insert(name.clone(), labels.clone());
             }
-            Arrival::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
+            Self::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
         }
     }
+
+    /// It goes.
+    pub fn goes(&self, objects: &mut Objects, cluster: &mut Cluster) {
+        match self {
+            Self::Policy(id, _) => drop(objects.policies.remove(id)),
+            Self::Tier(name, _) => drop(objects.tiers.remove(name)),
+            Self::Set(name, _) => drop(objects.sets.remove(name)),
+            Self::Host(name, _) => drop(objects.hosts.remove(name)),
+            Self::Profile(name, _) => drop(objects.profiles.remove(name)),
+            Self::Settings(_) => objects.settings = PolicySettings::default(),
+            Self::Namespace(name, _) => drop(objects.namespaces.remove(name)),
+            Self::Account(name, _) => drop(objects.accounts.remove(name)),
+            Self::Pod(name, _) => drop(cluster.pods.remove(name)),
+            Self::Node(name, ..) => {
+                cluster.nodes.remove(name);
+                objects.nodes.remove(name);
+            }
+            Self::Slice(name, _) => drop(cluster.slices.remove(name)),
+        }
+    }
+}
+
+/// What arrived.
+pub fn gather(arrivals: &[Arrival]) -> (Objects, Cluster) {
+    let (mut objects, mut cluster) = (Objects::default(), Cluster::default());
+    arrivals.iter().for_each(|one| one.comes(&mut objects, &mut cluster));
     (objects, cluster)
 }
 
