@@ -7,6 +7,7 @@ use crate::Prefix;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, FlowSettings, ServiceSettings};
 use crate::origin::{Key, Origin};
+use crate::policy::PolicySettings;
 use crate::tunnel::{Tunnel, TunnelSettings};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,6 +94,8 @@ pub struct Router {
     pub services: ServiceSettings,
     /// The table of flows.
     pub flows: FlowSettings,
+    /// How policies are carried out at hosts.
+    pub policy: PolicySettings,
 }
 
 impl Default for Router {
@@ -113,6 +116,7 @@ impl Default for Router {
             tunnel: None,
             services: ServiceSettings::default(),
             flows: FlowSettings::default(),
+            policy: PolicySettings::default(),
         }
     }
 }
