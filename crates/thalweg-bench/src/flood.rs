@@ -194,6 +194,17 @@ impl Flood {
         Ok(sum)
     }
 
+    /// Lets the router itself count first packets and drop them: what sending costs alone.
+    pub fn sink_at_once(&mut self) -> Measured<()> {
+        let mut sink = Object::helpers(&["syn_sink"], &[], None)?;
+        self.node.router.inside(|| {
+            sink.program("syn_sink")?.attach("pod0", XdpMode::Driver)?;
+            Ok(())
+        })?;
+        self.sinks.push(sink);
+        Ok(())
+    }
+
     /// Sends until the router has taken so many frames; how many it has taken.
     fn send(&mut self, frames: u64) -> Measured<u64> {
         pin(0, 0);

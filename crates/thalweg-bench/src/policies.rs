@@ -8,21 +8,24 @@ use crate::balance::frame;
 use crate::flood::Flood;
 use crate::guarded::{Guarded, PROGRAM, mac};
 use crate::network::index;
-use crate::object::Object;
-use crate::pods::{CLIENT, SERVERS, address, spread};
+use crate::object::{Object, key4};
+use crate::pods::{CLIENT, Node, SERVERS, address, spread};
 use crate::report::Row;
 use crate::rules::{self, PORT, Peer, SOURCES};
 use crate::samples::{ROUNDS, median, pin, processors};
-use crate::{Bench, Measured, say};
+use crate::{Bench, Measured, lpm, say};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use thalweg_wire::Prefix4;
 
 /// Numbers of rules.
 const SIZES: [(usize, &str); 4] = [(1, "1"), (100, "100"), (10_000, "10k"), (100_000, "100k")];
 /// Those that peers have, with the frames of a turn: peers ask every rule.
 const BESIDE: [(usize, &str, u64); 2] = [(100, "100", 100_000), (10_000, "10k", 16_384)];
-const GROWTH: &str = "policy/new-flow/growth";
+const GROWTH: [&str; 2] = ["policy/new-flow/growth", "policy/new-flow/growth/few-sources"];
 /// A set of addresses: rows by peer.
 const SET: [&str; 2] = ["policy/3-rules-1m-set/vs-ipset", "policy/3-rules-1m-set/vs-nftables"];
+/// The same set beside the kernel's map for prefixes.
+const TRIE: &str = "policy/3-rules-1m-set/vs-lpm-trie";
 /// Addresses in the set.
 const ADDRESSES: usize = 1_000_000;
 /// Those of them that packets come from.
@@ -33,8 +36,9 @@ const LINES: u32 = 1 << 20;
 const PACKETS: u32 = 20_000;
 /// Turns of each engine with real frames.
 const TURNS: usize = 5;
-/// Sources of first packets: as many as their net has, in steps that are no order.
-const SPREAD: u32 = 50_000;
+/// Sources of first packets, and the same where tables of policies are to stay in the nearest cache.
+const MANY: u32 = 50_000;
+const FEW: u32 = 16;
 /// `XDP_REDIRECT` and `XDP_DROP`.
 const REDIRECT: u32 = 4;
 const DROP: u32 = 1;
@@ -44,7 +48,7 @@ const SYN: u8 = 2;
 /// All rows.
 pub fn measure(bench: &mut Bench) {
     let names: Vec<String> =
-        SIZES.iter().map(|(_, size)| alone(size)).chain([GROWTH.to_owned()]).collect();
+        SIZES.iter().map(|(_, size)| alone(size)).chain(GROWTH.map(ToOwned::to_owned)).collect();
     bench.measure(&names, by_size);
     spread();
     for (count, size, frames) in BESIDE {
@@ -56,12 +60,65 @@ pub fn measure(bench: &mut Bench) {
             done
         });
     }
+    bench.measure(&[TRIE.to_owned()], |bench| {
+        say("policy: the set of 1,000,000 addresses by itself");
+        let done = beside_trie(bench);
+        spread();
+        done
+    });
     bench.measure(&SET.map(ToOwned::to_owned), |bench| {
         say("policy: three rules, one of them with a set of 1,000,000 addresses");
         let done = with_set(bench);
         spread();
         done
     });
+}
+
+/// What policies with the set cost, beside one lookup in the kernel's map for prefixes.
+fn beside_trie(bench: &mut Bench) -> Measured<()> {
+    pin(0, processors() - 1);
+    let (set, sources) = large_set();
+    let mut stages = [Stage::new(&[])?, Stage::new(&rules::with_set(&set))?];
+    let times = turns(&mut stages, &sources)?;
+    say(&format!(
+        "first packets take {:.0} ns without policies, {:.0} with them",
+        times[0], times[1]
+    ));
+    let link = stages[0].link;
+    let theirs = stages[0].guarded.node.router.inside(|| trie(&set, &sources, link))?;
+    let words = "one lookup in BPF LPM_TRIE, 1,000,000 addresses";
+    bench.add(Row::cost(TRIE, times[1] - times[0], "ns", words, theirs));
+    Ok(())
+}
+
+/// Nanoseconds of a lookup that waits for the last one.
+fn trie(set: &[Ipv4Addr], sources: &[u32], link: u32) -> Measured<f64> {
+    let programs = ["lpm4_none_dep", "lpm4_trie_dep"];
+    let mut object = Object::helpers(&programs, &[("trie4", set.len() as u32)], None)?;
+    let mut trie = object.trie::<[u8; 4]>("trie4")?;
+    for address in set {
+        trie.insert(&key4(Prefix4::containing(*address, 32)), 1, 0)?;
+    }
+    object.trace4(&[sources, sources].concat())?;
+    let mut samples = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        for (program, samples) in programs.iter().zip(&mut samples) {
+            let (took, _) = object.run(program, &[0; 64], link, lpm::RUNS)?;
+            samples.push(took.as_nanos() as f64 / f64::from(lpm::PER_RUN));
+        }
+    }
+    let [none, trie] = samples.map(|samples| median(&samples));
+    Ok(trie - none)
+}
+
+/// The addresses of the set, and those of them that packets come from.
+fn large_set() -> (Vec<Ipv4Addr>, Vec<u32>) {
+    let set = rules::addresses(ADDRESSES);
+    let step = set.len() / SPEAKING;
+    let mut sources: Vec<u32> =
+        set.iter().step_by(step).take(SPEAKING).map(|one| one.to_bits()).collect();
+    shuffle(&mut sources);
+    (set, sources)
 }
 
 fn alone(size: &str) -> String {
@@ -78,11 +135,27 @@ fn by_size(bench: &mut Bench) -> Measured<()> {
         say(&format!("{size} rules are {} lines", stage.guarded.lines));
         stages.push(stage);
     }
+    let [many, few] = crowds();
+    let spread = turns(&mut stages, &many)?;
+    let near = turns(&mut stages, &few)?;
+    for ((_, size), time) in SIZES.iter().zip(&spread[1..]) {
+        bench.add(Row::cost(&alone(size), *time, "ns", "no policies, same packets", spread[0]));
+    }
+    say(&format!("from few sources: {near:.0?} ns, the first without policies"));
+    for (name, times) in GROWTH.into_iter().zip([spread, near]) {
+        let growth = times[SIZES.len()] / times[1] * 100.0;
+        bench.add(Row::cost(name, growth, "%", "1 rule; measured with 100,000", 100.0));
+    }
+    Ok(())
+}
+
+/// First packets through all stages in turns: what they take above an empty program.
+fn turns(stages: &mut [Stage], sources: &[u32]) -> Measured<Vec<f64>> {
     let mut samples: Vec<Vec<f64>> = stages.iter().map(|_| Vec::new()).collect();
     let mut empty = Vec::new();
-    for round in 0..=ROUNDS {
+    for round in 0..=ROUNDS as u32 {
         for (stage, samples) in stages.iter_mut().zip(&mut samples) {
-            let took = stage.new_flows()?;
+            let took = stage.new_flows(sources, round * PACKETS)?;
             // The first turn brings tables into memory that was never touched.
             if round > 0 {
                 samples.push(took);
@@ -91,14 +164,7 @@ fn by_size(bench: &mut Bench) -> Measured<()> {
         empty.push(stages[0].empty()?);
     }
     let empty = median(&empty);
-    let times: Vec<f64> = samples.iter().map(|samples| median(samples) - empty).collect();
-    say(&format!("an empty XDP program takes {empty:.0} ns"));
-    for ((_, size), time) in SIZES.iter().zip(&times[1..]) {
-        bench.add(Row::cost(&alone(size), *time, "ns", "no policies, same packets", times[0]));
-    }
-    let growth = times[SIZES.len()] / times[1] * 100.0;
-    bench.add(Row::cost(GROWTH, growth, "%", "1 rule; measured with 100,000", 100.0));
-    Ok(())
+    Ok(samples.iter().map(|samples| median(samples) - empty).collect())
 }
 
 /// A node whose tables packets are run through by themselves.
@@ -106,8 +172,6 @@ struct Stage {
     guarded: Guarded,
     helpers: Object,
     link: u32,
-    /// First packets so far.
-    packets: u32,
 }
 
 impl Stage {
@@ -115,9 +179,9 @@ impl Stage {
         let guarded = Guarded::new(files, LINES)?;
         let link = guarded.node.router.inside(|| index("pod0"))?;
         let helpers = Object::helpers(&["empty"], &[], None)?;
-        let mut stage = Self { guarded, helpers, link, packets: 0 };
+        let mut stage = Self { guarded, helpers, link };
         // Another port is open only where there are no policies.
-        let (_, code) = stage.send(PORT + 1)?;
+        let (_, code) = stage.send(&first(0, &[SOURCES.to_bits()], PORT + 1))?;
         let wanted = if files.is_empty() { REDIRECT } else { DROP };
         match code == wanted {
             true => Ok(stage),
@@ -125,11 +189,11 @@ impl Stage {
         }
     }
 
-    /// The median of first packets.
-    fn new_flows(&mut self) -> Measured<f64> {
+    /// The median of first packets from sources, from a number on.
+    fn new_flows(&mut self, sources: &[u32], number: u32) -> Measured<f64> {
         let mut samples = Vec::with_capacity(PACKETS as usize);
-        for _ in 0..PACKETS {
-            match self.send(PORT)? {
+        for number in number..number + PACKETS {
+            match self.send(&first(number, sources, PORT))? {
                 (took, REDIRECT) => samples.push(took),
                 (_, other) => {
                     return Err(format!("ours answered {other} where it must redirect").into());
@@ -141,32 +205,37 @@ impl Stage {
 
     /// The median of an empty program.
     fn empty(&mut self) -> Measured<f64> {
-        let Self { guarded, helpers, link, .. } = self;
+        let Self { guarded, helpers, link } = self;
+        let frame = first(0, &[SOURCES.to_bits()], PORT);
         guarded.node.router.inside(|| {
             let mut samples = Vec::with_capacity(PACKETS as usize);
             for _ in 0..PACKETS {
-                samples.push(helpers.run("empty", &first(0, PORT), *link, 1)?.0.as_nanos() as f64);
+                samples.push(helpers.run("empty", &frame, *link, 1)?.0.as_nanos() as f64);
             }
             Ok(median(&samples))
         })
     }
 
-    /// A first packet to a port: its nanoseconds, and what becomes of it.
-    fn send(&mut self, port: u16) -> Measured<(f64, u32)> {
-        let Self { guarded: Guarded { node, real, .. }, link, packets, .. } = self;
-        let frame = first(*packets, port);
-        *packets += 1;
-        let (took, code, _) = node.router.inside(|| real.run_once(PROGRAM, &frame, *link))?;
+    /// One packet: its nanoseconds, and what becomes of it.
+    fn send(&mut self, frame: &[u8]) -> Measured<(f64, u32)> {
+        let Self { guarded: Guarded { node, real, .. }, link, .. } = self;
+        let (took, code, _) = node.router.inside(|| real.run_once(PROGRAM, frame, *link))?;
         Ok((took.as_nanos() as f64, code))
     }
 }
 
-/// A first packet that was not there before.
-fn first(number: u32, port: u16) -> Vec<u8> {
-    // A prime as a step leads to all sources before one comes again.
-    let source = Ipv4Addr::from_bits(SOURCES.to_bits() + number.wrapping_mul(7_919) % SPREAD);
-    let from = 10_000 + (number / SPREAD) as u16;
+/// A first packet that was not there before, by its number.
+fn first(number: u32, sources: &[u32], port: u16) -> Vec<u8> {
+    let len = sources.len() as u32;
+    let source = Ipv4Addr::from_bits(sources[(number % len) as usize]);
+    let from = 10_000 + (number / len) as u16;
     frame(mac(CLIENT), source, address(SERVERS[0]), [from, port], SYN)
+}
+
+/// Sources of the last rule: many of them, in steps that are no order, and few others.
+fn crowds() -> [Vec<u32>; 2] {
+    let many = (0..MANY).map(|at| SOURCES.to_bits() + at * 7_919 % MANY).collect();
+    [many, (0..FEW).map(|at| SOURCES.to_bits() + MANY + at).collect()]
 }
 
 /// Where first packets as real frames go.
@@ -187,9 +256,11 @@ fn beside(bench: &mut Bench, count: usize, frames: u64, names: &[String; 2]) -> 
     let Guarded { node, real, .. } = ours;
     let mut ours = Flood::new(node, target(), "default", &sources())?;
     ours.sink()?;
-    let mut samples = [const { Vec::new() }; 3];
+    let mut alone = sending(&sources())?;
+    let mut samples = [const { Vec::new() }; 4];
     let mut refused = [const { None }; 2];
     for _ in 0..TURNS {
+        samples[3].push(alone.rate(frames.max(50_000))?);
         // Frames of all turns: ours alone has room for more of them.
         samples[0].push(ours.rate(frames.max(50_000))?);
         for (at, peer) in Peer::ALL.into_iter().enumerate() {
@@ -209,35 +280,25 @@ fn beside(bench: &mut Bench, count: usize, frames: u64, names: &[String; 2]) -> 
         }
     }
     drop(real);
-    let ours = median(&samples[0]);
-    for (at, peer) in Peer::ALL.into_iter().enumerate() {
-        bench.add(match &refused[at] {
-            Some(why) => Row::skipped(&names[at], why),
-            None => {
-                let words = format!("{}, linear rules, conntrack", peer.words());
-                Row::rate(&names[at], ours, "flows/s", &words, median(&samples[at + 1]))
-            }
-        });
-    }
+    let words = Peer::ALL.map(|peer| format!("{}, linear rules, conntrack", peer.words()));
+    tell(bench, names, &words, &samples, &refused);
     Ok(())
 }
 
 /// Real frames from addresses of a large set.
 fn with_set(bench: &mut Bench) -> Measured<()> {
-    let set = rules::addresses(ADDRESSES);
-    let step = set.len() / SPEAKING;
-    let mut sources: Vec<u32> =
-        set.iter().step_by(step).take(SPEAKING).map(|one| one.to_bits()).collect();
-    shuffle(&mut sources);
+    let (set, sources) = large_set();
     let mut ours = Guarded::new(&rules::with_set(&set), LINES)?;
     say(&format!("the set is {} lines", ours.lines));
     ours.attach()?;
     let Guarded { node, real, .. } = ours;
     let mut ours = Flood::new(node, target(), "default", &sources)?;
     ours.sink()?;
-    let (mut samples, mut refused) = ([const { Vec::new() }; 3], [const { None }; 2]);
+    let mut alone = sending(&sources)?;
+    let (mut samples, mut refused) = ([const { Vec::new() }; 4], [const { None }; 2]);
     let peers = [Peer::Iptables, Peer::Nftables];
     for _ in 0..TURNS {
+        samples[3].push(alone.rate(SPEAKING as u64)?);
         samples[0].push(ours.rate(SPEAKING as u64)?);
         for (at, peer) in peers.into_iter().enumerate() {
             if refused[at].is_some() || !bench.wants(&[SET[at].to_owned()]) {
@@ -250,22 +311,43 @@ fn with_set(bench: &mut Bench) -> Measured<()> {
         }
     }
     drop(real);
-    let ours = median(&samples[0]);
     let words = ["iptables, ipset hash:ip, conntrack", "nftables, its set, conntrack"];
-    for (at, words) in words.into_iter().enumerate() {
+    tell(bench, &SET.map(ToOwned::to_owned), &words.map(ToOwned::to_owned), &samples, &refused);
+    Ok(())
+}
+
+/// Rows of both peers, from rates of ours, theirs and of sending alone.
+fn tell(
+    bench: &mut Bench,
+    names: &[String; 2],
+    words: &[String; 2],
+    rates: &[Vec<f64>; 4],
+    refused: &[Option<String>; 2],
+) {
+    let [ours, first, second, alone] = rates.each_ref().map(|rates| 1e9 / median(rates));
+    say(&format!(
+        "sending takes {alone:.0} ns, through ours {ours:.0}, theirs {first:.0}, {second:.0}"
+    ));
+    for (at, theirs) in [first, second].into_iter().enumerate() {
         bench.add(match &refused[at] {
-            Some(why) => Row::skipped(SET[at], why),
-            None => Row::rate(SET[at], ours, "flows/s", words, median(&samples[at + 1])),
+            Some(why) => Row::skipped(&names[at], why),
+            None => Row::cost(&names[at], ours - alone, "ns", &words[at], theirs - alone),
         });
     }
-    Ok(())
+}
+
+/// A generator whose frames come no further than to the node's link.
+fn sending(sources: &[u32]) -> Measured<Flood> {
+    let mut flood = Flood::new(Node::new()?, target(), "default", sources)?;
+    flood.sink_at_once()?;
+    Ok(flood)
 }
 
 /// One turn of a peer with a set.
 fn beside_set(peer: Peer, set: &[Ipv4Addr], sources: &[u32]) -> Measured<f64> {
     let node = match peer {
         Peer::Iptables => {
-            let node = crate::pods::Node::routed()?;
+            let node = Node::routed()?;
             rules::ipset(&node.router, "some", set)?;
             peer.read(&node.router, &peer.three("some"))?;
             node

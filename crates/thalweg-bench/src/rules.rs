@@ -197,7 +197,7 @@ impl Peer {
     fn around(self, rules: &str, sets: &str) -> String {
         match self {
             Self::Nftables => format!(
-                "table ip policy {{\n{sets}chain forward {{\n\
+                "table ip bench {{\n{sets}chain forward {{\n\
                  type filter hook forward priority 0; policy drop;\n\
                  ct state established,related accept\nct state invalid drop\n{rules}}}\n}}\n"
             ),
@@ -247,7 +247,7 @@ pub fn ipset(router: &Namespace, name: &str, set: &[Ipv4Addr]) -> Measured<()> {
 pub fn nft_set(router: &Namespace, name: &str, set: &[Ipv4Addr]) -> Measured<()> {
     for chunk in set.chunks(100_000) {
         let elements: Vec<String> = chunk.iter().map(Ipv4Addr::to_string).collect();
-        let text = format!("add element ip policy {name} {{ {} }}\n", elements.join(", "));
+        let text = format!("add element ip bench {name} {{ {} }}\n", elements.join(", "));
         fed(router, "nft", &["-f", "-"], &text)?;
     }
     Ok(())
