@@ -67,7 +67,7 @@ pub fn measure(bench: &mut Bench) {
     bench.measure(&names, |bench| {
         pin(0, processors() - 1);
         say("100k-rules: 10,000 policies, 100,000 pods, 200 of them here");
-        let world = World::new()?;
+        let world = World::new(&files())?;
         if bench.wants(&LOAD.map(ToOwned::to_owned)) {
             load(bench, &world)?;
         }
@@ -96,8 +96,8 @@ struct World {
 }
 
 impl World {
-    fn new() -> Measured<Self> {
-        let Loaded { mut intent, policies: objects, .. } = parse(&files())?;
+    fn new(files: &[(String, String)]) -> Measured<Self> {
+        let Loaded { mut intent, policies: objects, .. } = parse(files)?;
         intent.router.unlisted_links = true;
         intent.router.limits = limits(LINES, FLOWS);
         Ok(Self { intent, objects })
@@ -323,10 +323,8 @@ fn relabelled(world: &World, number: usize) -> Intent {
 /// speaks of a pod here.
 fn one_rule(world: &World, number: usize) -> (Option<Intent>, Option<Objects>) {
     let mut objects = world.objects.clone();
-    // The pods here are the first ones of their namespaces, all of one app.
-    let here = number % LOCAL * (PODS / LOCAL);
+    let policy = selecting(number % LOCAL * (PODS / LOCAL));
     let namespaces = PODS / PER_NAMESPACE;
-    let policy = here % APPS * namespaces + here / PER_NAMESPACE % namespaces;
     let name = ObjectName::new(format!("ns-{}", policy % namespaces), format!("policy-{policy}"));
     let id = PolicyId { kind: PolicyKind::Kubernetes, name };
     if let Some(mut object) = objects.policies.get(&id).cloned() {
@@ -341,6 +339,11 @@ fn one_rule(world: &World, number: usize) -> (Option<Intent>, Option<Objects>) {
         objects.policies.insert(id, object);
     }
     (None, Some(objects))
+}
+
+/// The policy that selects a pod of an app that has one.
+fn selecting(pod: usize) -> usize {
+    pod % APPS * (PODS / PER_NAMESPACE) + pod / PER_NAMESPACE
 }
 
 /// One rule of the peer's in the place of another: p99 of milliseconds.
@@ -453,26 +456,40 @@ mod tests {
 
     #[test]
     fn the_cluster_is_as_large_as_it_says() {
-        let world = World::new().unwrap();
-        assert_eq!(world.intent.cluster.pods.len(), PODS);
-        let here = world.intent.cluster.pods.values().filter(|pod| pod.interface.is_some());
-        assert_eq!(here.count(), LOCAL);
-        assert_eq!(world.objects.policies.len(), POLICIES);
-        let rules = world.objects.policies.values().map(|object| match &object.spec {
-            Spec::Kubernetes(spec) => spec.ingress.len(),
-            _ => 0,
-        });
-        assert_eq!(rules.sum::<usize>(), POLICIES * PER_POLICY);
+        let text: String = files().into_iter().map(|(_, text)| text).collect();
+        for (what, count) in [
+            ("kind: Pod\n", PODS),
+            ("thalweg.io/interface", LOCAL),
+            ("kind: NetworkPolicy\n", POLICIES),
+            ("endPort", POLICIES * PER_POLICY),
+        ] {
+            assert_eq!(text.matches(what).count(), count, "{what}");
+        }
     }
 
     #[test]
     fn changes_change_one_object() {
-        let world = World::new().unwrap();
-        for number in [0, 1, 77] {
+        let some = ["pods-7.yaml", "pods-15.yaml", "policies-0.yaml"];
+        let files: Vec<_> =
+            files().into_iter().filter(|(name, _)| some.contains(&&name[..])).collect();
+        let world = World::new(&files).unwrap();
+        for number in [0, 1] {
             let pods = one_label(&world, number).0.unwrap().cluster.pods;
             assert_eq!(world.intent.cluster.pods.differences(&pods).len(), 1);
             let objects = one_rule(&world, number).1.unwrap();
             assert_eq!(world.objects.policies.differences(&objects.policies).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_policy_whose_rule_changes_selects_a_pod_here() {
+        for number in 0..LOCAL {
+            let here = number * (PODS / LOCAL);
+            assert!(interface(here).is_some());
+            let (namespace, app) = (here / PER_NAMESPACE, here % APPS);
+            let text = policy(selecting(here));
+            assert!(text.contains(&format!("namespace: ns-{namespace}}}")), "{here}");
+            assert!(text.contains(&format!("matchLabels: {{app: app-{app}}}}}\n")), "{here}");
         }
     }
 }
