@@ -181,7 +181,12 @@ impl Stage {
         let helpers = Object::helpers(&["empty"], &[], None)?;
         let mut stage = Self { guarded, helpers, link };
         // Another port is open only where there are no policies.
-        let (_, code) = stage.send(&first(0, &[SOURCES.to_bits()], PORT + 1))?;
+        let frame = first(0, &[SOURCES.to_bits()], PORT + 1);
+        let (_, code, _) = stage
+            .guarded
+            .node
+            .router
+            .inside(|| stage.guarded.real.run_once(PROGRAM, &frame, stage.link))?;
         let wanted = if files.is_empty() { REDIRECT } else { DROP };
         match code == wanted {
             true => Ok(stage),
@@ -191,16 +196,19 @@ impl Stage {
 
     /// The median of first packets from sources, from a number on.
     fn new_flows(&mut self, sources: &[u32], number: u32) -> Measured<f64> {
-        let mut samples = Vec::with_capacity(PACKETS as usize);
-        for number in number..number + PACKETS {
-            match self.send(&first(number, sources, PORT))? {
-                (took, REDIRECT) => samples.push(took),
-                (_, other) => {
-                    return Err(format!("ours answered {other} where it must redirect").into());
+        let Self { guarded: Guarded { node, real, .. }, link, .. } = self;
+        node.router.inside(|| {
+            let mut samples = Vec::with_capacity(PACKETS as usize);
+            for number in number..number + PACKETS {
+                let frame = first(number, sources, PORT);
+                let (took, code, _) = real.run_once(PROGRAM, &frame, *link)?;
+                if code != REDIRECT {
+                    return Err(format!("ours answered {code} where it must redirect").into());
                 }
+                samples.push(took.as_nanos() as f64);
             }
-        }
-        Ok(median(&samples))
+            Ok(median(&samples))
+        })
     }
 
     /// The median of an empty program.
@@ -214,13 +222,6 @@ impl Stage {
             }
             Ok(median(&samples))
         })
-    }
-
-    /// One packet: its nanoseconds, and what becomes of it.
-    fn send(&mut self, frame: &[u8]) -> Measured<(f64, u32)> {
-        let Self { guarded: Guarded { node, real, .. }, link, .. } = self;
-        let (took, code, _) = node.router.inside(|| real.run_once(PROGRAM, frame, *link))?;
-        Ok((took.as_nanos() as f64, code))
     }
 }
 
