@@ -21,6 +21,7 @@ const ROOMS: &[&str] = &[
 /// restart of the machine. Deadlines use the clock that only goes forward.
 const WALL: &[&str] = &[
     "crates/thalweg-agent/src/doctor/host.rs",
+    "crates/thalweg-agent/src/drops/listen.rs",
     "crates/thalweg-agent/src/events.rs",
     "crates/thalweg-agent/src/keeper/record.rs",
     "crates/thalweg-agent/src/lock.rs",
