@@ -128,7 +128,7 @@ fn packets_that_are_dropped_are_told_with_names_and_what_to_try() {
 fn who_follows_is_told_at_once() {
     let Some(mut pods) = started("df") else { return };
     let mut command = pods.lab.thalweg(&["drops", "-f", "--from", "pod/shop/p0", "-o", "json"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     let (line, lines) = mpsc::channel();
     std::thread::spawn(move || {
@@ -181,6 +181,9 @@ fn what_is_dropped_while_no_agent_runs_is_told_by_the_next() {
     send(&pods, 0, "10.66.1.1:53");
     assert!(pods.lab.start());
     pods.lab.until(|| !told(&pods, &["--to", "10.66.1.1"]).is_empty());
+    // The frames of its self-test are nobody's.
+    let all = pods.lab.text(&["drops", "-n", "1000", "-o", "json"]);
+    assert!(!all.contains("192.0.2.9") && !all.contains("127.0.0.1"), "{all}");
     // The programs of the new agent tell, too, and those before are forgotten.
     one(&pods, 1, "10.66.2.2:53", &["--to", "10.66.2.2"]);
     assert_eq!(told(&pods, &["--to", "10.66.0.7"]), [] as [Value; 0]);

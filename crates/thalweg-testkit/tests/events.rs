@@ -252,6 +252,39 @@ fn a_full_ring_loses_events_and_counts_them() {
     });
 }
 
+#[test]
+fn programs_that_know_flows_tell_packets_as_they_came() {
+    const SERVICES: &[&str] = &[
+        "link pod1 10.99.0.1/32",
+        "neigh 10.1.0.2 lladdr 02:00:00:00:00:a2 dev pod1",
+        "pod one 10.1.0.2 dev pod1",
+        "service web 10.96.0.10:80/tcp",
+        "endpoints web",
+    ];
+    in_kernel(|engine| {
+        let (mut course, mut events) = course(engine, SERVICES);
+        events.listen(LONG, ALL, ALL);
+        let pod = course.world.index("pod1").unwrap();
+        // A service without backends: its sender is told.
+        let line = "pod1 < ip 10.1.0.2 > 10.96.0.10 tcp 40005 > 80 syn";
+        assert_eq!(send(&mut course, line), Verdict::answer(Reason::NoBackend));
+        let event = one(&mut events);
+        assert_eq!((event.source, event.destination), (four("10.1.0.2"), four("10.96.0.10")));
+        assert_eq!((event.source_port, event.destination_port), (40_005, 80));
+        assert_eq!((event.link, event.flags), (pod, flag::ANSWERED | flag::PORTS));
+        assert_eq!((event.reason, event.octets), (Reason::NoBackend as u8, 54));
+        let line = "pod1 < ip 10.1.0.2 > 10.2.0.7 tcp 40006 > 80 syn";
+        assert_eq!(send(&mut course, line), Verdict::drop(Reason::Blackhole));
+        let event = one(&mut events);
+        assert_eq!((event.source, event.destination), (four("10.1.0.2"), four("10.2.0.7")));
+        assert_eq!((event.link, event.flags), (pod, flag::PORTS));
+        // The answer to a ping is an answer, and nothing is lost.
+        let line = "pod1 < ip 10.1.0.2 > 10.96.0.10 icmp echo id 7 seq 1";
+        assert_eq!(send(&mut course, line), Verdict::answer(Reason::Echo));
+        assert_eq!(all(&mut events), []);
+    });
+}
+
 /// Any world, any frame: programs tell of it what the core outside of the kernel tells.
 #[test]
 fn programs_tell_what_the_core_tells() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Files that may contain `unsafe`: packet memory and kernel interfaces, each with its proof beside it.
 const ROOMS: &[&str] = &[
     "crates/thalweg-bpf/src/cells.rs",
+    "crates/thalweg-bpf/src/event.rs",
     "crates/thalweg-bpf/src/frame.rs",
     "crates/thalweg-bpf/src/handover.rs",
     "crates/thalweg-bpf/src/main.rs",

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 /// Events that a processor tells of in a second.
 const RATE: u64 = 1_000;
-/// Events that a processor tells of at once, after a second without any.
-const BURST: u64 = 1_000;
+/// Events that a processor tells of at once, after half a second without any.
+const BURST: u64 = 500;
 /// How long the programs go on telling if the agent is killed.
 const LEASE: Duration = Duration::from_secs(10);
 /// How often the listener says that it is there.

@@ -54,7 +54,7 @@ pub fn lines(page: &DropPage, style: &Style, verbose: bool) -> String {
     }
     for event in &page.events {
         let line = format!(
-            "{} {:<12} {:<16} {:<6} {} > {}, {} octets",
+            "{} {:<12} {:<16} {:<8} {} > {}, {} octets",
             event.at,
             place(event),
             reason(event),
