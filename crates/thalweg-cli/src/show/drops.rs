@@ -185,6 +185,7 @@ mod tests {
             hook: "xdp".into(),
             reason: "truncated".into(),
             octets: 15,
+            more: "thalweg describe reason truncated".into(),
             ..DropEventView::default()
         };
         let counts = DropEventCounts { taken: 9, left_out: 3, lost: 1 };
@@ -193,7 +194,16 @@ mod tests {
 
     #[test]
     fn a_table_has_names_where_there_are_some() {
-        let expected = expect![[r#""#]];
+        let expected = expect![[r#"
+            TIME                      WHERE     REASON       FROM                 TO            PROTOCOL  LENGTH
+            2026-11-29T10:00:00.123Z  pod1 xdp  blackhole    pod/shop/front:4000  [fd02::7]:53  UDP           42
+              try: thalweg explain 'pod1 < …'
+            2026-11-29T10:00:00.123Z  eth0 tc   no-route 12  10.0.0.9             10.0.0.10     ICMP 8/0      98
+              try: thalweg describe reason no-route
+            2026-11-29T10:00:01.000Z  et�h xdp  truncated    -                    -             -             15
+              try: thalweg describe reason truncated
+            not told one by one: 3 beyond the rate, 1 lost; `thalweg get drops` counts all
+        "#]];
         expected.assert_eq(&page(&some(), &style(false), true));
         assert!(page(&some(), &style(true), false).contains("blue"));
         assert_eq!(
@@ -204,7 +214,15 @@ mod tests {
 
     #[test]
     fn lines_say_what_was_missed() {
-        let expected = expect![[r#""#]];
+        let expected = expect![[r#"
+            … 2 packets were not read in time
+            2026-11-29T10:00:00.123Z pod1 xdp     blackhole        UDP      pod/shop/front:4000 > [fd02::7]:53, 42 octets
+              try: thalweg explain 'pod1 < …'
+            2026-11-29T10:00:00.123Z eth0 tc      no-route 12      ICMP 8/0 10.0.0.9 > 10.0.0.10, 98 octets
+              try: thalweg describe reason no-route
+            2026-11-29T10:00:01.000Z et�h xdp     truncated        -        - > -, 15 octets
+              try: thalweg describe reason truncated
+        "#]];
         expected.assert_eq(&lines(&some(), &style(false), true));
         let counts = some().counts;
         let before = DropEventCounts { left_out: 1, ..counts };
