@@ -27,8 +27,8 @@ pub trait DataPlane: Plane + Send {
     /// What the kernel says when they cannot be read.
     fn counts(&self) -> Result<Counts, PlaneError>;
 
-    /// The reader of drop events, one at a time; none where there are no programs. After [`Self::renew`] and
-    /// [`Self::restore_pins`] another one is needed.
+    /// The reader of drop events, one at a time; none where there are no programs. After [`Self::renew`] another
+    /// one is needed.
     ///
     /// # Errors
     ///

@@ -205,7 +205,10 @@ fn every_call_is_answered() {
         (Call::Explain { packet: "eth9 < ip 10.0.0.9 > 10.0.2.7".into() }, Code::NotFound),
         (Call::Explain { packet: "what?".into() }, Code::Invalid),
         (Call::Describe { kind: "link".into(), name: "eth9".into() }, Code::NotFound),
-        (Call::DropEvents(DropQuery { link: Some("eth9".into()), ..DropQuery::default() }), Code::NotFound),
+        (
+            Call::DropEvents(DropQuery { link: Some("eth9".into()), ..DropQuery::default() }),
+            Code::NotFound,
+        ),
         (Call::Describe { kind: "dream".into(), name: "eth9".into() }, Code::Invalid),
         (Call::Routes(to("10.0.2.1/24")), Code::Invalid),
         (Call::Routes(RouteQuery { vrf: Some("x".into()), ..to("1.1.1.1") }), Code::NotFound),

@@ -238,8 +238,8 @@ impl XdpPlane {
         Ok(counts)
     }
 
-    /// The reader of drop events; one at a time. After [`Self::renew`] and [`Self::restore_pins`] another one
-    /// is needed.
+    /// The reader of drop events; one at a time. After [`Self::renew`] another one is needed: where pins had
+    /// gone, the programs have another ring.
     ///
     /// # Errors
     ///
