@@ -9,6 +9,7 @@
 
 pub mod control;
 pub mod counter;
+pub mod event;
 pub mod fib4;
 pub mod fib6;
 pub mod flow;
@@ -31,6 +32,7 @@ pub mod vrf;
 
 pub use control::ControlRow;
 pub use counter::Counter;
+pub use event::DropEvent;
 pub use fib6::Node6;
 pub use group::{GroupId, GroupWord};
 pub use handover::Handover;

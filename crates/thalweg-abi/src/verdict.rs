@@ -317,6 +317,12 @@ impl Verdict {
         }
     }
 
+    /// Number of the reason.
+    #[inline(always)]
+    pub const fn reason_number(self) -> u8 {
+        self.bits() as u8
+    }
+
     /// The row of the counter table, below [`crate::counter::COUNTERS`].
     #[inline(always)]
     pub const fn counter(self) -> u32 {

@@ -1,6 +1,7 @@
 //! Calls of the control socket, answered from the compiled state and the tables in force.
 
 use crate::brain::Brain;
+use crate::drops::Drops;
 use crate::fold::fold;
 use crate::plane::DataPlane;
 use crate::{cluster, describe, judge, nat, routes, views};
@@ -26,6 +27,8 @@ pub struct Context<'a> {
     pub pending: Option<PendingView>,
     /// How things stand with a routing suite, if one may connect.
     pub suite: Option<thalweg_api::view::FpmView>,
+    /// Frames that were discarded.
+    pub drops: &'a Drops,
     /// BFD sessions, by name.
     pub sessions: Vec<thalweg_api::view::SessionView>,
     /// How full the table of flows is, where there is one.
@@ -78,6 +81,10 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Drops { all } => {
             let counts = plane(context)?.counts().map_err(failed)?;
             Answer::Drops(views::drops(&counts, *all))
+        }
+        Call::DropEvents(query) => {
+            let counts = plane(context)?.event_counts();
+            Answer::DropEvents(context.drops.page(compiler, counts, query)?)
         }
         Call::Tables => Answer::Tables(tables(context)?),
         Call::Host => Answer::Host(views::host(&compiler.host())),

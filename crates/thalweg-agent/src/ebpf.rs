@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use thalweg_image::{Applied, Memory, Occupancy, Plan, Plane, PlaneError};
 use thalweg_model::intent::XdpWish;
 use thalweg_model::{Origin, Problem, Severity};
-use thalweg_xdp::{Audit, HookStatus, Mode, Options, SocketStatus, WantedHook, Wish, XdpPlane};
+use thalweg_xdp::{
+    Audit, EventCounts, Events, HookStatus, Mode, Options, SocketStatus, WantedHook, Wish, XdpPlane,
+};
 
 /// Where an instance keeps its pins.
 pub fn pins(settings: &Settings) -> PathBuf {
@@ -89,6 +91,14 @@ impl DataPlane for EbpfPlane {
         self.plane.counts().map_err(|error| PlaneError { message: error.to_string() })
     }
 
+    fn events(&self) -> Result<Option<Events>, PlaneError> {
+        self.plane.events().map(Some).map_err(|error| PlaneError { message: chain(&error) })
+    }
+
+    fn event_counts(&self) -> EventCounts {
+        self.plane.event_counts().unwrap_or_default()
+    }
+
     fn set_state(&mut self, state: u32, up: bool) -> bool {
         self.plane.set_state(state, up)
     }
@@ -129,7 +139,7 @@ impl DataPlane for EbpfPlane {
     }
 
     fn self_test(&mut self, links: &[u32]) -> Finding {
-        selftest::run(&mut self.plane, links)
+        self.plane.in_silence(|plane| selftest::run(plane, links))
     }
 
     fn forsake(self: Box<Self>) {

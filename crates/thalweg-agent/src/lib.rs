@@ -22,6 +22,7 @@ pub mod capture;
 mod cluster;
 mod describe;
 pub mod doctor;
+mod drops;
 pub mod ebpf;
 pub mod events;
 mod export;

@@ -7,7 +7,7 @@ use thalweg_image::{
 };
 use thalweg_model::Problem;
 use thalweg_model::intent::{Limits, XdpWish};
-use thalweg_xdp::{Audit, SocketStatus};
+use thalweg_xdp::{Audit, EventCounts, Events, SocketStatus};
 
 /// Frames and octets by verdict; verdicts that never occurred may be left out.
 pub type Counts = Vec<(Verdict, Counter)>;
@@ -26,6 +26,21 @@ pub trait DataPlane: Plane + Send {
     ///
     /// What the kernel says when they cannot be read.
     fn counts(&self) -> Result<Counts, PlaneError>;
+
+    /// The reader of drop events, one at a time; none where there are no programs. After [`Self::renew`] another
+    /// one is needed.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses.
+    fn events(&self) -> Result<Option<Events>, PlaneError> {
+        Ok(None)
+    }
+
+    /// What became of drop events.
+    fn event_counts(&self) -> EventCounts {
+        EventCounts::default()
+    }
 
     /// Says whether a link (by interface index) or a session can be used, at once and outside of all
     /// plans: next hops that watch it change over to their backups or back. False when the plane has

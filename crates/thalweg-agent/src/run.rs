@@ -6,6 +6,7 @@ use crate::audit::{self, Auditor};
 use crate::balancers::Balancers;
 use crate::bfd::Sessions;
 use crate::brain::{Brain, Effect, Event, Level};
+use crate::drops::{Drops, Listener};
 use crate::events::Note;
 use crate::export::Exports;
 use crate::fault::point;
@@ -181,6 +182,8 @@ struct Shell {
     quotas: Quotas,
     /// When to make the tables ready for the plan after a large one.
     ready: Option<Instant>,
+    drops: Drops,
+    listener: Option<Listener>,
     /// Whether the programs have passed their self-test.
     tried: bool,
     /// Whether they are to be tried only.
@@ -202,7 +205,9 @@ impl Shell {
         let keeper = Keeper::open(settings);
         let sessions = Sessions::open(keeper.state());
         let askers = Askers { asked, looks };
-        tokio::spawn(serve::serve(listener, access, askers, changed, keeper.events()));
+        let drops = Drops::default();
+        let news = serve::News { changed, events: keeper.events(), drops: drops.clone() };
+        tokio::spawn(serve::serve(listener, access, askers, news));
         let mut signals = Signals::new(parts.stop)?;
         let (_watch, mut files) = follow_files(settings, &keeper)?;
         let record = Record::default();
@@ -233,6 +238,8 @@ impl Shell {
             watermark: Watermark::new(),
             quotas: Quotas::default(),
             ready: None,
+            drops,
+            listener: None,
             tried: false,
             took_over: None,
             check: settings.check,
@@ -244,6 +251,9 @@ impl Shell {
         let _ = shell.opened().await;
         if shell.check || matches!(result, Err(RunError::SelfTest(_))) {
             shell.plane.take().into_iter().for_each(DataPlane::forsake);
+        }
+        if let Some(listener) = shell.listener.take() {
+            listener.stop().await;
         }
         shell.herald.stopping();
         shell.sessions.leave();
@@ -432,6 +442,22 @@ impl Shell {
         }
     }
 
+    /// Listens to what the programs tell of frames that they discard; again when their maps may be others.
+    async fn listen(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.stop().await;
+        }
+        match self.plane.as_ref().map(|plane| plane.events()) {
+            Some(Ok(Some(events))) if !self.check => {
+                self.listener = Listener::start(events, self.drops.clone());
+            }
+            Some(Err(error)) => {
+                log::write(Level::Warn, &format!("nothing will be told of single drops: {error}"));
+            }
+            _ => {}
+        }
+    }
+
     /// Waits for the plane, if one is being made.
     async fn opened(&mut self) -> Result<(), RunError> {
         match &mut self.opening {
@@ -497,6 +523,7 @@ impl Shell {
                 let first = !self.tried;
                 if result.is_ok() && first {
                     self.self_test()?;
+                    self.listen().await;
                 }
                 let took = since.elapsed();
                 let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
@@ -521,6 +548,7 @@ impl Shell {
                 };
                 self.sessions.rewrite();
                 self.write_sessions();
+                self.listen().await;
                 let took = since.elapsed();
                 let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
                 self.record.plan(changes, took, unfit);
@@ -701,6 +729,7 @@ impl Shell {
             host_problems,
             pending: self.keeper.pending(),
             suite: self.suite.view(),
+            drops: &self.drops,
             flows: self.plane.as_ref().and_then(|plane| self.watermark.rows(plane.memory())),
             sessions_whole: self.sessions.whole(&sessions),
             sessions,

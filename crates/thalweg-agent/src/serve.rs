@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Caller, Right};
 use crate::brain::Level;
+use crate::drops::Drops;
 use crate::events::Events;
 use crate::follow::{Follower, Scene};
 use crate::log;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_api::cluster::FlowFollow;
+use thalweg_api::drops::DropQuery;
 use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION, moment};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -56,6 +58,17 @@ pub struct Look {
     pub wanted: FlowFollow,
     /// Where the tables go.
     pub answer: oneshot::Sender<Result<Scene, Fault>>,
+}
+
+/// What those who ask hear of without the loop.
+#[derive(Clone)]
+pub struct News {
+    /// Changes with the agent's state.
+    pub changed: watch::Receiver<u64>,
+    /// What happened.
+    pub events: Events,
+    /// Frames that were discarded.
+    pub drops: Drops,
 }
 
 /// Where the loop hears of those who ask.
@@ -161,13 +174,7 @@ pub fn listen(path: &Path, access: &Access) -> Result<StdListener, SocketError> 
 }
 
 /// Serves connections until the agent is gone.
-pub async fn serve(
-    listener: UnixListener,
-    access: Access,
-    askers: Askers,
-    changed: watch::Receiver<u64>,
-    events: Events,
-) {
+pub async fn serve(listener: UnixListener, access: Access, askers: Askers, news: News) {
     let Askers { asked, looks } = askers;
     let followers = Arc::new(Semaphore::new(FOLLOWERS));
     let own = geteuid().as_raw();
@@ -191,11 +198,11 @@ pub async fn serve(
                     followers: followers.clone(),
                     peer,
                 };
-                let (changed, events) = (changed.clone(), events.clone());
+                let news = news.clone();
                 tokio::spawn(async move {
                     match right {
                         Right::None => turn_away(stream, &door).await,
-                        _ => connection(stream, door, changed, events).await,
+                        _ => connection(stream, door, news).await,
                     }
                     drop(place);
                 });
@@ -258,12 +265,8 @@ async fn turn_away(stream: UnixStream, door: &Door) {
     let _ = tokio::time::timeout(PATIENCE, told).await;
 }
 
-async fn connection(
-    stream: UnixStream,
-    door: Door,
-    mut changed: watch::Receiver<u64>,
-    events: Events,
-) {
+async fn connection(stream: UnixStream, door: Door, news: News) {
+    let News { mut changed, events, drops } = news;
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     while let Some(line) = line(&mut input).await {
@@ -282,6 +285,13 @@ async fn connection(
         };
         if let Call::Events(query) = &request.call {
             if tell(&mut input, &mut output, &events, query, request.watch).await.is_err() {
+                return;
+            }
+            continue;
+        }
+        if let (Call::DropEvents(query), true) = (&request.call, request.watch) {
+            let query = query.clone();
+            if follow_drops(&mut input, &mut output, &door, &drops, query).await.is_err() {
                 return;
             }
             continue;
@@ -401,6 +411,41 @@ async fn tell(
             return Ok(());
         }
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        tokio::select! {
+            change = changed.changed() => change.map_err(|_| gone())?,
+            rest = input.fill_buf() => if rest?.is_empty() { return Err(gone()); } else {
+                return Ok(());
+            },
+        }
+        tokio::time::sleep(BATCH).await;
+    }
+}
+
+/// Tells of frames that are discarded, now and as they come, until the other side goes. Whoever reads slowly
+/// waits here alone; what it misses is counted.
+async fn follow_drops(
+    input: &mut BufReader<OwnedReadHalf>,
+    output: &mut OwnedWriteHalf,
+    door: &Door,
+    drops: &Drops,
+    mut query: DropQuery,
+) -> io::Result<()> {
+    let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+    let mut changed = drops.watch();
+    let mut first = true;
+    loop {
+        changed.borrow_and_update();
+        match ask(door, Call::DropEvents(query.clone())).await {
+            Ok(Answer::DropEvents(page)) => {
+                query.after = Some(page.last);
+                if first || page.missed > 0 || !page.events.is_empty() {
+                    reply(output, Ok(Answer::DropEvents(page))).await?;
+                }
+                first = false;
+            }
+            // A pod that goes while it is followed is told once, and ends it.
+            other => return reply(output, other).await,
+        }
         tokio::select! {
             change = changed.changed() => change.map_err(|_| gone())?,
             rest = input.fill_buf() => if rest?.is_empty() { return Err(gone()); } else {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thalweg_agent::{HostSource, MemoryPlane, Parts, RunError, Settings};
+use thalweg_api::drops::DropQuery;
 use thalweg_api::view::{Phase, StatusView};
 use thalweg_api::{Answer, Call, Client, ClientError, Code, RouteQuery};
 use tokio::sync::oneshot;
@@ -177,6 +178,7 @@ fn every_call_is_answered() {
         Call::Neighbors,
         Call::Vrfs,
         Call::Drops { all: true },
+        Call::DropEvents(DropQuery::default()),
         Call::Tables,
         Call::Host,
         Call::Describe { kind: "link".into(), name: "eth0".into() },
@@ -203,6 +205,10 @@ fn every_call_is_answered() {
         (Call::Explain { packet: "eth9 < ip 10.0.0.9 > 10.0.2.7".into() }, Code::NotFound),
         (Call::Explain { packet: "what?".into() }, Code::Invalid),
         (Call::Describe { kind: "link".into(), name: "eth9".into() }, Code::NotFound),
+        (
+            Call::DropEvents(DropQuery { link: Some("eth9".into()), ..DropQuery::default() }),
+            Code::NotFound,
+        ),
         (Call::Describe { kind: "dream".into(), name: "eth9".into() }, Code::Invalid),
         (Call::Routes(to("10.0.2.1/24")), Code::Invalid),
         (Call::Routes(RouteQuery { vrf: Some("x".into()), ..to("1.1.1.1") }), Code::NotFound),

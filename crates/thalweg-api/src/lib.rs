@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod drops;
 pub mod message;
 pub mod moment;
 pub mod view;

@@ -3,6 +3,7 @@
 use crate::cluster::{
     BackendView, FlowFollow, FlowPage, FlowQuery, FlowView, NatView, ServiceView,
 };
+use crate::drops::{DropPage, DropQuery};
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -79,6 +80,9 @@ pub enum Call {
         /// Also those that are no drops and those that never counted anything.
         all: bool,
     },
+    /// Single frames that were discarded: [`Answer::DropEvents`]. Watched, each answer has what came since the
+    /// last.
+    DropEvents(DropQuery),
     /// How full the tables are: [`Answer::Tables`].
     Tables,
     /// What the kernel reported: [`Answer::Host`].
@@ -238,6 +242,8 @@ pub enum Answer {
     Nat(Vec<NatView>),
     /// To [`Call::Drops`].
     Drops(Vec<DropView>),
+    /// To [`Call::DropEvents`].
+    DropEvents(DropPage),
     /// To [`Call::Tables`].
     Tables(Vec<TableView>),
     /// To [`Call::Host`]: the value of a host state file.

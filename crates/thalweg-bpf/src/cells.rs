@@ -409,6 +409,11 @@ impl Flows for MapCells {
     }
 
     #[inline(always)]
+    fn blame(&self, reason: Reason, cause: u32) {
+        maps::note_cause(reason, cause);
+    }
+
+    #[inline(always)]
     fn policy_find(&self, [high, low]: [u64; 2], length: u8, family: u8) -> u32 {
         policy_find(high, low, u32::from(length) << 8 | u32::from(family), self.epoch)
     }

@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod cells;
+mod event;
 mod frame;
 mod handover;
 mod maps;
@@ -18,6 +19,7 @@ use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirec
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
+use thalweg_abi::event::hook;
 use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Packet, Reason, Verdict, flow, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
@@ -109,6 +111,14 @@ fn workload(context: &TcContext, arrival: Arrival, own: bool) -> i32 {
         return TC_ACT_UNSPEC;
     }
     maps::count(verdict, context.len());
+    discard(context, arrival, verdict)
+}
+
+/// A frame does not leave.
+#[inline(always)]
+fn discard(context: &TcContext, arrival: Arrival, verdict: Verdict) -> i32 {
+    let (number, octets) = (verdict.to_number(), context.len());
+    event::event_tc(context.skb.skb, arrival.device, number, octets, hook::OUT.into());
     TC_ACT_SHOT
 }
 
@@ -126,7 +136,7 @@ fn leave(context: &TcContext, arrival: Arrival) -> Option<i32> {
         }
         Some(verdict) => {
             maps::count(verdict, context.len());
-            if verdict.is(Kind::Drop) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+            if verdict.is(Kind::Drop) { discard(context, arrival, verdict) } else { TC_ACT_UNSPEC }
         }
         None => TC_ACT_UNSPEC,
     })
@@ -144,8 +154,17 @@ fn at_xdp(context: XdpContext, decide: impl Fn(&mut XdpStages, Arrival) -> Outco
     }
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
-        Kind::Forward | Kind::Answer => redirect(outcome.device & !flow::STRAIGHT) as u32,
-        Kind::Drop => xdp_action::XDP_DROP,
+        Kind::Forward => redirect(outcome.device & !flow::STRAIGHT) as u32,
+        Kind::Answer => {
+            let number = outcome.verdict.to_number();
+            event::event_xdp(context.ctx, arrival.device, number, octets);
+            redirect(outcome.device & !flow::STRAIGHT) as u32
+        }
+        Kind::Drop => {
+            let number = outcome.verdict.to_number();
+            event::event_xdp(context.ctx, arrival.device, number, octets);
+            xdp_action::XDP_DROP
+        }
         _ => {
             if outcome.verdict == Verdict::pass(Reason::HandedOver) {
                 handover::give(&context, epoch);
@@ -181,17 +200,15 @@ fn at_tc(context: TcContext, flows: bool, decide: impl Fn(&mut TcStages, Arrival
     };
     maps::count(outcome.verdict, octets);
     match outcome.verdict.kind() {
-        Kind::Forward | Kind::Answer if outcome.device & flow::STRAIGHT != 0 => {
-            // SAFETY: a helper without pointer arguments.
-            unsafe { bpf_redirect_peer(outcome.device & !flow::STRAIGHT, 0) as i32 }
-        }
-        // Who is told is this host's own stack.
-        Kind::Answer if outcome.device == 0 => arrive(LOOPBACK),
-        Kind::Forward | Kind::Answer => {
-            if flows {
-                frame::mark_sent(&context);
+        Kind::Forward => send(&context, flows, outcome.device),
+        Kind::Answer => {
+            let number = outcome.verdict.to_number();
+            event::event_tc(context.skb.skb, device, number, octets, hook::TC.into());
+            // Who is told may be this host's own stack.
+            match outcome.device {
+                0 => arrive(LOOPBACK),
+                device => send(&context, flows, device),
             }
-            redirect(outcome.device) as i32
         }
         Kind::Punt if outcome.device != 0 => {
             frame::mark_sent(&context);
@@ -199,7 +216,11 @@ fn at_tc(context: TcContext, flows: bool, decide: impl Fn(&mut TcStages, Arrival
             // SAFETY: without parameters the helper looks the way up itself.
             unsafe { bpf_redirect_neigh(outcome.device, core::ptr::null_mut(), 0, 0) as i32 }
         }
-        Kind::Drop => TC_ACT_SHOT,
+        Kind::Drop => {
+            let number = outcome.verdict.to_number();
+            event::event_tc(context.skb.skb, device, number, octets, hook::TC.into());
+            TC_ACT_SHOT
+        }
         // What is left of it is the copy.
         Kind::Pass if outcome.verdict == Verdict::pass(Reason::KeptFragment) => TC_ACT_SHOT,
         // The frame stays the kernel's, and programs behind this one see it, too.
@@ -218,6 +239,20 @@ const INGRESS: u64 = 1;
 fn arrive(device: u32) -> i32 {
     // SAFETY: a helper without pointer arguments.
     unsafe { bpf_redirect(device, INGRESS) as i32 }
+}
+
+/// Sends a socket buffer out of a link, or straight into the other end of one. A program that knows `flows`
+/// says so to the one that sees it leave.
+#[inline(always)]
+fn send(context: &TcContext, flows: bool, device: u32) -> i32 {
+    if device & flow::STRAIGHT == 0 {
+        if flows {
+            frame::mark_sent(context);
+        }
+        return redirect(device) as i32;
+    }
+    // SAFETY: a helper without pointer arguments.
+    unsafe { bpf_redirect_peer(device & !flow::STRAIGHT, 0) as i32 }
 }
 
 /// Both hooks know the helper; its return code says what the hook must return.

@@ -4,8 +4,9 @@
 //! object file.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
-use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use thalweg_abi::event::{self, DropEvent, EventGate, EventRow};
 use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
 use thalweg_abi::policy::Line;
@@ -148,4 +149,32 @@ static ASIDE: PerCpuArray<Aside, 1> = PerCpuArray::new();
 pub fn aside() -> Option<&'static mut Aside> {
     // SAFETY: as for `packet`.
     ASIDE.get_ptr_mut(0).map(|row| unsafe { &mut *row })
+}
+
+/// Whether anybody listens to events.
+#[btf_map(name = "event_gate")]
+pub static GATE: Array<EventGate, 1, MAPPED> = Array::new();
+
+/// What each processor knows of its events.
+#[btf_map(name = "event_rows")]
+static EVENT_ROWS: PerCpuArray<EventRow, 1> = PerCpuArray::new();
+
+/// Events on their way to whoever listens.
+#[btf_map(name = "events")]
+pub static EVENTS: RingBuf<DropEvent, { event::RING_BYTES as usize }> = RingBuf::new();
+
+/// What this processor knows of its events.
+#[inline(always)]
+pub fn event_row() -> Option<&'static mut EventRow> {
+    // SAFETY: as for `packet`.
+    EVENT_ROWS.get_ptr_mut(0).map(|row| unsafe { &mut *row })
+}
+
+/// Notes what decides that the frame in hand is discarded for this reason, right before that verdict is
+/// returned ([`event::cause`]).
+#[inline(always)]
+pub fn note_cause(reason: thalweg_core::Reason, number: u32) {
+    if let Some(row) = event_row() {
+        row.cause = event::cause(reason as u8, number);
+    }
 }

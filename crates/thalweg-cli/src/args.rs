@@ -67,6 +67,12 @@ pub enum Command {
     Get(Get),
     /// List flows, or follow what happens to them
     Flows(Flows),
+    /// Show packets that were dropped, one by one, or follow them as they are
+    #[command(
+        after_help = "`thalweg get drops` counts all of them; these are the latest, at most 1,000 a second.\n\
+                            Example: thalweg drops --from pod/shop/front --reason no-route"
+    )]
+    Drops(Drops),
     /// Show everything about one thing
     Describe {
         /// Kind: link, vrf, route, label, nexthop, group, neighbor, session, service, reason,
@@ -389,6 +395,32 @@ pub struct Flows {
     /// With --follow: how often to look
     #[arg(long, value_name = "TIME", value_parser = crate::when::seconds, requires = "follow")]
     pub interval: Option<u64>,
+}
+
+/// `thalweg drops`.
+#[derive(Debug, Args)]
+pub struct Drops {
+    /// Tell of packets that are dropped from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only those from this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub from: Option<String>,
+    /// Only those to this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub to: Option<String>,
+    /// Only those with this reason, for example no-route
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Only those of this link
+    #[arg(long, value_name = "NAME")]
+    pub link: Option<String>,
+    /// At most so many of the latest [default: 50; with --follow, none before those to come]
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
+    /// Say what to try about each
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// What can be listed.

@@ -60,6 +60,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Status => online::ask(common, Call::Status, &mut writer),
         Command::Get(get) => online::get(common, get, &mut writer),
         Command::Flows(flows) => online::flows(common, flows, &mut writer),
+        Command::Drops(drops) => online::drops(common, drops, &mut writer),
         Command::Policy(one) => policy::run(common, one, &mut writer),
         Command::Describe { kind, name, file } if kind == "policy" => {
             policy::describe(common, file.as_deref(), name, &mut writer)

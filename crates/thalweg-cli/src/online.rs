@@ -8,6 +8,7 @@ use crate::table::Table;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use thalweg_api::cluster::{FlowFollow, FlowPage, FlowQuery};
+use thalweg_api::drops::{DropEventCounts, DropPage, DropQuery};
 use thalweg_api::view::{EventPage, EventSeverity, RoutePage};
 use thalweg_api::{Answer, Call, Client, ClientError, EventQuery, MAX_PAGE, RouteQuery};
 
@@ -15,6 +16,9 @@ use thalweg_api::{Answer, Call, Client, ClientError, EventQuery, MAX_PAGE, Route
 const PAGE: u32 = MAX_PAGE;
 /// Most flows that are listed unless more are asked for.
 const FLOWS: u32 = 1_000;
+
+/// Packets that were dropped that are listed unless more are asked for.
+const DROPS: u32 = 50;
 
 /// What writing takes.
 pub struct Writer<'a> {
@@ -92,6 +96,59 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes packets that were dropped.
+    fn drops(&mut self, page: &DropPage, verbose: bool) -> Result<(), Failure> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let text = show::drops::page(page, &self.style(), verbose);
+                self.out.write_all(text.as_bytes())?;
+            }
+            Format::Json => {
+                self.json(&serde_json::to_value(page).map_err(std::io::Error::from)?)?
+            }
+            Format::Yaml => {
+                let value = serde_json::to_value(page).map_err(std::io::Error::from)?;
+                self.out.write_all(yaml(&value).as_bytes())?;
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// Writes packets that were dropped meanwhile, one on a line whatever the format, and how many more were
+    /// since these counts.
+    fn dropped(
+        &mut self,
+        page: &DropPage,
+        before: &DropEventCounts,
+        verbose: bool,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Table | Format::Wide => {
+                let style = self.style();
+                let text = show::drops::lines(page, &style, verbose)
+                    + &show::drops::untold(before, &page.counts, &style);
+                self.out.write_all(text.as_bytes())?;
+            }
+            Format::Json | Format::Yaml => {
+                for event in &page.events {
+                    let line = serde_json::to_string(event).map_err(std::io::Error::from)?;
+                    writeln!(self.out, "{line}")?;
+                }
+                let left_out = page.counts.left_out.saturating_sub(before.left_out);
+                let lost = page.counts.lost.saturating_sub(before.lost);
+                let missed = page.missed;
+                if missed + left_out + lost > 0 {
+                    let line =
+                        serde_json::json!({ "missed": missed, "leftOut": left_out, "lost": lost });
+                    writeln!(self.out, "{line}")?;
+                }
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+
     fn json(&mut self, value: &Value) -> Result<(), Failure> {
         serde_json::to_writer_pretty(&mut self.out, value).map_err(std::io::Error::from)?;
         self.out.write_all(b"\n")?;
@@ -145,6 +202,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::Flows(views) => table(show::cluster::flows(views, style), "no flows"),
         Answer::FlowChanges(page) => show::cluster::flow_changes(page, style),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
+        Answer::DropEvents(page) => show::drops::page(page, style, false),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
         Answer::Host(value) => yaml(value),
         Answer::Describe(view) => show::describe(view, style),
@@ -260,6 +318,42 @@ pub fn flows(
     for answer in Client::connect(&common.socket())?.watch(call)? {
         if let Answer::FlowChanges(page) = answer? {
             writer.flow_changes(&page)?;
+        }
+    }
+    Err(gone())
+}
+
+/// `thalweg drops`.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub fn drops(
+    common: &Common,
+    drops: &args::Drops,
+    writer: &mut Writer<'_>,
+) -> Result<Exit, Failure> {
+    let follow = drops.follow || common.watch;
+    let query = DropQuery {
+        from: drops.from.clone(),
+        to: drops.to.clone(),
+        reason: drops.reason.clone(),
+        link: drops.link.clone(),
+        after: None,
+        limit: drops.limit.unwrap_or(if follow { 0 } else { DROPS }),
+    };
+    let mut client = Client::connect(&common.socket())?;
+    if !follow {
+        return match client.call(Call::DropEvents(query))? {
+            Answer::DropEvents(page) => writer.drops(&page, drops.verbose).map(|()| Exit::Ok),
+            _ => Err(ClientError::Unreadable("it answers something else".into()).into()),
+        };
+    }
+    let mut known = None;
+    for answer in client.watch(Call::DropEvents(query))? {
+        if let Answer::DropEvents(page) = answer? {
+            writer.dropped(&page, known.as_ref().unwrap_or(&page.counts), drops.verbose)?;
+            known = Some(page.counts);
         }
     }
     Err(gone())

@@ -1,6 +1,7 @@
 //! Views as text for people.
 
 pub mod cluster;
+pub mod drops;
 mod fpm;
 pub mod record;
 pub mod session;

@@ -136,6 +136,9 @@ pub trait Flows: Cells {
     /// Counts what has decided about a flow, by its number.
     #[inline(always)]
     fn hit(&self, _cause: u32) {}
+    /// Notes what denies the packet in hand, for the event of it ([`thalweg_abi::event::cause`]).
+    #[inline(always)]
+    fn blame(&self, _reason: crate::Reason, _cause: u32) {}
 
     /// [`policy::find`], in the kernel as a function that the verifier checks once.
     #[inline(always)]

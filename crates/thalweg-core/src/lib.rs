@@ -14,6 +14,7 @@ pub mod answer;
 pub mod apply;
 pub mod cells;
 pub mod decide;
+pub mod event;
 pub mod fast;
 pub mod fib;
 pub mod flow;

@@ -8,6 +8,7 @@ mod frame;
 pub use cells::{CellsAt, MemoryCells};
 pub use frame::VecFrame;
 
+use thalweg_abi::DropEvent;
 use thalweg_core::flow::{self, FlowDirect, Tracked};
 use thalweg_core::{Arrival, Cells, Decision, Direct, Packet, Tables, Verdict, tunnel};
 
@@ -45,6 +46,30 @@ pub fn journey(tables: &MemoryCells, frame: &[u8], device: u32) -> Journey {
         device: outcome.device,
         frame: work.into_bytes(),
     }
+}
+
+/// What is told of a frame that was discarded: as programs in the kernel tell it, without a time and a hook. None
+/// where nothing is told of such a verdict.
+///
+/// `frame` is what the core left of it, and `octets` those it came with.
+pub fn event(
+    tables: &MemoryCells,
+    frame: &[u8],
+    device: u32,
+    verdict: Verdict,
+    octets: usize,
+) -> Option<DropEvent> {
+    if !thalweg_core::event::is_told(verdict) {
+        return None;
+    }
+    let arrival = Arrival { device, epoch: tables.epoch() };
+    let cells = tables.at(arrival.epoch);
+    let frame = VecFrame::new(frame);
+    let mut packet = Packet::new(arrival, 0);
+    let _ = thalweg_core::parse(&frame, &cells, &mut packet);
+    let mut event = DropEvent::default();
+    thalweg_core::event::describe(&frame, &cells, &packet, verdict, octets as u32, &mut event);
+    Some(event)
 }
 
 /// Gives a packet that begins a flow the source and port that it leaves with.

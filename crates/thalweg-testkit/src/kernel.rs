@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use thalweg_abi::{Kind, Reason, Verdict};
 use thalweg_image::{Memory, NoReaders, Plan, Writer};
-use thalweg_xdp::{Loaded, Program};
+use thalweg_xdp::{EventCounts, Events, Loaded, Program};
 
 /// Links each engine may use.
 const LINKS: u32 = 20;
@@ -130,6 +130,25 @@ impl KernelEngine {
     /// The tables, with what programs write into them.
     pub fn memory(&self) -> Memory {
         self.kernel.borrow().loaded.memory().clone()
+    }
+
+    /// The reader of drop events; one at a time.
+    ///
+    /// # Errors
+    ///
+    /// That the kernel refuses.
+    pub fn events(&self) -> Result<Events, String> {
+        self.kernel.borrow().loaded.events().map_err(words)
+    }
+
+    /// Tells what became of drop events, also while a course has the engine.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel refuses.
+    pub fn event_counts(&self) -> impl Fn() -> EventCounts + use<> {
+        let kernel = self.kernel.clone();
+        move || kernel.borrow().loaded.event_counts().expect("the kernel has counts of events")
     }
 
     /// What the hook must return for a verdict: redirect, drop or pass. At tc, "next" passes, too.

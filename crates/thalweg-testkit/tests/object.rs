@@ -1,6 +1,7 @@
 //! The eBPF object's maps are the tables that the user space writes: same names, rows and flags.
 
 use aya_obj::Object;
+use thalweg_abi::event::{self, EventGate, EventRow};
 use thalweg_abi::{Counter, TableId};
 
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h).
@@ -8,6 +9,8 @@ const MAPPABLE: u32 = 1 << 10;
 /// `BPF_MAP_TYPE_ARRAY`, `BPF_MAP_TYPE_PERCPU_ARRAY`.
 const ARRAY: u32 = 2;
 const PER_CPU_ARRAY: u32 = 6;
+/// `BPF_MAP_TYPE_RINGBUF`.
+const RING: u32 = 27;
 
 fn object() -> Object {
     Object::parse(thalweg_bpf_object::object()).expect("the object is ELF with BTF")
@@ -32,6 +35,7 @@ fn every_map_is_known() {
     let known = |name: &str| {
         TableId::ALL.iter().any(|table| table.name() == name)
             || matches!(name, "counters" | "meters" | "packets" | "tracked" | "aside" | "peers")
+            || [event::RING, event::GATE, event::ROWS].contains(&name)
             || name.starts_with(".rodata")
             || name.starts_with(".bss")
             || name.starts_with(".data")
@@ -47,4 +51,19 @@ fn counters_are_kept_per_processor() {
     assert_eq!(map.map_type(), PER_CPU_ARRAY);
     assert_eq!(map.value_size() as usize, size_of::<Counter>());
     assert_eq!(map.max_entries(), thalweg_abi::counter::COUNTERS);
+}
+
+#[test]
+fn events_go_through_a_ring_that_has_a_gate() {
+    let object = object();
+    let map = |name: &str| object.maps.get(name).unwrap_or_else(|| panic!("there is no {name}"));
+    let (ring, gate, rows) = (map(event::RING), map(event::GATE), map(event::ROWS));
+    assert_eq!((ring.map_type(), ring.max_entries()), (RING, event::RING_BYTES));
+    assert_eq!((ring.key_size(), ring.value_size()), (0, 0), "as the kernel wants it");
+    assert_eq!((gate.map_type(), gate.value_size() as usize), (ARRAY, size_of::<EventGate>()));
+    assert_eq!(gate.map_flags() & MAPPABLE, MAPPABLE, "user space writes it as memory");
+    assert_eq!(
+        (rows.map_type(), rows.value_size() as usize),
+        (PER_CPU_ARRAY, size_of::<EventRow>())
+    );
 }

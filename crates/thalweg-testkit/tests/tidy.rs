@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Files that may contain `unsafe`: packet memory and kernel interfaces, each with its proof beside it.
 const ROOMS: &[&str] = &[
     "crates/thalweg-bpf/src/cells.rs",
+    "crates/thalweg-bpf/src/event.rs",
     "crates/thalweg-bpf/src/frame.rs",
     "crates/thalweg-bpf/src/handover.rs",
     "crates/thalweg-bpf/src/main.rs",
@@ -21,6 +22,7 @@ const ROOMS: &[&str] = &[
 /// restart of the machine. Deadlines use the clock that only goes forward.
 const WALL: &[&str] = &[
     "crates/thalweg-agent/src/doctor/host.rs",
+    "crates/thalweg-agent/src/drops/listen.rs",
     "crates/thalweg-agent/src/events.rs",
     "crates/thalweg-agent/src/keeper/record.rs",
     "crates/thalweg-agent/src/lock.rs",

@@ -1,6 +1,7 @@
 //! Loads the object: maps of the wanted sizes, both programs, tables mapped into this process.
 
 use crate::counters::{self, Counts};
+use crate::events::{self, EventCounts, Events};
 use crate::hooks::Held;
 use crate::raw::{Mapping, namespace_number};
 use crate::sockets::SocketHook;
@@ -89,7 +90,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// A map could not be read.
-    #[error("counters cannot be read: {0}")]
+    #[error("counters or events cannot be read: {0}")]
     Map(#[from] MapError),
 }
 
@@ -205,6 +206,24 @@ impl Loaded {
     pub fn counts(&self) -> Result<Counts, LoadError> {
         let map = self.ebpf.map("counters").ok_or(LoadError::Missing("counters"))?;
         Ok(counters::read(map)?)
+    }
+
+    /// The reader of drop events; one at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Missing`], [`LoadError::Mapping`], [`LoadError::Map`].
+    pub fn events(&self) -> Result<Events, LoadError> {
+        Events::of(&self.ebpf)
+    }
+
+    /// What became of drop events.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Missing`], [`LoadError::Map`].
+    pub fn event_counts(&self) -> Result<EventCounts, LoadError> {
+        events::counts(&self.ebpf)
     }
 
     /// Runs a program on a frame that arrives at the link with index `device`, which must exist in

@@ -6,7 +6,7 @@
 //! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
 //! <dir>/links/7-qdisc/         we made that qdisc
 //! <dir>/sockets/connect4       the kernel's link that holds our program at a hook of a cgroup
-//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested}
+//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested,events_1,event_gate_1,event_rows_1}
 //! ```
 //!
 //! The number behind the `v` is that of the layout ([`thalweg_abi::LAYOUT`]): programs and counters of
@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use thalweg_abi::{TableId, socket};
+use thalweg_abi::{TableId, event, socket};
 use thalweg_fault::point;
 
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
@@ -41,6 +41,12 @@ fn flow_pins(dir: &Path) -> [(&'static str, PathBuf); 2] {
         let name = table.name();
         (name, dir.join(format!("{name}_{}", thalweg_abi::flow::LAYOUT)))
     })
+}
+
+/// Pins of the maps of drop events in the directory of a version, by map: their layout has a number, too.
+fn event_pins(dir: &Path) -> [(&'static str, PathBuf); 3] {
+    [event::RING, event::GATE, event::ROWS]
+        .map(|name| (name, dir.join(format!("{name}_{}", event::LAYOUT))))
 }
 
 /// Name of the pin of the table of sockets: its layout has a number of its own, too.
@@ -309,6 +315,9 @@ impl Pins {
             let _ = copy_pin(from, &to);
         }
         let _ = copy_pin(&old.peers(), &self.peers());
+        for ((_, from), (_, to)) in old.events().iter().zip(self.events()) {
+            let _ = copy_pin(from, &to);
+        }
         for hook in old.socket_names() {
             self.make_sockets().map_err(|error| at(&self.dir, error))?;
             let (from, to) = (old.socket_path(&hook), self.socket_path(&hook));
@@ -355,6 +364,16 @@ impl Pins {
     /// The same of other versions.
     pub fn other_peers(&self) -> Vec<PathBuf> {
         self.others().into_iter().map(|dir| dir.join(peers_name())).collect()
+    }
+
+    /// Paths of the maps of drop events, of these names.
+    pub fn events(&self) -> [(&'static str, PathBuf); 3] {
+        event_pins(&self.layout())
+    }
+
+    /// The same of other versions.
+    pub fn other_events(&self) -> Vec<[(&'static str, PathBuf); 3]> {
+        self.others().iter().map(|dir| event_pins(dir)).collect()
     }
 
     fn socket_path(&self, hook: &str) -> PathBuf {

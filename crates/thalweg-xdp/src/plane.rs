@@ -1,6 +1,7 @@
 //! The eBPF plane: tables in kernel memory, programs at the hooks of links.
 
 use crate::counters::{Counts, Tested};
+use crate::events::{EventCounts, Events};
 use crate::facts::{self, Right};
 use crate::grace::Membarrier;
 use crate::hook::{HookStatus, WantedHook};
@@ -14,6 +15,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use thalweg_abi::counter::COUNTERS;
+use thalweg_abi::event::{self, EventGate, EventRow};
 use thalweg_abi::socket::{PEERS, PEERS_NAME, PeerKey, PeerRow};
 use thalweg_abi::{Counter, TableId, Verdict};
 use thalweg_fault::point;
@@ -113,6 +115,7 @@ impl XdpPlane {
         notes.extend(take_counters(&pins));
         notes.extend(take_flows(&pins, &options.capacity));
         notes.extend(take_peers(&pins, &options.capacity));
+        take_events(&pins);
         notes.extend(private(pins.dir()));
         let beside: &[Program] = if options.trial { &[Program::Xdp, Program::Tc] } else { &[] };
         let loaded = load(options.object, &options.capacity, &pins, beside);
@@ -235,6 +238,34 @@ impl XdpPlane {
         Ok(counts)
     }
 
+    /// The reader of drop events; one at a time. After [`Self::renew`] another one is needed: where pins had
+    /// gone, the programs have another ring.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`], as for [`Loaded::events`].
+    pub fn events(&self) -> Result<Events, LoadError> {
+        self.loaded.events()
+    }
+
+    /// What became of drop events since the instance was first started.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Map`].
+    pub fn event_counts(&self) -> Result<EventCounts, LoadError> {
+        self.loaded.event_counts()
+    }
+
+    /// Runs `work`, whose frames are nobody's, without any events.
+    pub fn in_silence<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let events = self.events().ok();
+        let until = events.as_ref().map_or(0, Events::pause);
+        let result = work(self);
+        events.iter().for_each(|events| events.resume(until));
+        result
+    }
+
     /// Runs a program on a frame that arrives at a link, attached to nothing (`BPF_PROG_TEST_RUN`).
     ///
     /// # Errors
@@ -307,6 +338,7 @@ pub(crate) fn load(
     beside: &[Program],
 ) -> Result<(Loaded, [Held; 2], Option<Held>), LoadError> {
     let mut pinned = vec![("counters", pins.counters())];
+    pinned.extend(pins.events());
     if knows_flows(capacity) {
         pinned.extend(pins.flows());
         pinned.push((PEERS_NAME, pins.peers()));
@@ -418,6 +450,38 @@ fn take_peers(pins: &Pins, capacity: &Capacity) -> Option<String> {
     let what =
         "sockets that are connected to services see their backends: it cannot be pinned again";
     taken.is_err().then(|| format!("{}: {what}", from.display()))
+}
+
+/// Sees to it that drop events go on through the ring that was in use, so that its reader finds those of the
+/// programs before, too. Where that has another shape they begin anew, which is worth no word.
+fn take_events(pins: &Pins) {
+    let own = pins.events();
+    if is_events(&own) {
+        return;
+    }
+    for (_, path) in &own {
+        let _ = std::fs::remove_file(path);
+    }
+    let others = pins.other_events();
+    let Some(other) = others.iter().find(|other| is_events(other)) else { return };
+    for ((_, from), (_, to)) in other.iter().zip(&own) {
+        let _ = pins.pin_again(from, to);
+    }
+}
+
+/// Whether the maps that are pinned at these paths are those of drop events.
+fn is_events(paths: &[(&str, PathBuf); 3]) -> bool {
+    let shapes = [
+        (MapType::RingBuf, 0, event::RING_BYTES),
+        (MapType::Array, size_of::<EventGate>() as u32, 1),
+        (MapType::PerCpuArray, size_of::<EventRow>() as u32, 1),
+    ];
+    paths.iter().zip(shapes).all(|((_, path), (kind, value, entries))| {
+        MapInfo::from_pin(path).is_ok_and(|info| {
+            info.map_type().is_ok_and(|found| found == kind)
+                && (info.value_size(), info.max_entries()) == (value, entries)
+        })
+    })
 }
 
 /// Whether the map that is pinned at a path is a table of sockets.

@@ -164,7 +164,16 @@ impl Families {
         let packets = counts().map(|(verdict, count)| (labels(verdict), count.packets));
         to.counters("packets", "Packets by what became of them and why", packets)?;
         let octets = counts().map(|(verdict, count)| (labels(verdict), count.bytes));
-        to.counters("octets", "Octets of these packets, link headers included", octets)
+        to.counters("octets", "Octets of these packets, link headers included", octets)?;
+        let events = &self.snapshot.events;
+        let values =
+            [("taken", events.taken), ("left-out", events.left_out), ("lost", events.lost)];
+        let events = values.map(|(word, count)| (vec![("result", word)], count));
+        to.counters(
+            "drop_events",
+            "Packets that were dropped, by whether they were told of",
+            events,
+        )
     }
 
     fn links(&self, to: &mut Writer<'_>) -> fmt::Result {

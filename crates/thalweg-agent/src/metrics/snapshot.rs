@@ -9,6 +9,7 @@ use thalweg_api::view::{Phase, SessionView, StatusView};
 use thalweg_compile::{LinkView, VrfView};
 use thalweg_image::Occupancy;
 use thalweg_model::Severity;
+use thalweg_xdp::EventCounts;
 
 /// How the agent is doing at one moment.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,8 @@ pub struct Snapshot {
     pub status: StatusView,
     /// Frames and octets by verdict.
     pub counts: Counts,
+    /// What became of drop events.
+    pub events: EventCounts,
     /// How full the tables are.
     pub tables: Vec<Occupancy>,
     /// Links whose packets are routed.
@@ -38,6 +41,7 @@ impl Snapshot {
         Self {
             status,
             counts: context.plane.and_then(|plane| plane.counts().ok()).unwrap_or_default(),
+            events: context.plane.map(|plane| plane.event_counts()).unwrap_or_default(),
             tables: context.plane.map(|plane| plane.occupancy()).unwrap_or_default(),
             links: links.into_iter().filter(|link| link.ours).collect(),
             vrfs: compiler.map(|compiler| compiler.vrfs()).unwrap_or_default(),

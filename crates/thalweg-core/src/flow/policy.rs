@@ -64,6 +64,7 @@ pub fn permit<C: Flows>(
     if !denied {
         return ControlFlow::Continue(());
     }
+    cells.blame(Reason::Policy, tracked.cause as u32);
     if found != 0 {
         revoke(cells, tracked, found);
     }

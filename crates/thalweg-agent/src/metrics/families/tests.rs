@@ -7,6 +7,7 @@ use std::time::Duration;
 use thalweg_abi::{Counter, Kind, Reason, TableId, Verdict};
 use thalweg_api::view::{HookView, SessionsView};
 use thalweg_image::Occupancy;
+use thalweg_xdp::EventCounts;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/metrics.md");
 
@@ -40,6 +41,7 @@ fn full() -> Snapshot {
         links,
         sessions: vec![SessionView { name: "spine-1".into(), ..SessionView::default() }],
         vrfs: compiler.vrfs(),
+        events: EventCounts { taken: 5, left_out: 4, lost: 3 },
     }
 }
 
