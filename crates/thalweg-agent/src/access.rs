@@ -73,6 +73,7 @@ impl Right {
             | Call::FollowFlows(_)
             | Call::Nat(_)
             | Call::Drops { .. }
+            | Call::Policies
             | Call::Tables
             | Call::Host
             | Call::Describe { .. }

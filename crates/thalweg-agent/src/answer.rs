@@ -3,7 +3,7 @@
 use crate::brain::Brain;
 use crate::fold::fold;
 use crate::plane::DataPlane;
-use crate::{cluster, describe, judge, nat, routes, views};
+use crate::{cluster, describe, judge, nat, policies, routes, views};
 use thalweg_api::view::{
     ConfigView, CountsView, DeltaView, DiffView, DifferenceView, PendingView, Phase, PlanView,
     StatusView, TableView,
@@ -78,6 +78,9 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::Drops { all } => {
             let counts = plane(context)?.counts().map_err(failed)?;
             Answer::Drops(views::drops(&counts, *all))
+        }
+        Call::Policies => {
+            Answer::Policies(policies::view(compiler, plane(context)?).map_err(failed)?)
         }
         Call::Tables => Answer::Tables(tables(context)?),
         Call::Host => Answer::Host(views::host(&compiler.host())),

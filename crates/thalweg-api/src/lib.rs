@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod message;
 pub mod moment;
+pub mod policy;
 pub mod view;
 
 pub use client::{Client, ClientError};

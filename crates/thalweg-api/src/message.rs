@@ -3,6 +3,7 @@
 use crate::cluster::{
     BackendView, FlowFollow, FlowPage, FlowQuery, FlowView, NatView, ServiceView,
 };
+use crate::policy::PoliciesView;
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -79,6 +80,8 @@ pub enum Call {
         /// Also those that are no drops and those that never counted anything.
         all: bool,
     },
+    /// Policies in force, and what they decided: [`Answer::Policies`].
+    Policies,
     /// How full the tables are: [`Answer::Tables`].
     Tables,
     /// What the kernel reported: [`Answer::Host`].
@@ -238,6 +241,8 @@ pub enum Answer {
     Nat(Vec<NatView>),
     /// To [`Call::Drops`].
     Drops(Vec<DropView>),
+    /// To [`Call::Policies`].
+    Policies(PoliciesView),
     /// To [`Call::Tables`].
     Tables(Vec<TableView>),
     /// To [`Call::Host`]: the value of a host state file.

@@ -163,10 +163,10 @@ fn the_matrix_says_who_can_talk_to_whom() {
 fn the_matrix_is_a_value_and_a_picture_too() {
     let lab = Lab::new();
     let value = lab.run(&["policy", "matrix", "-f", "cfg", "-o", "json"]);
-    assert!(value.contains("\"enforced\": false"), "{value}");
+    assert!(value.contains("\"staged\": false"), "{value}");
     assert!(value.contains("\"summary\": \"TCP 5432\""), "{value}");
     let page = lab.run(&["policy", "matrix", "-f", "cfg", "--html"]);
-    assert!(page.starts_with("<!doctype html>") && page.contains("NOT enforced"), "{page}");
+    assert!(page.starts_with("<!doctype html>") && page.contains("enforces it"), "{page}");
     assert!(
         page.contains("<td class=\"some\" title=\"shop/front-* (2) to shop/db\">TCP 5432</td>"),
         "{page}"
@@ -289,7 +289,7 @@ fn diff_says_which_pairs_open_and_close() {
 }
 
 #[test]
-fn check_says_that_nothing_is_enforced() {
+fn check_counts_policies() {
     Lab::new().check(
         &["check", "-f", "cfg"],
         expect![[r#"
@@ -383,5 +383,80 @@ fn without_files_the_agent_is_asked() {
             or name files with -f
             exit 3
         "#]],
+    );
+}
+
+#[test]
+fn a_packet_through_tables_of_files_names_the_rule() {
+    let lab = Lab::new();
+    let mut pods = PODS.to_owned();
+    for (number, end) in (1..).zip([
+        "{name: front-1, namespace: shop, labels: {app: front}",
+        "{name: front-2, namespace: shop, labels: {app: front}",
+        "{name: db, namespace: shop, labels: {app: db}",
+        "{name: spy, namespace: other",
+    ]) {
+        let with = format!("{end}, annotations: {{thalweg.io/interface: veth{number}}}");
+        pods = pods.replace(&format!("{end}}}"), &format!("{with}}}"));
+    }
+    lab.write("cfg/pods.yaml", &pods);
+    let mut host = String::from("links:\n");
+    for number in 1..=4 {
+        let index = number + 1;
+        host += &format!(
+            "- {{name: veth{number}, index: {index}, mac: '02:00:00:00:00:0{number}', mtu: 1500, up: true}}\n"
+        );
+    }
+    host += "neighbors:\n";
+    for number in 1..=4 {
+        host += &format!(
+            "- {{address: 10.1.0.{number}, dev: veth{number}, mac: '02:00:00:00:01:0{number}', \
+             state: permanent}}\n"
+        );
+    }
+    lab.write("host.yaml", &host);
+    let policies = |packet: &str| {
+        let told = lab.run(&["explain", "--config", "cfg", "--host", "host.yaml", packet]);
+        let lines = told
+            .lines()
+            .filter(|line| ["policy", "verdict"].iter().any(|word| line.starts_with(word)));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    // By its name, and by the service.
+    for to in ["10.1.0.3", "10.96.0.3"] {
+        let told = policies(&format!("veth1 < ip 10.1.0.1 > {to} tcp 4000 > 5432 syn"));
+        let rule = "policy    ingress: tier default, NetworkPolicy/shop/db, rule 1 (cfg/policies.yaml:8:5): allow\n";
+        // The service has no slice here: nobody serves it.
+        assert!(told.starts_with(rule) || to == "10.96.0.3", "{told}");
+    }
+    expect![[]].assert_eq(&policies("veth4 < ip 10.1.0.4 > 10.1.0.3 tcp 4000 > 5432 syn"));
+    expect![[]].assert_eq(&policies("veth1 < ip 10.1.0.1 > 10.1.0.2 icmp echo"));
+    expect![[]].assert_eq(&policies("veth1 < ip 10.1.0.1 > 10.1.0.4 udp 1 > 2"));
+}
+
+#[test]
+fn what_is_about_hosts_is_said_not_to_be_enforced() {
+    let lab = Lab::new();
+    let host = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
+                metadata: {name: n1, labels: {team: shop, role: host}}\n\
+                spec: {node: n1, interfaceName: eth0, expectedIPs: [192.0.2.1]}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: both}\nspec: {selector: has(role) || has(app), types: [Egress]}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: host}\nspec: {selector: has(role)}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: nobody}\nspec: {selector: has(none)}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: early}\nspec: {preDNAT: true, applyOnForward: true, types: [Ingress]}\n";
+    lab.write("cfg/hosts.yaml", host);
+    lab.check(&["get", "policies", "-f", "cfg"], expect![[]]);
+    lab.check(
+        &["policy", "explain", "192.0.2.1", "shop/db", "tcp", "5432", "-f", "cfg"],
+        expect![[]],
+    );
+    let described = lab.run(&["describe", "policy", "both", "-f", "cfg"]);
+    assert!(
+        described.contains("in force for pods, each on its host; NOT enforced on hosts"),
+        "{described}"
     );
 }

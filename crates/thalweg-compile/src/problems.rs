@@ -43,6 +43,7 @@ impl Compiler {
             (&mut wished.backends, self.limits.backends),
             (&mut wished.ring_slots, self.limits.ring_slots),
             (&mut wished.flows, self.limits.flows),
+            (&mut wished.policy_lines, self.limits.policy_lines),
         ] {
             if *wish == 0 {
                 *wish = used;

@@ -251,7 +251,7 @@ impl Library {
         let mut problems = before;
         problems.extend(report.finish());
         if !broken && parts.iter().all(|(_, part)| part.whole) {
-            problems.extend(thalweg_policy::check::tiers(&policies));
+            problems.extend(thalweg_policy::check::all(&policies));
         }
         Loaded { intent, policies, problems, sources }
     }
@@ -309,7 +309,6 @@ impl Joined {
             clash::set_aside(&mut intent.cluster.pods, &clash::interfaces(&parts, report));
         }
         clash::tell_strange(&parts, report);
-        clash::tell_unenforced(&parts, report);
         intent
     }
 

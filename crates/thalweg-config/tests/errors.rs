@@ -2064,3 +2064,17 @@ spec: {label: 100, via: 10.0.0.2, bfd: 7}
         "#]],
     );
 }
+
+#[test]
+fn policies_of_a_router() {
+    check(
+        r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec:
+  limits: {policyLines: 100}
+  policy: {denied: reject, deny: Drop}
+"#,
+        expect![[]],
+    );
+}

@@ -124,7 +124,28 @@ fn what_is_stored_without_types_is_about_both_directions() {
 }
 
 #[test]
-fn nothing_that_is_read_is_said_to_be_enforced() {
+fn what_is_not_enforced_is_said_and_nothing_else() {
+    let hosts = |name: &str| {
+        calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n").replace("one", name)
+    };
+    let policy = |name: &str, spec: &str| calico("GlobalNetworkPolicy", spec).replace("one", name);
+    let objects = [
+        hosts("a"),
+        hosts("b"),
+        policy("early", "  preDNAT: true\n  applyOnForward: true\n  types: [Ingress]\n"),
+        policy("raw", "  doNotTrack: true\n  applyOnForward: true\n"),
+        policy("passing", "  applyOnForward: true\n"),
+        policy("logs", "  egress:\n  - {action: Allow}\n  - {action: Log}\n"),
+        // What is staged is never in force, and nobody has to be told.
+        policy("later", "  egress: [{action: Log}]\n")
+            .replace("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"),
+        policy("plain", "  egress: [{action: Pass}]\n"),
+    ];
+    check(&objects.join("---\n"), expect![[]]);
+}
+
+#[test]
+fn policies_of_pods_are_read_without_a_word() {
     let more = calico("Tier", "  order: 5\n")
         + "---\n"
         + &calico("GlobalNetworkSet", "  nets: [10.0.0.0/8]\n")
@@ -311,5 +332,26 @@ fn a_library_follows_policies_from_file_to_file() {
         let (followed, anew) = (library.parse(&files(texts)), parse(&files(texts)));
         assert_eq!(followed.policies, anew.policies);
         assert_eq!(followed.problems, anew.problems);
+    }
+}
+
+#[test]
+fn how_the_denied_are_told_is_read_and_written() {
+    let read = |spec: &str| {
+        let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\nspec: ";
+        let loaded = load(&format!("{head}{spec}\n"));
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        loaded.intent
+    };
+    for (spec, rejects, lines) in [
+        ("{burst: 1}", false, 0),
+        ("{policy: {}, limits: {policyLines: 4096}}", false, 4096),
+        ("{policy: {denied: Drop}}", false, 0),
+        ("{policy: {denied: Reject}, limits: {policyLines: 1024}}", true, 1024),
+    ] {
+        let intent = read(spec);
+        let router = &intent.router;
+        assert_eq!((router.policy.rejects, router.limits.policy_lines), (rejects, lines), "{spec}");
+        assert_eq!(load(&thalweg_config::to_yaml(&intent)).intent.router, intent.router, "{spec}");
     }
 }

@@ -9,7 +9,7 @@
 //!    ([`resolve`]), and what they decide about a packet ([`decide`]).
 //! 5. [`table::Tables`]: the same as tables whose lookup costs the same for one rule and for many.
 //!
-//! Nothing of it reaches the data plane yet.
+//! `thalweg-compile` puts these tables into the data plane, for the workloads of its host.
 #![forbid(unsafe_code)]
 
 pub mod check;

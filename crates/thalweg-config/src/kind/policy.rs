@@ -6,6 +6,7 @@ mod entity;
 mod kubernetes;
 mod parts;
 mod sets;
+pub(crate) mod settings;
 
 use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
@@ -39,7 +40,6 @@ pub(crate) fn read(
     draft: &mut Draft,
     report: &mut Report,
 ) {
-    let before = report.errors();
     match kind {
         Kind::Namespace => {
             draft.cluster.policies.namespaces.push((meta.name.name.clone(), meta.labels()));
@@ -54,9 +54,6 @@ pub(crate) fn read(
         Kind::HostEndpoint => sets::host(object, meta, draft, report),
         Kind::Policy(of) => policy(of, object, meta, draft, report),
         _ => {}
-    }
-    if report.errors() == before {
-        draft.cluster.unenforced(kind, meta.at);
     }
 }
 

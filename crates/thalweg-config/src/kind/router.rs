@@ -1,6 +1,7 @@
 //! `Router`: settings of the router as a whole.
 
 use crate::draft::{Draft, ObjectId};
+use crate::kind::policy::settings;
 use crate::kind::{traffic, tunnel};
 use crate::name;
 use crate::read::{Field, Fields};
@@ -26,6 +27,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "services",
     "flows",
     "tunnel",
+    "policy",
 ];
 
 /// `icmp.source`.
@@ -53,6 +55,7 @@ pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
     ("backends", 0, 1 << 24),
     ("ringSlots", 0, 1 << 30),
     ("flows", 0, 1 << 24),
+    ("policyLines", 1_024, 1 << 22),
 ];
 
 /// The limit of that name; `limits` and [`LIMITS`] list the same ones.
@@ -71,6 +74,7 @@ pub(crate) fn limit<'l>(limits: &'l mut Limits, name: &str) -> Option<&'l mut u3
         "backends" => &mut limits.backends,
         "ringSlots" => &mut limits.ring_slots,
         "flows" => &mut limits.flows,
+        "policyLines" => &mut limits.policy_lines,
         _ => return None,
     })
 }
@@ -100,6 +104,7 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     router.services = traffic::services(spec, report);
     router.flows = traffic::flows(spec, report);
     router.tunnel = tunnel::read(spec, report);
+    router.policy = settings::read(spec, report);
     if router.services.dsr
         && router.tunnel.is_none()
         && let Some(services) = spec.get("services", report)

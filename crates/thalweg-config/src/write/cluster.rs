@@ -2,6 +2,7 @@
 
 use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
+use crate::kind::policy::settings::DENIED;
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
 use crate::kind::traffic::{
     EXTERNAL, MAPPING, MID_FLOW, RANGES, SOCKETS, TIMEOUTS, WITHOUT, timeout,
@@ -10,11 +11,11 @@ use crate::kind::tunnel::FAMILIES;
 use crate::kind::{floating, node, pod, slice};
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use thalweg_model::TunnelSettings;
 use thalweg_model::cluster::{
     Cluster, Distribution, Endpoint, EndpointSlice, Family, FlowSettings, FlowTimeouts, IpPool,
     Node, ObjectName, Pod, Service, ServiceSettings, ServiceType, TrafficPolicy,
 };
+use thalweg_model::{PolicySettings, TunnelSettings};
 
 /// Writes all objects of a cluster.
 pub(super) fn objects(cluster: &Cluster, out: &mut Yaml) {
@@ -52,6 +53,17 @@ pub(super) fn services(settings: &ServiceSettings, out: &mut Yaml) {
     out.differing(2, "dsr", settings.dsr, usual.dsr);
     let sockets = |scope| word(SOCKETS, scope);
     out.differing(2, "socket", sockets(&settings.sockets), sockets(&usual.sockets));
+}
+
+/// Writes `policy` of a router.
+pub(super) fn policy(settings: &PolicySettings, out: &mut Yaml) {
+    let usual = PolicySettings::default();
+    if *settings == usual {
+        return;
+    }
+    out.line(1, "policy:");
+    let denied = |settings: &PolicySettings| word(DENIED, &settings.rejects);
+    out.differing(2, "denied", denied(settings), denied(&usual));
 }
 
 /// Writes `tunnel` of a router.
