@@ -113,7 +113,9 @@ fn text(
                 }
             }
         }
-        if let Some(agent) = agent {
+        // An end that passes on decides nothing.
+        let denies = tier.is_some_and(|tier| tier.end == EndAction::Deny);
+        if let Some(agent) = agent.filter(|_| denies) {
             let hits = agent.of(TIER, tier_of(object), direction.word(), 0);
             writeln!(out, "  end of tier {}: {}", tier_of(object), times(hits))?;
         }
