@@ -73,13 +73,6 @@ fn a_network_policy() {
     check(
         KUBERNETES,
         expect![[r#"
-            warning: an object of kind `NetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: web, namespace: shop}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: NetworkPolicy/shop/web: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:12:23 (spec.ingress[0].from[2].ipBlock.cidr)
                |
@@ -87,7 +80,7 @@ fn a_network_policy() {
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
 
-            2 warnings
+            1 warning
         "#]],
     );
 }
@@ -141,7 +134,29 @@ fn what_is_not_enforced_is_said_and_nothing_else() {
             .replace("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"),
         policy("plain", "  egress: [{action: Pass}]\n"),
     ];
-    check(&objects.join("---\n"), expect![[]]);
+    let loaded = load(&objects.join("---\n"));
+    let told: Vec<String> = loaded
+        .problems
+        .iter()
+        .map(|one| {
+            let object = one.object.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{} {object}: {}", one.origin.line, one.what.split(':').next().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "3 HostEndpoint/a: policies are NOT enforced on hosts",
+            "17 GlobalNetworkPolicy/early: it is about hosts, where policies are NOT enforced",
+            "25 GlobalNetworkPolicy/raw: it is about hosts, where policies are NOT enforced",
+            "32 GlobalNetworkPolicy/passing: what only passes a host is NOT judged by it",
+            "42 GlobalNetworkPolicy/logs: a rule says `Log`, and nothing is written",
+        ]
+    );
+    let first = &loaded.problems[0];
+    assert!(first.what.ends_with(" (and 1 other object)"), "{}", first.what);
+    assert!(loaded.problems.iter().all(|one| one.severity == Severity::Warning));
+
 }
 
 #[test]
@@ -155,33 +170,12 @@ fn policies_of_pods_are_read_without_a_word() {
     check(
         &format!("{KUBERNETES}---\n{more}"),
         expect![[r#"
-            warning: 2 objects of kind `NetworkPolicy` are read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: web, namespace: shop}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: NetworkPolicy/shop/web: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:12:23 (spec.ingress[0].from[2].ipBlock.cidr)
                |
             12 |     - ipBlock: {cidr: 10.0.0.1/8, except: [10.1.0.0/16]}
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
-
-            warning: an object of kind `Tier` is read but NOT enforced
-              --> lab.yaml:19:18 (kind)
-               |
-            19 | metadata: {name: one}
-               |                  ^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            warning: an object of kind `GlobalNetworkSet` is read but NOT enforced
-              --> lab.yaml:25:18 (kind)
-               |
-            25 | metadata: {name: one}
-               |                  ^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
 
             warning: NetworkPolicy/shop/two: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:49:23 (spec.ingress[0].from[2].ipBlock.cidr)
@@ -190,7 +184,7 @@ fn policies_of_pods_are_read_without_a_word() {
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
 
-            5 warnings
+            2 warnings
         "#]],
     );
 }
@@ -217,13 +211,6 @@ fn tiers_that_nobody_has() {
     check(
         &calico("GlobalNetworkPolicy", "  tier: nowhere\n"),
         expect![[r#"
-            warning: an object of kind `GlobalNetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: one}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             error: GlobalNetworkPolicy/one: there is no Tier `nowhere`
              --> lab.yaml:3:18 (spec.tier)
               |
@@ -231,7 +218,7 @@ fn tiers_that_nobody_has() {
               |                  ^^^
               = help: add a Tier of that name, or name one that exists
 
-            1 error, 1 warning
+            1 error
         "#]],
     );
 }
@@ -243,13 +230,6 @@ fn peers_that_are_not_known_fail_closed() {
          metadata: {name: one}\nspec:\n  tier: Admin\n  priority: 5\n  subject: {namespaces: {}}\n  \
          egress:\n  - {action: Deny, to: [{domainNames: [example.org]}]}\n",
         expect![[r#"
-            warning: an object of kind `ClusterNetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: one}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: ClusterNetworkPolicy/one: nothing in this peer is known here, so the rule fails closed: it accepts nobody, or denies everybody
              --> lab.yaml:9:25 (spec.egress[0].to[0])
               |
@@ -257,7 +237,7 @@ fn peers_that_are_not_known_fail_closed() {
               |                         ^
               = help: use namespaces, pods, or (for egress) networks
 
-            2 warnings
+            1 warning
         "#]],
     );
 }
