@@ -4,7 +4,7 @@ use crate::brain::Brain;
 use crate::drops::Drops;
 use crate::fold::fold;
 use crate::plane::DataPlane;
-use crate::{cluster, describe, judge, nat, routes, views};
+use crate::{cluster, describe, judge, nat, policies, routes, views};
 use thalweg_api::view::{
     ConfigView, CountsView, DeltaView, DiffView, DifferenceView, PendingView, Phase, PlanView,
     StatusView, TableView,
@@ -85,6 +85,9 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
         Call::DropEvents(query) => {
             let counts = plane(context)?.event_counts();
             Answer::DropEvents(context.drops.page(compiler, counts, query)?)
+        }
+        Call::Policies => {
+            Answer::Policies(policies::view(compiler, plane(context)?).map_err(failed)?)
         }
         Call::Tables => Answer::Tables(tables(context)?),
         Call::Host => Answer::Host(views::host(&compiler.host())),

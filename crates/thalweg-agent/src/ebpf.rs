@@ -99,6 +99,10 @@ impl DataPlane for EbpfPlane {
         self.plane.event_counts().unwrap_or_default()
     }
 
+    fn policy_hits(&self, last: u32) -> Result<Vec<u64>, PlaneError> {
+        self.plane.policy_hits(last).map_err(|error| PlaneError { message: error.to_string() })
+    }
+
     fn set_state(&mut self, state: u32, up: bool) -> bool {
         self.plane.set_state(state, up)
     }

@@ -1,6 +1,6 @@
 //! One packet through the decision on the tables in force, with names put back.
 
-use crate::{cluster, views};
+use crate::{cluster, policies, views};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_abi::nexthop::kind;
 use thalweg_abi::{GroupId, GroupWord, IlmWord, NextHopId, NextHopRow, TableId, VrfId};
@@ -111,6 +111,10 @@ pub fn explain(compiler: &Compiler, memory: &Memory, frame: &[u8], device: u32) 
     let mut steps = Steps(Vec::new());
     arrival(&mut steps, compiler, &judgement);
     cluster::steps(compiler, memory, &judgement.journey, |stage, text| steps.push(stage, text));
+    let decided = cells.decided();
+    policies::steps(compiler, memory, &judgement.journey, &decided, |stage, text| {
+        steps.push(stage, text);
+    });
     if judgement.journey.decision.is_some() {
         labels(&mut steps, compiler, &judgement);
         routes(&mut steps, compiler, &judgement);

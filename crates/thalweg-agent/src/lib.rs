@@ -44,6 +44,7 @@ pub mod offline;
 mod opening;
 mod passage;
 pub mod plane;
+mod policies;
 mod ports;
 mod quotas;
 pub mod replay;

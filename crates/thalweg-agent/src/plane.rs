@@ -42,6 +42,16 @@ pub trait DataPlane: Plane + Send {
         EventCounts::default()
     }
 
+    /// How often what decides about flows has decided, by number up to `last`
+    /// ([`thalweg_compile::Compiler::policy_cause`]); nothing where no packets come.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says when they cannot be read.
+    fn policy_hits(&self, _last: u32) -> Result<Vec<u64>, PlaneError> {
+        Ok(Vec::new())
+    }
+
     /// Says whether a link (by interface index) or a session can be used, at once and outside of all
     /// plans: next hops that watch it change over to their backups or back. False when the plane has
     /// no such state.

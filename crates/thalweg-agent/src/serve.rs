@@ -367,7 +367,7 @@ async fn follow(
     changed: &mut watch::Receiver<u64>,
     call: Call,
 ) -> io::Result<()> {
-    let counters = matches!(call, Call::Drops { .. });
+    let counters = matches!(call, Call::Drops { .. } | Call::Policies);
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
     let mut last = None;
     loop {

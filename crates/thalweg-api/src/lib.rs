@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod drops;
 pub mod message;
 pub mod moment;
+pub mod policy;
 pub mod view;
 
 pub use client::{Client, ClientError};

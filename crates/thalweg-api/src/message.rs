@@ -4,6 +4,7 @@ use crate::cluster::{
     BackendView, FlowFollow, FlowPage, FlowQuery, FlowView, NatView, ServiceView,
 };
 use crate::drops::{DropPage, DropQuery};
+use crate::policy::PoliciesView;
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
     GenerationView, GroupView, LabelView, LinkView, NeighborView, NextHopView, RoutePage,
@@ -83,6 +84,8 @@ pub enum Call {
     /// Single frames that were discarded: [`Answer::DropEvents`]. Watched, each answer has what came since the
     /// last.
     DropEvents(DropQuery),
+    /// Policies in force, and what they decided: [`Answer::Policies`].
+    Policies,
     /// How full the tables are: [`Answer::Tables`].
     Tables,
     /// What the kernel reported: [`Answer::Host`].
@@ -244,6 +247,8 @@ pub enum Answer {
     Drops(Vec<DropView>),
     /// To [`Call::DropEvents`].
     DropEvents(DropPage),
+    /// To [`Call::Policies`].
+    Policies(PoliciesView),
     /// To [`Call::Tables`].
     Tables(Vec<TableView>),
     /// To [`Call::Host`]: the value of a host state file.

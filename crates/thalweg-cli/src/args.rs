@@ -168,7 +168,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE", requires = "config")]
         host: Option<PathBuf>,
     },
-    /// What policies in files say: who may talk to whom. They are NOT enforced yet
+    /// What policies in files say: who may talk to whom
     #[command(subcommand)]
     Policy(Policy),
     /// Push a capture through a configuration without touching the host
@@ -461,7 +461,7 @@ pub enum Kind {
     Flows,
     /// Ranges whose sources are translated, ports in use, and translated sources
     Nat,
-    /// Policies in files, which are NOT enforced yet
+    /// Policies, in the order in which they are asked
     #[value(alias = "policy")]
     Policies,
     /// Packets that were dropped, and why

@@ -24,8 +24,7 @@ pub fn check(
             writer.out.write_all(checked.text.as_bytes())?;
             if checked.ok {
                 let counts = checked.objects.iter().map(|(kind, count)| match (*kind, *count) {
-                    ("policy", 1) => "1 policy, NOT enforced".into(),
-                    ("policy", count) => format!("{count} policies, NOT enforced"),
+                    ("policy", count) if count != 1 => format!("{count} policies"),
                     (kind, 1) => format!("1 {kind}"),
                     (kind, count) => format!("{count} {kind}s"),
                 });

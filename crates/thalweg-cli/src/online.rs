@@ -203,6 +203,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::FlowChanges(page) => show::cluster::flow_changes(page, style),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
         Answer::DropEvents(page) => show::drops::page(page, style, false),
+        Answer::Policies(view) => table(show::policies(view, style), "no policy has decided yet"),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
         Answer::Host(value) => yaml(value),
         Answer::Describe(view) => show::describe(view, style),

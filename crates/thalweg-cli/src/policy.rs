@@ -1,5 +1,4 @@
-//! `thalweg policy`, and policies of `get` and `describe`: what policies in files say. No agent enforces
-//! them yet, and each command says so.
+//! `thalweg policy`, and policies of `get` and `describe`: what policies in files say.
 
 mod describe;
 mod explain;
@@ -9,21 +8,20 @@ mod matrix;
 use crate::args::{Common, Policy};
 use crate::exit::{Exit, Failure};
 use crate::online::Writer;
-use crate::output::{Format, Paint, yaml};
+use crate::output::{Format, yaml};
 use crate::table::Table;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use thalweg_agent::offline::policy::Policies;
+use thalweg_api::policy::PoliciesView;
 use thalweg_api::{Answer, Call, Client};
-use thalweg_policy::View;
 use thalweg_policy::lower::{policy as lower, tier_of};
+use thalweg_policy::model::{Policy as Lowered, Stage};
 use thalweg_policy::object::PolicyId;
+use thalweg_policy::world::EndpointName;
+use thalweg_policy::{Resolution, View};
 
 pub use describe::describe;
-
-/// What every command says.
-const NOT_ENFORCED: &str = "policies are NOT enforced: no data plane of this version drops a packet \
-                            for them; this is what they say";
 
 /// Carries out `thalweg policy …`.
 pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
@@ -34,7 +32,7 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
             let found = read.resolve(view).matrix();
             match html {
                 true => writer.out.write_all(html::page(&found).as_bytes())?,
-                false => show(writer, matrix::value(&found), &matrix::text(&found))?,
+                false => show(writer, matrix::value(&found, *staged), &matrix::text(&found))?,
             }
             Ok(Exit::Ok)
         }
@@ -68,10 +66,12 @@ pub fn list(
     file: Option<&Path>,
     writer: &mut Writer<'_>,
 ) -> Result<Exit, Failure> {
-    let read = read(common, file)?;
+    let (read, agent) = watched(common, file)?;
     let resolution = read.resolve(View::Enforced);
-    let mut table =
-        Table::new(&["KIND", "POLICY", "TIER", ">ORDER", "TYPES", ">SELECTS", "STATE", "PLACE"]);
+    let mut columns = vec!["KIND", "POLICY", "TIER", ">ORDER", "TYPES", ">SELECTS", "STATE"];
+    columns.extend(agent.is_some().then_some(">HITS"));
+    columns.push("PLACE");
+    let mut table = Table::new(&columns);
     let mut values = Vec::new();
     let rank = |id: &PolicyId| resolution.policies.iter().position(|one| one.policy.id == *id);
     let mut all: Vec<_> = read.objects.policies.iter().collect();
@@ -82,15 +82,17 @@ pub fn list(
         let types = [("ingress", policy.ingress.is_some()), ("egress", policy.egress.is_some())];
         let types: Vec<&str> =
             types.into_iter().filter(|(_, is)| *is).map(|(word, _)| word).collect();
-        let selects = resolution.world.endpoints.iter();
-        let selects = selects.filter(|one| policy.subject.selects(&one.labels)).count();
+        let selects = Selects::of(&resolution, &policy);
         let state = match (id.kind.of_staged(), rank(id)) {
             (Some(_), _) => "staged",
-            (None, Some(_)) => "not enforced",
+            (None, Some(_)) if is_closed(&resolution, &policy, agent.as_ref()) => "closed",
+            (None, Some(_)) => selects.state(&policy),
             (None, None) => "no such tier",
         };
+        let selects = selects.all();
         let order = policy.order.map_or_else(|| "last".into(), |order| order.to_string());
-        table.row(vec![
+        let hits = agent.as_ref().map(|agent| hits(agent, id));
+        let mut row = vec![
             id.kind.name().into(),
             id.short(),
             tier_of(object).into(),
@@ -98,8 +100,10 @@ pub fn list(
             types.join(","),
             selects.to_string(),
             state.into(),
-            object.origin.to_string(),
-        ]);
+        ];
+        row.extend(hits.map(|hits| hits.to_string()));
+        row.push(object.origin.to_string());
+        table.row(row);
         values.push(serde_json::json!({
             "kind": id.kind.name(),
             "policy": id.short(),
@@ -108,6 +112,7 @@ pub fn list(
             "types": types,
             "selects": selects,
             "state": state,
+            "hits": hits,
             "selector": policy.subject.to_string(),
             "origin": object.origin.to_string(),
         }));
@@ -120,22 +125,89 @@ pub fn list(
     Ok(Exit::Ok)
 }
 
-/// The files that are meant: those given, or those that the agent runs on. What is wrong with them, and
-/// that nothing is enforced, goes to standard error.
+/// How often the rules of a policy have decided.
+fn hits(agent: &PoliciesView, id: &PolicyId) -> u64 {
+    let of = |direction: &str| agent.of(id.kind.name(), &id.short(), direction, 0);
+    of("ingress") + of("egress")
+}
+
+/// Whether a policy selects a workload whose rules have no room.
+fn is_closed(resolution: &Resolution, policy: &Lowered, agent: Option<&PoliciesView>) -> bool {
+    let closed = agent.map_or(&[][..], |agent| &agent.closed[..]);
+    let selected = |name: &String| {
+        let all = resolution.world.endpoints.iter();
+        let mut all = all.filter(|one| policy.subject.selects(&one.labels));
+        all.any(|one| matches!(&one.name, EndpointName::Pod(pod) if pod.to_string() == *name))
+    };
+    closed.iter().any(selected)
+}
+
+/// How many endpoints a policy selects.
+struct Selects {
+    pods: usize,
+    hosts: usize,
+}
+
+impl Selects {
+    fn of(resolution: &Resolution, policy: &Lowered) -> Self {
+        let all = resolution.world.endpoints.iter();
+        let (hosts, pods): (Vec<_>, Vec<_>) = all
+            .filter(|one| policy.subject.selects(&one.labels))
+            .partition(|endpoint| endpoint.is_host());
+        Self { pods: pods.len(), hosts: hosts.len() }
+    }
+
+    fn all(&self) -> usize {
+        self.pods + self.hosts
+    }
+
+    /// What becomes of a policy that is neither staged nor without a tier.
+    fn state(&self, policy: &Lowered) -> &'static str {
+        match (policy.stage, self) {
+            (Stage::PreDnat | Stage::Untracked, _) => "not enforced",
+            (Stage::Normal, Self { pods: 0, hosts: 0 }) => "selects nobody",
+            (Stage::Normal, Self { pods: 0, .. }) => "not enforced",
+            (Stage::Normal, Self { hosts: 0, .. }) => "in force",
+            (Stage::Normal, _) => "in force for pods",
+        }
+    }
+}
+
+/// The files that are meant: those given, or those that the agent runs on. What is wrong with them goes to
+/// standard error.
 fn read(common: &Common, file: Option<&Path>) -> Result<Policies, Failure> {
     let path = match file {
         Some(file) => file.to_owned(),
-        None => running(common)?,
+        None => running(common)?.0,
     };
-    let color = common.color.on_stderr();
-    let read = Policies::read(&path, color)?;
+    told(common, &path)
+}
+
+/// As [`read`], and what the agent that runs on them says of them.
+fn watched(
+    common: &Common,
+    file: Option<&Path>,
+) -> Result<(Policies, Option<PoliciesView>), Failure> {
+    let Some(file) = file else {
+        let (path, mut client) = running(common)?;
+        let view = match client.call(Call::Policies) {
+            Ok(Answer::Policies(view)) => Some(view),
+            // It has no data plane yet, or knows no such call.
+            _ => None,
+        };
+        return Ok((told(common, &path)?, view));
+    };
+    Ok((told(common, file)?, None))
+}
+
+fn told(common: &Common, path: &Path) -> Result<Policies, Failure> {
+    let read = Policies::read(path, common.color.on_stderr())?;
     eprint!("{}", read.text);
-    eprintln!("{}: {NOT_ENFORCED}", Paint::new(color).yellow("note"));
     Ok(read)
 }
 
-/// The files that the agent runs on.
-fn running(common: &Common) -> Result<PathBuf, Failure> {
+/// The files that the agent runs on, and the way to it.
+fn running(common: &Common) -> Result<(PathBuf, Client), Failure> {
     let client = Client::connect(&common.socket());
     let mut client = client.map_err(|error| {
         let failure = Failure::from(error);
@@ -143,7 +215,7 @@ fn running(common: &Common) -> Result<PathBuf, Failure> {
         Failure { message, ..failure }
     })?;
     match client.call(Call::Status)? {
-        Answer::Status(view) => Ok(view.config.path.into()),
+        Answer::Status(view) => Ok((view.config.path.into(), client)),
         _ => Err(Failure::new(Exit::NoAgent, "the agent tells no directory; name files with -f")),
     }
 }

@@ -12,6 +12,7 @@ use crate::output::Paint;
 use crate::table::{Table, visible};
 use std::fmt::Write;
 use thalweg_api::model::{Problem, Severity};
+use thalweg_api::policy::PoliciesView;
 use thalweg_api::view::{
     DescribeView, DropView, ExplainView, FlowRowsView, GroupView, LabelView, LinkView,
     NeighborView, NextHopView, Phase, RouteView, SocketsView, StatusView, TableView, VrfView,
@@ -404,6 +405,17 @@ pub fn tables(views: &[TableView], style: &Style) -> Table {
             format!("{percent:.1}%"),
             octets(view.bytes),
         ]);
+    }
+    table
+}
+
+/// What policies decided.
+pub fn policies(view: &PoliciesView, style: &Style) -> Table {
+    let mut table = style.table(&["KIND", "POLICY", "DIRECTION", ">RULE", ">HITS"], &[]);
+    for one in &view.hits {
+        let rule = if one.rule == 0 { "end".into() } else { one.rule.to_string() };
+        let (kind, policy) = (one.kind.clone(), visible(&one.policy));
+        table.row(vec![kind, policy, one.direction.clone(), rule, one.hits.to_string()]);
     }
     table
 }

@@ -115,11 +115,10 @@ fn policies_are_listed_in_the_order_in_which_they_are_asked() {
     Lab::new().check(
         &["get", "policies", "-f", "cfg"],
         expect![[r#"
-            KIND                 POLICY       TIER      ORDER  TYPES    SELECTS  STATE         PLACE
-            GlobalNetworkPolicy  no-ping      security   last  ingress        3  not enforced  cfg/policies.yaml:18:18
-            NetworkPolicy        shop/db      default    1000  ingress        1  not enforced  cfg/policies.yaml:4:18
-            StagedNetworkPolicy  other/quiet  security   last  egress         1  staged        cfg/policies.yaml:28:18
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
+            KIND                 POLICY       TIER      ORDER  TYPES    SELECTS  STATE     PLACE
+            GlobalNetworkPolicy  no-ping      security   last  ingress        3  in force  cfg/policies.yaml:18:18
+            NetworkPolicy        shop/db      default    1000  ingress        1  in force  cfg/policies.yaml:4:18
+            StagedNetworkPolicy  other/quiet  security   last  egress         1  staged    cfg/policies.yaml:28:18
             exit 0
         "#]],
     );
@@ -131,14 +130,13 @@ fn a_policy_is_described_in_plain_words() {
         &["describe", "policy", "shop/db", "-f", "cfg"],
         expect![[r#"
             policy    NetworkPolicy/shop/db (cfg/policies.yaml:4:18)
-            state     NOT enforced by this version
+            state     in force: each host enforces it for its own pods
             tier      default, at order 1000; what no policy of it decides is denied
             selects   shop/db ((projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "db"))
             ingress   1 rule
               1 allow TCP from (projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s" && app == "front") to port `sql` (cfg/policies.yaml:8:5)
                 that is shop/front-1, shop/front-2
             egress    says nothing
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -153,7 +151,6 @@ fn the_matrix_says_who_can_talk_to_whom() {
             other/spy         all        -         TCP; UDP; SCTP; others
             shop/db           all        all       TCP; UDP; SCTP; others
             shop/front-* (2)  all        TCP 5432  TCP; UDP; SCTP; others
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -163,10 +160,10 @@ fn the_matrix_says_who_can_talk_to_whom() {
 fn the_matrix_is_a_value_and_a_picture_too() {
     let lab = Lab::new();
     let value = lab.run(&["policy", "matrix", "-f", "cfg", "-o", "json"]);
-    assert!(value.contains("\"enforced\": false"), "{value}");
+    assert!(value.contains("\"staged\": false"), "{value}");
     assert!(value.contains("\"summary\": \"TCP 5432\""), "{value}");
     let page = lab.run(&["policy", "matrix", "-f", "cfg", "--html"]);
-    assert!(page.starts_with("<!doctype html>") && page.contains("NOT enforced"), "{page}");
+    assert!(page.starts_with("<!doctype html>") && page.contains("enforces it"), "{page}");
     assert!(
         page.contains("<td class=\"some\" title=\"shop/front-* (2) to shop/db\">TCP 5432</td>"),
         "{page}"
@@ -196,7 +193,6 @@ fn explain_names_every_step_with_its_place() {
               result  deny: policies of tier default apply, and none allows it
             verdict   deny: policies of tier default apply, and none allows it (ingress)
             staged    deny: policies of tier security apply, and none allows it (egress), if what is staged were in force
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -218,7 +214,6 @@ fn explain_names_every_step_with_its_place() {
               result  allow: rule 1 of NetworkPolicy/shop/db (cfg/policies.yaml:8:5)
             verdict   allow
             staged    allow, if what is staged were in force
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -230,7 +225,6 @@ fn explain_says_what_makes_no_sense() {
     lab.check(
         &["policy", "explain", "shop/front-1", "10.96.0.3", "tcp", "5432", "-f", "cfg"],
         expect![[r#"
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             error: 10.96.0.3 is an address of a service; policies see the pod behind it: name that one
             exit 2
         "#]],
@@ -238,7 +232,6 @@ fn explain_says_what_makes_no_sense() {
     lab.check(
         &["policy", "explain", "shop/front-1", "shop/nobody", "tcp", "80", "-f", "cfg"],
         expect![[r#"
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, or an address
             exit 1
         "#]],
@@ -246,7 +239,6 @@ fn explain_says_what_makes_no_sense() {
     lab.check(
         &["policy", "explain", "shop/front-1", "shop/db", "icmp", "80", "-f", "cfg"],
         expect![[r#"
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             error: ICMP has no ports; leave the port out
             exit 2
         "#]],
@@ -264,7 +256,6 @@ fn diff_says_which_pairs_open_and_close() {
         expect![[r#"
             FROM              TO       OPENS      CLOSES
             shop/front-* (2)  shop/db  TCP 80-81  TCP 5432
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 1
         "#]],
     );
@@ -272,7 +263,6 @@ fn diff_says_which_pairs_open_and_close() {
         &["policy", "diff", "--from", "cfg", "-f", "cfg"],
         expect![[r#"
             no pair of pods opens or closes
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -282,47 +272,17 @@ fn diff_says_which_pairs_open_and_close() {
         expect![[r#"
             FROM       TO                OPENS  CLOSES
             other/spy  shop/front-* (2)  -      TCP; UDP; SCTP; others
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 1
         "#]],
     );
 }
 
 #[test]
-fn check_says_that_nothing_is_enforced() {
+fn check_counts_policies() {
     Lab::new().check(
         &["check", "-f", "cfg"],
         expect![[r#"
-            warning: an object of kind `NetworkPolicy` is read but NOT enforced
-             --> cfg/policies.yaml:4:18 (kind)
-              |
-            4 | metadata: {name: db, namespace: shop}
-              |                  ^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            warning: an object of kind `Tier` is read but NOT enforced
-              --> cfg/policies.yaml:13:18 (kind)
-               |
-            13 | metadata: {name: security}
-               |                  ^^^^^^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            warning: an object of kind `GlobalNetworkPolicy` is read but NOT enforced
-              --> cfg/policies.yaml:18:18 (kind)
-               |
-            18 | metadata: {name: no-ping}
-               |                  ^^^^^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            warning: an object of kind `StagedNetworkPolicy` is read but NOT enforced
-              --> cfg/policies.yaml:28:18 (kind)
-               |
-            28 | metadata: {name: quiet, namespace: other}
-               |                  ^^^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            4 warnings
-            cfg: good (0 links, 0 VRFs, 0 routes, 0 labels, 1 service, 4 pods, 3 policies, NOT enforced)
+            cfg: good (0 links, 0 VRFs, 0 routes, 0 labels, 1 service, 4 pods, 3 policies)
             exit 0
         "#]],
     );
@@ -341,9 +301,9 @@ fn a_policy_that_is_wrong_is_told_and_all_others_count() {
         &["get", "policies", "-f", "cfg"],
         expect![[r#"
             KIND                 POLICY       TIER      ORDER  TYPES    SELECTS  STATE         PLACE
-            GlobalNetworkPolicy  no-ping      security   last  ingress        3  not enforced  cfg/policies.yaml:18:18
-            NetworkPolicy        shop/db      default    1000  ingress        1  not enforced  cfg/policies.yaml:4:18
-            GlobalNetworkPolicy  named        default    last  ingress        4  not enforced  cfg/wrong.yaml:8:18
+            GlobalNetworkPolicy  no-ping      security   last  ingress        3  in force      cfg/policies.yaml:18:18
+            NetworkPolicy        shop/db      default    1000  ingress        1  in force      cfg/policies.yaml:4:18
+            GlobalNetworkPolicy  named        default    last  ingress        4  in force      cfg/wrong.yaml:8:18
             GlobalNetworkPolicy  wrong        nowhere    last  ingress        4  no such tier  cfg/wrong.yaml:3:18
             StagedNetworkPolicy  other/quiet  security   last  egress         1  staged        cfg/policies.yaml:28:18
             error: GlobalNetworkPolicy/wrong: there is no Tier `nowhere`
@@ -368,7 +328,6 @@ fn a_policy_that_is_wrong_is_told_and_all_others_count() {
                = help: nothing is to be done if such pods are still to come
 
             1 error, 2 warnings
-            note: policies are NOT enforced: no data plane of this version drops a packet for them; this is what they say
             exit 0
         "#]],
     );
@@ -383,5 +342,107 @@ fn without_files_the_agent_is_asked() {
             or name files with -f
             exit 3
         "#]],
+    );
+}
+
+#[test]
+fn a_packet_through_tables_of_files_names_the_rule() {
+    let lab = Lab::new();
+    let mut pods = PODS.to_owned();
+    for (number, end) in (1..).zip([
+        "{name: front-1, namespace: shop, labels: {app: front}",
+        "{name: front-2, namespace: shop, labels: {app: front}",
+        "{name: db, namespace: shop, labels: {app: db}",
+        "{name: spy, namespace: other",
+    ]) {
+        let with = format!("{end}, annotations: {{thalweg.io/interface: veth{number}}}");
+        pods = pods.replace(&format!("{end}}}"), &format!("{with}}}"));
+    }
+    lab.write("cfg/pods.yaml", &pods);
+    let mut host = String::from("links:\n");
+    for number in 1..=4 {
+        let index = number + 1;
+        host += &format!(
+            "- {{name: veth{number}, index: {index}, mac: '02:00:00:00:00:0{number}', mtu: 1500, up: true}}\n"
+        );
+    }
+    host += "neighbors:\n";
+    for number in 1..=4 {
+        host += &format!(
+            "- {{address: 10.1.0.{number}, dev: veth{number}, mac: '02:00:00:00:01:0{number}', \
+             state: permanent}}\n"
+        );
+    }
+    lab.write("host.yaml", &host);
+    let policies = |packet: &str| {
+        let told = lab.run(&["explain", "--config", "cfg", "--host", "host.yaml", packet]);
+        let lines = told
+            .lines()
+            .filter(|line| ["policy", "verdict"].iter().any(|word| line.starts_with(word)));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    // By its name, and by the service.
+    for to in ["10.1.0.3", "10.96.0.3"] {
+        let told = policies(&format!("veth1 < ip 10.1.0.1 > {to} tcp 4000 > 5432 syn"));
+        let rule = "policy    ingress: tier default, NetworkPolicy/shop/db, rule 1 (cfg/policies.yaml:8:5): allow\n";
+        // The service has no slice here: nobody serves it.
+        assert!(told.starts_with(rule) || to == "10.96.0.3", "{told}");
+    }
+    let end = "policy    ingress: end of tier default, policies of which apply: deny\nverdict   drop policy";
+    let told = policies("veth4 < ip 10.1.0.4 > 10.1.0.3 tcp 4000 > 5432 syn");
+    assert!(told.starts_with(end), "{told}");
+    let rule = "policy    ingress: tier security, GlobalNetworkPolicy/no-ping, rule 1 \
+                (cfg/policies.yaml:23:5): deny\n";
+    let told = policies("veth1 < ip 10.1.0.1 > 10.1.0.2 icmp echo");
+    assert!(told.starts_with(rule), "{told}");
+    let told = policies("veth1 < ip 10.1.0.1 > 10.1.0.4 udp 1 > 2");
+    assert!(
+        told.starts_with("policy    no policy speaks of either side\nverdict   forward"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_about_hosts_is_said_not_to_be_enforced() {
+    let lab = Lab::new();
+    let host = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
+                metadata: {name: n1, labels: {team: shop, role: host}}\n\
+                spec: {node: n1, interfaceName: eth0, expectedIPs: [192.0.2.1]}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: both}\nspec: {selector: has(role) || has(app), types: [Egress]}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: host}\nspec: {selector: has(role)}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: nobody}\nspec: {selector: has(none)}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: early}\nspec: {preDNAT: true, applyOnForward: true, types: [Ingress]}\n";
+    lab.write("cfg/hosts.yaml", host);
+    let told = lab.run(&["get", "policies", "-f", "cfg"]);
+    let state = |policy: &str| {
+        let row = told.lines().find(|line| line.split_whitespace().nth(1) == Some(policy));
+        let row = row.unwrap_or_else(|| panic!("{told}"));
+        // Between the number of those selected and the place.
+        let words: Vec<&str> = row.split_whitespace().skip(6).collect();
+        words[..words.len() - 1].join(" ")
+    };
+    for (policy, expected) in [
+        ("shop/db", "in force"),
+        ("both", "in force for pods"),
+        ("host", "not enforced"),
+        ("early", "not enforced"),
+        ("nobody", "selects nobody"),
+    ] {
+        assert_eq!(state(policy), expected, "{policy}: {told}");
+    }
+    assert!(told.contains("HostEndpoint/n1: policies are NOT enforced on hosts"), "{told}");
+    assert!(told.contains("GlobalNetworkPolicy/early: it is about hosts"), "{told}");
+    let told =
+        lab.run(&["policy", "explain", "192.0.2.1", "shop/db", "tcp", "5432", "-f", "cfg"]);
+    let note = "note      policies are NOT enforced on hosts: this is what they say";
+    assert!(told.contains(note), "{told}");
+    let described = lab.run(&["describe", "policy", "both", "-f", "cfg"]);
+    assert!(
+        described.contains("in force for pods, each on its host; NOT enforced on hosts"),
+        "{described}"
     );
 }

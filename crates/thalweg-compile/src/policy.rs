@@ -88,6 +88,7 @@ impl Compiler {
             || !old.0.slices.differences(&new.0.slices).is_empty()
             || old.0.nodes != new.0.nodes
             || old.1.node != new.1.node
+            || old.1.policy != new.1.policy
         {
             self.policies.note();
         }
@@ -106,6 +107,11 @@ impl Compiler {
     /// All that can decide, with the numbers that it is counted by.
     pub fn policy_causes(&self) -> impl Iterator<Item = (u32, &Cause)> {
         self.policies.numbers.iter()
+    }
+
+    /// Workloads without room for their rules: they are closed.
+    pub fn policy_closed(&self) -> impl Iterator<Item = &ObjectName> {
+        self.policies.closed.iter()
     }
 
     /// Lines of policies in force, and how many there is room for.
@@ -169,10 +175,11 @@ impl Compiler {
         resolution: &Resolution,
         locals: &mut BTreeMap<IpAddr, Local>,
     ) -> Vec<Line> {
+        let rejects = self.intent.router.policy.rejects;
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
-            let lines = lines::lay_out(tables, locals, false, &mut causes);
+            let lines = lines::lay_out(tables, locals, rejects, &mut causes);
             if lines.len() as u32 <= self.limits.policy_lines {
                 return lines;
             }
@@ -184,7 +191,7 @@ impl Compiler {
             let largest = open.filter_map(|(at, local)| Some((size(local)?, *at))).max();
             let Some((_, largest)) = largest else {
                 // Not even addresses fit: nothing that is local is told apart any more.
-                return lines::all_closed(locals, &mut causes);
+                return lines::all_closed(locals, rejects, &mut causes);
             };
             let name = resolution.world.at(largest).map(|at| &resolution.world.endpoints[at].name);
             if let Some(EndpointName::Pod(name)) = name {
@@ -241,8 +248,6 @@ fn links(
 
 /// Whether a set has nothing to say.
 fn allows_all(tables: &Tables, set: u32) -> bool {
-    let is_open = |row: &u32| {
-        matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow)
-    };
+    let is_open = |row: &u32| matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
     tables.sets[set as usize].rows().iter().all(is_open)
 }

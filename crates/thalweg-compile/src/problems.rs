@@ -42,8 +42,8 @@ impl Compiler {
             (&mut wished.frontends, self.limits.frontends),
             (&mut wished.backends, self.limits.backends),
             (&mut wished.ring_slots, self.limits.ring_slots),
-            (&mut wished.policy_lines, self.limits.policy_lines),
             (&mut wished.flows, self.limits.flows),
+            (&mut wished.policy_lines, self.limits.policy_lines),
         ] {
             if *wish == 0 {
                 *wish = used;

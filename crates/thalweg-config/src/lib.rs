@@ -49,7 +49,7 @@ pub struct Loaded {
     /// What could be read, without the objects that are set aside. With other errors it is
     /// incomplete: take it only if [`Loaded::is_ok`].
     pub intent: Intent,
-    /// What policies are made of. They are read and checked, and not enforced.
+    /// What policies are made of. Policies are put in force for workloads.
     pub policies: Objects,
     /// What is wrong or doubtful, in the order of the files.
     pub problems: Vec<Problem>,

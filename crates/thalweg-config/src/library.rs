@@ -310,7 +310,6 @@ impl Joined {
             clash::set_aside(&mut intent.cluster.pods, &clash::interfaces(&parts, report));
         }
         clash::tell_strange(&parts, report);
-        clash::tell_unenforced(&parts, report);
         intent
     }
 

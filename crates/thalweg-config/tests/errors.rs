@@ -2064,3 +2064,27 @@ spec: {label: 100, via: 10.0.0.2, bfd: 7}
         "#]],
     );
 }
+
+#[test]
+fn policies_of_a_router() {
+    let text = r#"apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec:
+  limits: {policyLines: 100}
+  policy: {denied: reject, deny: Drop}
+"#;
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    let told = render(&loaded.problems, &loaded.sources, false);
+    for part in [
+        "Router/router: 100 is out of range\n --> lab.yaml:5:25 (spec.limits.policyLines)",
+        "write a whole number from 1024 to 4194304",
+        "lab.yaml:6:20 (spec.policy.denied)",
+        "`Reject`",
+        "Router/router: unknown field `deny`\n --> lab.yaml:6:28 (spec.policy.deny)",
+        "did you mean `denied`?",
+        "3 errors",
+    ] {
+        assert!(told.contains(part), "{part} is not in:\n{told}");
+    }
+}

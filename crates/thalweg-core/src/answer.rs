@@ -1,4 +1,5 @@
-//! ICMP errors made by the data plane: the discarded packet becomes the body of its own answer.
+//! ICMP errors made by the data plane: the discarded packet becomes the body of its own answer. A connection
+//! that policies deny hears a reset of TCP instead.
 //!
 //! RFC 792, RFC 1812 §4.3, RFC 4443, RFC 4884. For packets inside a label switched path the answer
 //! carries the label stack (RFC 4950) and travels on along the path, because a router inside the
@@ -7,6 +8,7 @@
 mod build;
 mod echo;
 mod error;
+mod reset;
 
 use crate::cells::Cells;
 use crate::frame::{Frame, Offset};
@@ -38,7 +40,12 @@ pub fn answer<F: Frame, C: Cells>(
     if verdict == Verdict::answer(Reason::Echo) {
         return reply(frame, cells, packet, verdict);
     }
-    if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) {
+    let denied = verdict == Verdict::answer(Reason::Policy);
+    if denied && reset::applies(packet) {
+        return refuse(frame, cells, packet, verdict);
+    }
+    // The kernel would let pass what policies deny.
+    if packet.depth() == 0 && packet.link_has(link::flag::KERNEL_ANSWERS) && !denied {
         return verdict.with_kind(Kind::Punt);
     }
     let error = Error::for_verdict(packet.family(), verdict, mtu);
@@ -65,6 +72,29 @@ fn address_to_host<F: Frame>(frame: &mut F, packet: &Packet) -> bool {
     (header.destination, header.source, header.ethertype) =
         (Mac([0; 6]), Mac([0; 6]), kind.0.into());
     true
+}
+
+/// Turns a packet of a connection into its reset.
+#[inline(always)]
+fn refuse<F: Frame, C: Cells>(
+    frame: &mut F,
+    cells: &C,
+    packet: &mut Packet,
+    verdict: Verdict,
+) -> Verdict {
+    if reset::is_reset(frame, packet) {
+        return verdict.with_kind(Kind::Drop);
+    }
+    if !cells.admit(packet.link(), Class::Unreachable) {
+        return Verdict::drop(Reason::RateLimited);
+    }
+    if !reset::build(frame, packet) {
+        return Verdict::drop(Reason::NoRoom);
+    }
+    if packet.link_has(link::flag::HOST) && !address_to_host(frame, packet) {
+        return Verdict::drop(Reason::Truncated);
+    }
+    verdict
 }
 
 /// Turns a ping into its answer.

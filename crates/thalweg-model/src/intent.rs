@@ -94,7 +94,7 @@ pub struct Router {
     pub services: ServiceSettings,
     /// The table of flows.
     pub flows: FlowSettings,
-    /// How policies are carried out at hosts.
+    /// How policies are carried out.
     pub policy: PolicySettings,
 }
 
@@ -183,8 +183,8 @@ pub struct Limits {
     pub ring_slots: u32,
     /// Flows; 0 takes [`FlowSettings::limit`] where there are services, workloads or nodes.
     pub flows: u32,
-    /// Lines of 64 octets that policies take, twice each; 0 takes what the policies at the start need and as
-    /// much again, and at least 65,536.
+    /// Lines of 64 octets that policies take, twice each; 0 takes 65,536 where there are services, workloads
+    /// or nodes.
     pub policy_lines: u32,
 }
 

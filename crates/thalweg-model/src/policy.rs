@@ -1,10 +1,12 @@
-//! How a router carries out policies where they meet hosts.
+//! How a router carries out policies.
 
 use crate::cluster::Protocol;
 
 /// Settings of policies.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PolicySettings {
+    /// Whether who is denied is told so; else it is dropped in silence.
+    pub rejects: bool,
     /// Ports of a host that policies cannot close: otherwise an error in them locks everybody out.
     pub fail_safe_in: Vec<(Protocol, u16)>,
     /// Ports elsewhere that policies cannot close to a host.
@@ -36,6 +38,7 @@ impl Default for PolicySettings {
         let ssh_and_dhcp = [(Protocol::Tcp, 22), (Protocol::Udp, 68)];
         let dns_and_dhcp = [(Protocol::Udp, 53), (Protocol::Udp, 67)];
         Self {
+            rejects: false,
             fail_safe_in: ssh_and_dhcp.into_iter().chain(tcp()).collect(),
             fail_safe_out: dns_and_dhcp.into_iter().chain(tcp()).collect(),
             to_host: ToHost::Accept,

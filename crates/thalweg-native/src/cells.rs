@@ -28,6 +28,8 @@ pub struct MemoryCells {
     looking: bool,
     /// What policies decided, by the number of the rule.
     hits: Mutex<HashMap<u32, u64>>,
+    /// What policies decided while flows may only be looked at, in order.
+    decided: Mutex<Vec<u32>>,
 }
 
 impl MemoryCells {
@@ -40,6 +42,7 @@ impl MemoryCells {
             clock: AtomicU32::new(1),
             looking: false,
             hits: Mutex::default(),
+            decided: Mutex::default(),
         }
     }
 
@@ -64,6 +67,12 @@ impl MemoryCells {
     pub fn hits(&self, cause: u32) -> u64 {
         let hits = self.hits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         hits.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// What policies decided, by the number of the rule and in order: of the side that sends, then of the
+    /// side that hears. Nothing but where flows may only be looked at ([`Self::looking`]).
+    pub fn decided(&self) -> Vec<u32> {
+        self.decided.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// The memory that is read.
@@ -313,7 +322,12 @@ impl<'a> Flows for CellsAt<'a> {
     }
 
     fn hit(&self, cause: u32) {
+        if self.tables.looking {
+            let decided = self.tables.decided.lock();
+            decided.unwrap_or_else(|poisoned| poisoned.into_inner()).push(cause);
+            return;
+        }
         let mut hits = self.tables.hits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        *hits.entry(cause).or_default() += u64::from(!self.tables.looking);
+        *hits.entry(cause).or_default() += 1;
     }
 }

@@ -2,16 +2,18 @@
 
 use crate::lower::{has_tier, tier_of};
 use crate::model::Direction;
-use crate::object::{Objects, PolicyKind};
+use crate::object::calico::{self, Action};
+use crate::object::{Objects, Place, PolicyId, PolicyKind, PolicyObject, Spec};
 use crate::resolve::Resolution;
 use crate::world::is_known;
 use std::collections::BTreeSet;
 use thalweg_model::{Key, Origin, Problem, Severity};
 
-/// What is wrong between objects.
+/// What is wrong between objects, and what of them is not put in force.
 pub fn all(objects: &Objects) -> Vec<Problem> {
     let mut found = tiers(objects);
     found.extend(profiles(objects));
+    found.extend(unenforced(objects));
     found
 }
 
@@ -32,6 +34,85 @@ pub fn tiers(objects: &Objects) -> Vec<Problem> {
         }
     }
     found
+}
+
+/// What is read, and not put in force by this version: one warning for each kind of it, at the first object
+/// that says so. Staged policies are never in force, which is what they are for.
+pub fn unenforced(objects: &Objects) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut tell = |all: Vec<(Key, Origin)>, field: &str, what: &str, remedy: &str| {
+        let more = match all.len() {
+            0 => return,
+            1 => String::new(),
+            2 => " (and 1 other object)".into(),
+            count => format!(" (and {} other objects)", count - 1),
+        };
+        let first = all.into_iter().next();
+        found.extend(first.map(|(object, origin)| Problem {
+            severity: Severity::Warning,
+            origin,
+            object: Some(object),
+            field: Some(field.into()),
+            what: format!("{what}{more}"),
+            remedy: remedy.into(),
+        }));
+    };
+    let hosts = objects.hosts.iter();
+    let hosts = hosts.map(|(name, host)| {
+        (Key { kind: "HostEndpoint".into(), name: name.clone() }, host.origin.clone())
+    });
+    tell(
+        hosts.collect(),
+        "spec",
+        "policies are NOT enforced on hosts: what this host itself says and hears stays open",
+        "pods are guarded, and rules may mean the host as a peer; guard the host by other means",
+    );
+    for (field, says) in HOSTS_ALONE {
+        tell(
+            of_calico(objects, |policy| says(policy).then(Place::default)),
+            field,
+            "it is about hosts, where policies are NOT enforced",
+            "write a policy without it for pods; guard hosts by other means",
+        );
+    }
+    tell(
+        of_calico(objects, |policy| {
+            let alone = policy.pre_dnat || policy.do_not_track;
+            (policy.apply_on_forward && !alone).then(Place::default)
+        }),
+        "spec.applyOnForward",
+        "what only passes a host is NOT judged by it",
+        "nothing is to be done where pods are meant: they are judged by it on the host that has them",
+    );
+    let logs = |rules: &[calico::Rule]| {
+        rules.iter().find(|rule| rule.action == Action::Log).map(|rule| rule.place)
+    };
+    tell(
+        of_calico(objects, |policy| logs(&policy.ingress).or_else(|| logs(&policy.egress))),
+        "spec",
+        "a rule says `Log`, and nothing is written: the next rule is asked",
+        "see `thalweg get policies` and `thalweg describe policy` for what rules decide",
+    );
+    found
+}
+
+/// Fields of policies that are asked at hosts alone.
+const HOSTS_ALONE: [(&str, fn(&calico::Policy) -> bool); 2] =
+    [("spec.preDNAT", |policy| policy.pre_dnat), ("spec.doNotTrack", |policy| policy.do_not_track)];
+
+/// Calico's policies that are not staged and say something, with the place where they do; without one, where
+/// they begin.
+fn of_calico(
+    objects: &Objects,
+    says: impl Fn(&calico::Policy) -> Option<Place>,
+) -> Vec<(Key, Origin)> {
+    let place = |(id, object): (&PolicyId, &PolicyObject)| {
+        let Spec::Calico(policy) = &object.spec else { return None };
+        let place = says(policy).filter(|_| id.kind.of_staged().is_none())?;
+        let origin = &object.origin;
+        Some((id.key(), if place.line > 0 { place.within(origin) } else { origin.clone() }))
+    };
+    objects.policies.iter().filter_map(place).collect()
 }
 
 /// What works and is probably not as meant: selectors that mean nobody, names of ports and services that

@@ -11,7 +11,7 @@
 //!
 //! What hosts say of what ends, begins or passes there is asked as a [`decide::host::Way`].
 //!
-//! Nothing of it reaches the data plane yet.
+//! `thalweg-compile` puts these tables into the data plane, for the workloads of its host.
 #![forbid(unsafe_code)]
 
 pub mod check;

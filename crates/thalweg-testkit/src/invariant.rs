@@ -45,6 +45,7 @@ pub fn check(before: &[u8], fate: &Fate) -> Result<(), String> {
         Kind::Answer if fate.verdict == Verdict::answer(Reason::Echo) => {
             translated::echoed(before, &fate.frame)
         }
+        Kind::Answer if is_reset(fate) => reset(before, &fate.frame),
         Kind::Answer => answered(before, &fate.frame),
         Kind::Drop => Ok(()),
         Kind::Deliver | Kind::Punt if fate.frame != before => unlabeled(before, &fate.frame),
@@ -238,6 +239,59 @@ fn forwarded(before: &[u8], after: &[u8]) -> Result<(), String> {
 fn differ(what: &str, from: &[u8], to: &[u8]) -> String {
     let at = from.iter().zip(to).position(|(a, b)| a != b).unwrap_or(from.len().min(to.len()));
     format!("{what} changed, or the length: {} to {} octets, look near {at}", from.len(), to.len())
+}
+
+/// Whether the answer is a segment of TCP: what policies deny is told so.
+fn is_reset(fate: &Fate) -> bool {
+    let packet = Parts::whole(&fate.frame);
+    let protocol = packet.as_ref().and_then(|new| match new.family() {
+        Some(4) => new.inner.get(9),
+        _ => new.inner.get(6),
+    });
+    fate.verdict == Verdict::answer(Reason::Policy) && protocol == Some(&6)
+}
+
+/// A reset goes back from where the packet was to go, says nothing else, and is one that its hearer believes
+/// (RFC 9293 §3.10.7).
+fn reset(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let new = Parts::whole(after).ok_or("the reset ends within its headers")?;
+    let old = Parts::of(before).ok_or("a frame that ends within its headers was reset")?;
+    let (head, ends) = if new.family() == Some(4) { (20, 12..20) } else { (40, 8..40) };
+    let packet = new.packet().ok_or("the reset is no whole IP packet")?;
+    if packet.len() != head + 20 || new.inner[packet.len()..].iter().any(|octet| *octet != 0) {
+        return Err(format!("the reset has {} octets", packet.len()));
+    }
+    if !header_is_right(packet) {
+        return Err("the reset's IPv4 header checksum is wrong".into());
+    }
+    let half = ends.len() / 2;
+    let (source, destination) = (ends.start..ends.start + half, ends.start + half..ends.end);
+    if packet[source.clone()] != old.inner[destination.clone()]
+        || packet[destination] != old.inner[source]
+    {
+        return Err("the reset goes somewhere else".into());
+    }
+    let (was, is) = (&old.inner[head..], &packet[head..]);
+    if is[..2] != was[2..4] || is[2..4] != was[..2] {
+        return Err("the reset is of another connection".into());
+    }
+    if sum(&[&packet[ends], &[0, 6, 0, 20], is]) != 0xffff {
+        return Err("the reset's checksum is wrong".into());
+    }
+    let number = |from: &[u8]| u32::from_be_bytes([from[0], from[1], from[2], from[3]]);
+    let believed = match was[13] & 0x10 {
+        0 => {
+            let all = old.packet().map_or(0, <[u8]>::len) - head - usize::from(was[12] >> 4) * 4;
+            let more = u32::from(was[13] & 2 != 0) + u32::from(was[13] & 1 != 0);
+            let next = number(&was[4..]).wrapping_add(all as u32 + more);
+            is[13] == 0x14 && number(&is[8..]) == next
+        }
+        _ => is[13] == 0x04 && number(&is[4..]) == number(&was[8..]),
+    };
+    match believed {
+        true => Ok(()),
+        false => Err(format!("nobody would believe the reset: {is:02x?}")),
+    }
 }
 
 fn answered(before: &[u8], after: &[u8]) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! What the packet core reads above IP: protocol numbers and ports.
 
-use zerocopy::big_endian::U16;
+use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The first four octets of TCP (RFC 9293), UDP (RFC 768) and SCTP (RFC 9260).
@@ -11,6 +11,39 @@ pub struct Ports {
     pub source: U16,
     /// Receiver's port.
     pub destination: U16,
+}
+
+/// TCP without options: 20 octets (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Tcp {
+    /// Sender's port.
+    pub source: U16,
+    /// Receiver's port.
+    pub destination: U16,
+    /// Number of the first octet of data.
+    pub sequence: U32,
+    /// Number of the octet that is expected next, with [`Tcp::ACK`].
+    pub acknowledgment: U32,
+    /// Length of the header in words of 4 octets (4 bits), then flags.
+    pub flags: U16,
+    /// How much may be sent.
+    pub window: U16,
+    /// Over pseudo header, header and data.
+    pub checksum: U16,
+    /// Of urgent data.
+    pub urgent: U16,
+}
+
+impl Tcp {
+    /// No more data from this side.
+    pub const FIN: u8 = 1;
+    /// A connection begins.
+    pub const SYN: u8 = 2;
+    /// The connection is no more.
+    pub const RST: u8 = 4;
+    /// Something is acknowledged.
+    pub const ACK: u8 = 16;
 }
 
 /// UDP: 8 octets (RFC 768).

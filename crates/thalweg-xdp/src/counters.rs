@@ -1,9 +1,10 @@
-//! Reads the verdict counters: one row per verdict, summed over processors.
+//! Reads the counters of verdicts and of what policies decide: one row each, summed over processors.
 
 use crate::raw::Raw;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use std::path::Path;
 use thalweg_abi::counter::COUNTERS;
+use thalweg_abi::policy::CAUSES;
 use thalweg_abi::{Counter, Kind, Reason, Verdict};
 
 /// Frames and octets by verdict; verdicts that never occurred are left out.
@@ -31,6 +32,22 @@ pub fn read(map: &Map) -> Result<Counts, MapError> {
         }
     }
     Ok(counts)
+}
+
+/// How often what decides about flows has decided, by number ([`thalweg_abi::policy::cause`]) up to `last`,
+/// summed over processors.
+///
+/// # Errors
+///
+/// What the kernel says when the map cannot be read.
+pub fn read_hits(map: &Map, last: u32) -> Result<Vec<u64>, MapError> {
+    let table: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    let mut hits = Vec::with_capacity(last as usize + 1);
+    for number in 0..=last.min(CAUSES - 1) {
+        let rows = table.get(&number, 0)?;
+        hits.push(rows.iter().fold(0, |sum: u64, row| sum.wrapping_add(*row)));
+    }
+    Ok(hits)
 }
 
 /// Frames of our own that programs have counted beside everybody else's: those of self-tests. A map

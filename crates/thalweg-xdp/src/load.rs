@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_abi::TableId;
 use thalweg_abi::meter::CLASSES;
+use thalweg_abi::policy::HITS_NAME;
 use thalweg_abi::socket::{PEERS, PEERS_NAME};
 use thalweg_fault::point;
 use thalweg_image::{Capacity, Memory, Region};
@@ -224,6 +225,16 @@ impl Loaded {
     /// [`LoadError::Missing`], [`LoadError::Map`].
     pub fn event_counts(&self) -> Result<EventCounts, LoadError> {
         events::counts(&self.ebpf)
+    }
+
+    /// How often what decides about flows has decided, by number up to `last`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Map`].
+    pub fn policy_hits(&self, last: u32) -> Result<Vec<u64>, LoadError> {
+        let map = self.ebpf.map(HITS_NAME).ok_or(LoadError::Missing(HITS_NAME))?;
+        Ok(counters::read_hits(map, last)?)
     }
 
     /// Runs a program on a frame that arrives at the link with index `device`, which must exist in

@@ -266,6 +266,16 @@ impl XdpPlane {
         result
     }
 
+    /// How often what decides about flows has decided since these programs were loaded, by number up to
+    /// `last` ([`thalweg_abi::policy::cause`]).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Map`].
+    pub fn policy_hits(&self, last: u32) -> Result<Vec<u64>, LoadError> {
+        self.loaded.policy_hits(last)
+    }
+
     /// Runs a program on a frame that arrives at a link, attached to nothing (`BPF_PROG_TEST_RUN`).
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thalweg_abi::TableId;
+use thalweg_api::policy::PolicyHits;
 use thalweg_api::view::{Phase, SessionView};
 use thalweg_model::Severity;
 
@@ -30,6 +31,9 @@ pub fn text(
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
 }
+
+/// Rules that have series, the first by kind, name, direction and number.
+const RULES: usize = 2_000;
 
 #[derive(Debug)]
 struct Families {
@@ -104,6 +108,7 @@ impl Collector for Families {
         self.links(&mut to)?;
         self.sessions(&mut to)?;
         self.services(&mut to)?;
+        self.policies(&mut to)?;
         self.tables(&mut to)
     }
 }
@@ -291,6 +296,28 @@ impl Families {
         to.gauges("nat_mappings", help, &of(|of| of.mappings))?;
         let help = "Addresses outside without series of their own";
         to.gauge("nat_addresses_left_out", help, nat.left_out as f64)
+    }
+
+    fn policies(&self, to: &mut Writer<'_>) -> fmt::Result {
+        let Some(view) = &self.snapshot.policies else { return Ok(()) };
+        let told = || view.hits.iter().filter(|one| !one.kind.is_empty());
+        let rules: Vec<String> = told()
+            .map(|one| if one.rule == 0 { "end".into() } else { one.rule.to_string() })
+            .collect();
+        let samples = told().zip(&rules).take(RULES).map(|(one, rule)| {
+            let PolicyHits { kind, policy, direction, hits, .. } = one;
+            let labels: Vec<(&'static str, &str)> =
+                vec![("kind", kind), ("policy", policy), ("direction", direction), ("rule", rule)];
+            (labels, *hits)
+        });
+        to.counters("policy_hits", "Flows that a rule of a policy has decided about", samples)?;
+        let left_out = rules.len().saturating_sub(RULES) as f64;
+        to.gauge("policy_rules_left_out", "Rules that decided, without series", left_out)?;
+        let lines = [("used", view.lines), ("capacity", view.room)];
+        let lines = lines.map(|(word, count)| (vec![("state", word)], f64::from(count)));
+        to.gauges("policy_lines", "Lines of the table of policies", &lines)?;
+        let help = "Workloads without room for their rules, which are closed";
+        to.gauge("policy_closed_workloads", help, view.closed.len() as f64)
     }
 
     fn tables(&self, to: &mut Writer<'_>) -> fmt::Result {

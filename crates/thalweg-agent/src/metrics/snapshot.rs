@@ -4,7 +4,9 @@ use crate::answer::{self, Context};
 use crate::brain::Brain;
 use crate::fold::fold;
 use crate::plane::Counts;
+use crate::policies;
 use std::collections::BTreeMap;
+use thalweg_api::policy::PoliciesView;
 use thalweg_api::view::{Phase, SessionView, StatusView};
 use thalweg_compile::{LinkView, VrfView};
 use thalweg_image::Occupancy;
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub vrfs: Vec<VrfView>,
     /// BFD sessions.
     pub sessions: Vec<SessionView>,
+    /// Policies in force, and what they decided; none on hosts that have none.
+    pub policies: Option<PoliciesView>,
     /// What the kernel counts of its devices, by name.
     pub devices: BTreeMap<String, Device>,
 }
@@ -46,6 +50,10 @@ impl Snapshot {
             links: links.into_iter().filter(|link| link.ours).collect(),
             vrfs: compiler.map(|compiler| compiler.vrfs()).unwrap_or_default(),
             sessions: context.sessions.clone(),
+            policies: compiler
+                .filter(|compiler| compiler.policy_room().0 > 0)
+                .zip(context.plane)
+                .and_then(|(compiler, plane)| policies::view(compiler, plane).ok()),
             devices: BTreeMap::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Policies from files, for people who want to know what they say. Nothing of it is in force.
+//! Policies from files, for people who want to know what they say, before it is in force or beside that.
 
 use super::{OfflineError, checked};
 use std::path::Path;
@@ -35,6 +35,7 @@ impl Policies {
         };
         let wrong = |problem: &Problem| problem.severity == Severity::Error;
         let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(wrong).collect();
+        problems.extend(check::unenforced(&read.objects));
         problems.extend(check::doubts(&read.resolve(View::Enforced)));
         if !problems.is_empty() {
             read.text = thalweg_config::render(&problems, &loaded.sources, color);

@@ -1,6 +1,6 @@
 //! `thalweg describe policy`: whom it selects and what it allows, in plain words.
 
-use super::{read, show};
+use super::{Selects, is_closed, show, watched};
 use crate::args::Common;
 use crate::exit::{Exit, Failure};
 use crate::online::Writer;
@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use thalweg_agent::offline::policy::Policies;
+use thalweg_api::policy::{PoliciesView, TIER};
 use thalweg_policy::lower::{policy as lower, tier_of};
 use thalweg_policy::model::{Direction, Policy, Side, Stage};
 use thalweg_policy::object::{EndAction, PolicyId, PolicyObject, StagedAction};
@@ -25,7 +26,8 @@ pub fn describe(
     name: &str,
     writer: &mut Writer<'_>,
 ) -> Result<Exit, Failure> {
-    let read = read(common, file)?;
+    let (read, agent) = watched(common, file)?;
+    let agent = agent.as_ref();
     let named =
         |id: &PolicyId| id.short() == name || id.to_string() == name || id.name.name == name;
     let found: Vec<_> = read.objects.policies.iter().filter(|(id, _)| named(id)).collect();
@@ -38,9 +40,9 @@ pub fn describe(
     let mut values = Vec::new();
     for (id, object) in found {
         let policy = lower(id, object);
-        let text = text(&read, &resolution, &policy, object);
+        let text = text(&read, &resolution, &policy, object, agent);
         texts.push(text.map_err(std::io::Error::other)?);
-        values.push(value(&resolution, &policy, object));
+        values.push(value(&resolution, &policy, object, agent));
     }
     show(writer, Value::Array(values), &texts.join("\n"))?;
     Ok(Exit::Ok)
@@ -67,16 +69,12 @@ fn text(
     resolution: &Resolution,
     policy: &Policy,
     object: &PolicyObject,
+    agent: Option<&PoliciesView>,
 ) -> Result<String, std::fmt::Error> {
+    let agent = agent.filter(|_| policy.id.kind.of_staged().is_none());
     let mut out = String::new();
     writeln!(out, "policy    {} ({})", policy.id, policy.origin)?;
-    let staged = match (policy.id.kind.of_staged(), object.staged) {
-        (None, _) => "NOT enforced by this version",
-        (Some(_), StagedAction::Set) => "staged: would be set",
-        (Some(_), StagedAction::Delete) => "staged: would take the policy of its name away",
-        (Some(_), _) => "staged: changes nothing",
-    };
-    writeln!(out, "state     {staged}")?;
+    writeln!(out, "state     {}", state(resolution, policy, object, agent))?;
     let order = policy.order.map_or_else(|| "last".into(), |order| order.to_string());
     let tier = resolution.model.tiers.iter().find(|tier| tier.name == tier_of(object));
     let end = match tier.map(|tier| tier.end) {
@@ -107,15 +105,63 @@ fn text(
         writeln!(out, "{:<9} {count} {word}", direction.word())?;
         for rule in rules {
             let place = rule.place.within(&policy.origin);
-            writeln!(out, "  {} {} ({place})", rule.number, words::rule(rule))?;
+            let hits = agent.map(|agent| times(rule_hits(agent, policy, direction, rule.number)));
+            let hits = hits.map(|hits| format!(": {hits}")).unwrap_or_default();
+            writeln!(out, "  {} {} ({place}){hits}", rule.number, words::rule(rule))?;
             for side in [&rule.source, &rule.destination] {
                 if let Some(who) = who(read, resolution, side) {
                     writeln!(out, "    that is {who}")?;
                 }
             }
         }
+        // An end that passes on decides nothing.
+        let denies = tier.is_some_and(|tier| tier.end == EndAction::Deny);
+        if let Some(agent) = agent.filter(|_| denies) {
+            let hits = agent.of(TIER, tier_of(object), direction.word(), 0);
+            writeln!(out, "  end of tier {}: {}", tier_of(object), times(hits))?;
+        }
     }
     Ok(out)
+}
+
+fn rule_hits(agent: &PoliciesView, policy: &Policy, direction: Direction, number: usize) -> u64 {
+    let id = &policy.id;
+    agent.of(id.kind.name(), &id.short(), direction.word(), number as u32)
+}
+
+fn times(hits: u64) -> String {
+    match hits {
+        0 => "no hits".into(),
+        1 => "1 hit".into(),
+        hits => format!("{hits} hits"),
+    }
+}
+
+/// What becomes of a policy, in a sentence.
+fn state(
+    resolution: &Resolution,
+    policy: &Policy,
+    object: &PolicyObject,
+    agent: Option<&PoliciesView>,
+) -> &'static str {
+    match (policy.id.kind.of_staged(), object.staged) {
+        (None, _) => {}
+        (Some(_), StagedAction::Set) => return "staged: would be set",
+        (Some(_), StagedAction::Delete) => return "staged: would take the policy of its name away",
+        (Some(_), _) => return "staged: changes nothing",
+    }
+    if resolution.model.policies().all(|(_, one)| one.id != policy.id) {
+        return "set aside: it names a tier that nobody has";
+    }
+    if is_closed(resolution, policy, agent) {
+        return "closed: rules of workloads that it selects have no room (`thalweg status`)";
+    }
+    match Selects::of(resolution, policy).state(policy) {
+        "in force" => "in force: each host enforces it for its own pods",
+        "in force for pods" => "in force for pods, each on its host; NOT enforced on hosts",
+        "selects nobody" => "selects nobody now",
+        _ => "NOT enforced: it is about hosts",
+    }
 }
 
 fn count(numbers: impl Iterator<Item = usize>) -> usize {
@@ -137,12 +183,23 @@ fn who(read: &Policies, resolution: &Resolution, side: &Side) -> Option<String> 
     Some(counted(&names))
 }
 
-fn value(resolution: &Resolution, policy: &Policy, object: &PolicyObject) -> Value {
+fn value(
+    resolution: &Resolution,
+    policy: &Policy,
+    object: &PolicyObject,
+    agent: Option<&PoliciesView>,
+) -> Value {
+    let agent = agent.filter(|_| policy.id.kind.of_staged().is_none());
+    let end = |direction: Direction| {
+        let applies = policy.rules(direction).is_some();
+        agent.filter(|_| applies).map(|a| a.of(TIER, tier_of(object), direction.word(), 0))
+    };
     let rules = |direction| {
         let rules = policy.rules(direction)?;
         let rules = rules.iter().map(|rule| {
             json!({
                 "rule": rule.number,
+                "hits": agent.map(|agent| rule_hits(agent, policy, direction, rule.number)),
                 "words": words::rule(rule),
                 "origin": rule.place.within(&policy.origin).to_string(),
             })
@@ -151,7 +208,8 @@ fn value(resolution: &Resolution, policy: &Policy, object: &PolicyObject) -> Val
     };
     json!({
         "policy": policy.id.to_string(),
-        "enforced": false,
+        "state": state(resolution, policy, object, agent),
+        "endOfTier": { "ingress": end(Direction::Ingress), "egress": end(Direction::Egress) },
         "origin": policy.origin.to_string(),
         "tier": tier_of(object),
         "order": policy.order,

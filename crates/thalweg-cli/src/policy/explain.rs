@@ -53,12 +53,16 @@ pub(super) fn explain(
     lines.add("packet", format!("{source} > {destination} {protocol}{ports}"));
     lines.ends(&resolution, &trace, (question.from, question.to));
     lines.add("verdict", verdict(&resolution, &trace));
+    let host = [&from, &to].into_iter().any(|end| is_host(&resolution, end));
+    if host {
+        lines.add("note", "policies are NOT enforced on hosts: this is what they say");
+    }
     if let Some((pending, trace)) = &staged {
         lines
             .add("staged", format!("{}, if what is staged were in force", verdict(pending, trace)));
     }
     let value = json!({
-        "enforced": false,
+        "enforced": !host,
         "allowed": trace.judgement.is_allowed(),
         "verdict": verdict(&resolution, &trace),
         "staged": staged.as_ref().map(|(pending, trace)| verdict(pending, trace)),
@@ -97,6 +101,11 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
             Err(Failure::new(Exit::NotAsWished, message))
         }
     }
+}
+
+/// Whether an end is a host.
+fn is_host(resolution: &Resolution, end: &End) -> bool {
+    end.endpoint.is_some_and(|at| resolution.world.endpoints[at].is_host())
 }
 
 fn packet(from: &End, to: &End, question: &Question<'_>) -> Result<Packet, Failure> {

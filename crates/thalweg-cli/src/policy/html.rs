@@ -33,7 +33,7 @@ pub(super) fn page(matrix: &Matrix) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <title>Who can talk to whom</title>\n<style>{STYLE}</style></head>\n<body>\n\
          <h1>Who can talk to whom</h1>\n\
-         <p class=\"note\">This is what policies say. They are NOT enforced by this version.</p>\n\
+         <p class=\"note\">This is what policies say of pods. Each host enforces it for its own.</p>\n\
          <p>Rows are sources, columns destinations.</p>\n<table>\n<thead><tr><th></th>"
     );
     for group in &matrix.groups {

@@ -17,8 +17,8 @@ fn access(access: &Access) -> Value {
     Value::Object(protocols.map(|(number, of)| (name(*number), ports(of))).collect())
 }
 
-/// The matrix as a value.
-pub(super) fn value(matrix: &Matrix) -> Value {
+/// The matrix as a value; `staged` says whether what is staged counts in it.
+pub(super) fn value(matrix: &Matrix, staged: bool) -> Value {
     let names: Vec<&str> = matrix.groups.iter().map(|group| group.name.as_str()).collect();
     let mut pairs = Vec::new();
     for (from, row) in names.iter().zip(&matrix.cells) {
@@ -31,7 +31,7 @@ pub(super) fn value(matrix: &Matrix) -> Value {
             }));
         }
     }
-    json!({ "enforced": false, "groups": names, "pairs": pairs })
+    json!({ "staged": staged, "groups": names, "pairs": pairs })
 }
 
 /// The matrix as a table: rows are sources, columns destinations.
@@ -75,7 +75,7 @@ pub(super) fn changes_value(changes: &[Change]) -> Value {
             "closed": access(&change.closed),
         })
     };
-    json!({ "enforced": false, "changes": changes.iter().map(one).collect::<Vec<_>>() })
+    json!({ "changes": changes.iter().map(one).collect::<Vec<_>>() })
 }
 
 /// What opens or closes, one pair on a line.

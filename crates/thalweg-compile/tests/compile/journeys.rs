@@ -9,6 +9,7 @@ use thalweg_compile::{Compiler, diff};
 use thalweg_image::{Change, Failure, Plan};
 use thalweg_model::host::Update;
 use thalweg_model::{Problem, Severity};
+use thalweg_policy::Objects;
 
 const TWO_LINKS: &str = "
     link 2 eth0
@@ -128,6 +129,7 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
             Change::Frontend(..) => "frontend",
             Change::RemoveFrontend(_) => "remove frontend",
             Change::FreeBackends(_) => "free backends",
+            Change::Policy(_) => "policy",
         })
         .collect();
     kinds.dedup();
@@ -812,7 +814,7 @@ fn differences_are_told_in_words() {
     let mut intent = bench.world.clone();
     intent.add("static 30.0.0.0/8 nexthop via 10.0.1.254");
     intent.add("static 31.0.0.0/8 blackhole");
-    let other = bench.compiler.what_if(intent.intent, intent.policies);
+    let other = bench.compiler.what_if(intent.intent, Objects::default());
     let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
     assert_eq!(
         told,
@@ -834,7 +836,7 @@ fn differences_name_flags_groups_and_settings_in_words() {
     for link in intent.intent.links.values_mut() {
         link.mpls = true;
     }
-    let other = bench.compiler.what_if(intent.intent, intent.policies);
+    let other = bench.compiler.what_if(intent.intent, Objects::default());
     let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
     let link = |name: &str| {
         let before = "vrf default mtu 1500 up ipv4 ipv6";

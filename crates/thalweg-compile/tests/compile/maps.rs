@@ -319,7 +319,7 @@ fn order(change: &Change) -> u8 {
         Change::Group(..) => 4,
         Change::Route4(..) | Change::Route6(..) => 5,
         Change::Label(..) => 6,
-        Change::Backends(..) | Change::Frontend(..) => 6,
+        Change::Backends(..) | Change::Frontend(..) | Change::Policy(_) => 6,
         Change::Own(_) => 7,
         Change::RemoveFrontend(_)
         | Change::FreeBackends(_)

@@ -116,25 +116,6 @@ pub(crate) fn tell_strange(parts: &Parts<'_>, report: &mut Report) {
     }
 }
 
-/// Tells which kinds of policies are read and nothing more.
-pub(crate) fn tell_unenforced(parts: &Parts<'_>, report: &mut Report) {
-    report.object = None;
-    let mut read: BTreeMap<&str, (Span, usize)> = BTreeMap::new();
-    for (file, part) in parts {
-        for (kind, (at, count)) in &part.unenforced {
-            read.entry(kind).or_insert((place(*file, *at), 0)).1 += count;
-        }
-    }
-    for (kind, (at, count)) in read {
-        let what = match count {
-            1 => format!("an object of kind `{kind}` is read but NOT enforced"),
-            _ => format!("{count} objects of kind `{kind}` are read but NOT enforced"),
-        };
-        let remedy = "this version lets packets pass as if it were not there; see `thalweg policy`";
-        report.warning(at, &Path::Field(&Path::Root, "kind"), what, remedy);
-    }
-}
-
 /// Leaves objects out.
 pub(crate) fn set_aside<V: Clone>(all: &mut Catalog<ObjectName, V>, names: &[ObjectName]) {
     let entry = |name| all.entry(name).cloned().map(Edit::Remove);

@@ -1,6 +1,6 @@
 //! Objects of Kubernetes while they are being read, and what they claim of what others may claim too.
 
-use crate::draft::{Kind, clash};
+use crate::draft::clash;
 use crate::foreign::Meta;
 use crate::report::Report;
 use crate::sources::Span;
@@ -57,7 +57,6 @@ pub(crate) struct ClusterDraft {
     claims: Vec<Claims>,
     interfaces: Vec<Interface>,
     strange: BTreeMap<String, (Span, usize)>,
-    unenforced: BTreeMap<&'static str, (Span, usize)>,
     /// What policies are made of.
     pub policies: PolicyDraft,
 }
@@ -71,8 +70,6 @@ pub(crate) struct ClusterPart {
     pub interfaces: Vec<Interface>,
     /// Kinds that are not read, where the first stands, and how many there are.
     pub strange: BTreeMap<String, (Span, usize)>,
-    /// Kinds of policies, which are read and not enforced, likewise.
-    pub unenforced: BTreeMap<&'static str, (Span, usize)>,
     /// What policies are made of.
     pub policies: Objects,
 }
@@ -124,11 +121,6 @@ impl ClusterDraft {
         self.strange.entry(kind.into()).or_insert((at, 0)).1 += 1;
     }
 
-    /// Counts an object of a kind that is read and not enforced.
-    pub fn unenforced(&mut self, kind: Kind, at: Span) {
-        self.unenforced.entry(kind.name()).or_insert((at, 0)).1 += 1;
-    }
-
     /// All that was read.
     pub fn part(self) -> ClusterPart {
         ClusterPart {
@@ -143,7 +135,6 @@ impl ClusterDraft {
             claims: self.claims,
             interfaces: self.interfaces,
             strange: self.strange,
-            unenforced: self.unenforced,
             policies: self.policies.finish(),
         }
     }
@@ -155,7 +146,6 @@ impl ClusterDraft {
         let services = clash::node_ports(&all, settings.node_ports, report);
         let pods = clash::interfaces(&all, report);
         clash::tell_strange(&all, report);
-        clash::tell_unenforced(&all, report);
         let mut cluster = part.cluster;
         clash::set_aside(&mut cluster.services, &services);
         clash::set_aside(&mut cluster.pods, &pods);

@@ -40,7 +40,6 @@ pub(crate) fn read(
     draft: &mut Draft,
     report: &mut Report,
 ) {
-    let before = report.errors();
     match kind {
         Kind::Policy(PolicyKind::Profile) => return sets::profile(object, meta, draft, report),
         Kind::Policy(of) => return policy(of, object, meta, draft, report),
@@ -56,9 +55,6 @@ pub(crate) fn read(
         Kind::NetworkSet | Kind::GlobalNetworkSet => sets::set(object, meta, draft, report),
         Kind::HostEndpoint => sets::host(object, meta, draft, report),
         _ => {}
-    }
-    if report.errors() == before {
-        draft.cluster.unenforced(kind, meta.at);
     }
 }
 
@@ -87,6 +83,5 @@ fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, rep
         let id = PolicyId { kind, name: meta.name.clone() };
         let staged = staged.unwrap_or_default();
         draft.cluster.policies.policies.push((id, PolicyObject { origin, staged, spec: read }));
-        draft.cluster.unenforced(Kind::Policy(kind), meta.at);
     }
 }

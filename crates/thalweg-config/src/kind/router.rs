@@ -55,6 +55,7 @@ pub(crate) const LIMITS: &[(&str, u32, u32)] = &[
     ("backends", 0, 1 << 24),
     ("ringSlots", 0, 1 << 30),
     ("flows", 0, 1 << 24),
+    ("policyLines", 1_024, 1 << 22),
 ];
 
 /// The limit of that name; `limits` and [`LIMITS`] list the same ones.
@@ -73,6 +74,7 @@ pub(crate) fn limit<'l>(limits: &'l mut Limits, name: &str) -> Option<&'l mut u3
         "backends" => &mut limits.backends,
         "ringSlots" => &mut limits.ring_slots,
         "flows" => &mut limits.flows,
+        "policyLines" => &mut limits.policy_lines,
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
-use crate::kind::policy::settings::TO_HOST;
+use crate::kind::policy::settings::{DENIED, TO_HOST};
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
 use crate::kind::traffic::{
     EXTERNAL, MAPPING, MID_FLOW, RANGES, SOCKETS, TIMEOUTS, WITHOUT, timeout,
@@ -62,6 +62,8 @@ pub(super) fn policy(settings: &PolicySettings, out: &mut Yaml) {
         return;
     }
     out.line(1, "policy:");
+    let denied = |settings: &PolicySettings| word(DENIED, &settings.rejects);
+    out.differing(2, "denied", denied(settings), denied(&usual));
     let mut ports = |name, ports: &[(Protocol, u16)], usual: &[(Protocol, u16)]| {
         let words = ports.iter().map(|(of, port)| quoted(&format!("{of}:{port}").to_lowercase()));
         let words = words.collect::<Vec<_>>().join(", ");

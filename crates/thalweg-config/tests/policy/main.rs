@@ -76,13 +76,6 @@ fn a_network_policy() {
     check(
         KUBERNETES,
         expect![[r#"
-            warning: an object of kind `NetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: web, namespace: shop}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: NetworkPolicy/shop/web: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:12:23 (spec.ingress[0].from[2].ipBlock.cidr)
                |
@@ -90,7 +83,7 @@ fn a_network_policy() {
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
 
-            2 warnings
+            1 warning
         "#]],
     );
 }
@@ -127,7 +120,50 @@ fn what_is_stored_without_types_is_about_both_directions() {
 }
 
 #[test]
-fn nothing_that_is_read_is_said_to_be_enforced() {
+fn what_is_not_enforced_is_said_and_nothing_else() {
+    let hosts = |name: &str| {
+        calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n").replace("one", name)
+    };
+    let policy = |name: &str, spec: &str| calico("GlobalNetworkPolicy", spec).replace("one", name);
+    let objects = [
+        hosts("a"),
+        hosts("b"),
+        policy("early", "  preDNAT: true\n  applyOnForward: true\n  types: [Ingress]\n"),
+        policy("raw", "  doNotTrack: true\n  applyOnForward: true\n"),
+        policy("passing", "  applyOnForward: true\n"),
+        policy("logs", "  egress:\n  - {action: Allow}\n  - {action: Log}\n"),
+        // What is staged is never in force, and nobody has to be told.
+        policy("later", "  egress: [{action: Log}]\n")
+            .replace("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"),
+        policy("plain", "  egress: [{action: Pass}]\n"),
+    ];
+    let loaded = load(&objects.join("---\n"));
+    let told: Vec<String> = loaded
+        .problems
+        .iter()
+        .map(|one| {
+            let object = one.object.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{} {object}: {}", one.origin.line, one.what.split(':').next().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "3 HostEndpoint/a: policies are NOT enforced on hosts",
+            "17 GlobalNetworkPolicy/early: it is about hosts, where policies are NOT enforced",
+            "25 GlobalNetworkPolicy/raw: it is about hosts, where policies are NOT enforced",
+            "32 GlobalNetworkPolicy/passing: what only passes a host is NOT judged by it",
+            "42 GlobalNetworkPolicy/logs: a rule says `Log`, and nothing is written",
+        ]
+    );
+    let first = &loaded.problems[0];
+    assert!(first.what.ends_with(" (and 1 other object)"), "{}", first.what);
+    assert!(loaded.problems.iter().all(|one| one.severity == Severity::Warning));
+
+}
+
+#[test]
+fn policies_of_pods_are_read_without_a_word() {
     let more = calico("Tier", "  order: 5\n")
         + "---\n"
         + &calico("GlobalNetworkSet", "  nets: [10.0.0.0/8]\n")
@@ -137,33 +173,12 @@ fn nothing_that_is_read_is_said_to_be_enforced() {
     check(
         &format!("{KUBERNETES}---\n{more}"),
         expect![[r#"
-            warning: 2 objects of kind `NetworkPolicy` are read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: web, namespace: shop}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: NetworkPolicy/shop/web: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:12:23 (spec.ingress[0].from[2].ipBlock.cidr)
                |
             12 |     - ipBlock: {cidr: 10.0.0.1/8, except: [10.1.0.0/16]}
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
-
-            warning: an object of kind `Tier` is read but NOT enforced
-              --> lab.yaml:19:18 (kind)
-               |
-            19 | metadata: {name: one}
-               |                  ^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-            warning: an object of kind `GlobalNetworkSet` is read but NOT enforced
-              --> lab.yaml:25:18 (kind)
-               |
-            25 | metadata: {name: one}
-               |                  ^^^
-               = help: this version lets packets pass as if it were not there; see `thalweg policy`
 
             warning: NetworkPolicy/shop/two: `10.0.0.1/8` has bits set outside its length: 10.0.0.0/8 is taken
               --> lab.yaml:49:23 (spec.ingress[0].from[2].ipBlock.cidr)
@@ -172,7 +187,7 @@ fn nothing_that_is_read_is_said_to_be_enforced() {
                |                       ^^^^^^^^^^
                = help: write 10.0.0.0/8
 
-            5 warnings
+            2 warnings
         "#]],
     );
 }
@@ -199,13 +214,6 @@ fn tiers_that_nobody_has() {
     check(
         &calico("GlobalNetworkPolicy", "  tier: nowhere\n"),
         expect![[r#"
-            warning: an object of kind `GlobalNetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: one}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             error: GlobalNetworkPolicy/one: there is no Tier `nowhere`
              --> lab.yaml:3:18 (spec.tier)
               |
@@ -213,7 +221,7 @@ fn tiers_that_nobody_has() {
               |                  ^^^
               = help: add a Tier of that name, or name one that exists
 
-            1 error, 1 warning
+            1 error
         "#]],
     );
 }
@@ -225,13 +233,6 @@ fn peers_that_are_not_known_fail_closed() {
          metadata: {name: one}\nspec:\n  tier: Admin\n  priority: 5\n  subject: {namespaces: {}}\n  \
          egress:\n  - {action: Deny, to: [{fellows: [example.org]}]}\n  - {action: Accept, to: [{domainNames: [example.org]}]}\n",
         expect![[r#"
-            warning: an object of kind `ClusterNetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: one}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: ClusterNetworkPolicy/one: nothing in this peer is known here, so the rule fails closed: it accepts nobody, or denies everybody
              --> lab.yaml:9:25 (spec.egress[0].to[0])
               |
@@ -246,7 +247,7 @@ fn peers_that_are_not_known_fail_closed() {
                |                                         ^
                = help: list their addresses as `networks`
 
-            3 warnings
+            2 warnings
         "#]],
     );
 }
@@ -389,5 +390,26 @@ fn a_library_follows_policies_from_file_to_file() {
         let (followed, anew) = (library.parse(&files(texts)), parse(&files(texts)));
         assert_eq!(followed.policies, anew.policies);
         assert_eq!(followed.problems, anew.problems);
+    }
+}
+
+#[test]
+fn how_the_denied_are_told_is_read_and_written() {
+    let read = |spec: &str| {
+        let head = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\nspec: ";
+        let loaded = load(&format!("{head}{spec}\n"));
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        loaded.intent
+    };
+    for (spec, rejects, lines) in [
+        ("{burst: 1}", false, 0),
+        ("{policy: {}, limits: {policyLines: 4096}}", false, 4096),
+        ("{policy: {denied: Drop}}", false, 0),
+        ("{policy: {denied: Reject}, limits: {policyLines: 1024}}", true, 1024),
+    ] {
+        let intent = read(spec);
+        let router = &intent.router;
+        assert_eq!((router.policy.rejects, router.limits.policy_lines), (rejects, lines), "{spec}");
+        assert_eq!(load(&thalweg_config::to_yaml(&intent)).intent.router, intent.router, "{spec}");
     }
 }

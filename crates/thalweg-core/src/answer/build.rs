@@ -192,14 +192,19 @@ fn icmp<F: Frame>(frame: &mut F, reply: &Packet, error: &Error, body: u32, sum: 
 /// RFC 8200 §8.1, folded to 16 bits.
 #[inline(always)]
 fn pseudo6(reply: &Packet, len: u32) -> u32 {
+    u32::from(checksum::fold(folded(reply) + len + u32::from(protocol::ICMPV6)))
+}
+
+/// Sum of the words of both addresses; less than 2^20.
+#[inline(always)]
+pub(super) fn folded(reply: &Packet) -> u32 {
     let halves = |half: u64| {
         let words = (half >> 32) + (half & 0xffff_ffff);
         (words >> 48) + (words >> 32 & 0xffff) + (words >> 16 & 0xffff) + (words & 0xffff)
     };
     let [source, destination] = [reply.source, reply.destination];
     let sum = halves(source[0]) + halves(source[1]) + halves(destination[0]);
-    let sum = sum + halves(destination[1]) + u64::from(len) + u64::from(protocol::ICMPV6);
-    u32::from(checksum::fold(sum as u32))
+    (sum + halves(destination[1])) as u32
 }
 
 /// One's complement sum of `len` octets at `at`, folded to 16 bits; at most 1,280 octets.

@@ -43,7 +43,7 @@ impl Error {
             let mtu = if six && mtu < 1280 { 1280 } else { mtu };
             return error(four, (v6::TOO_BIG, 0), mtu, Class::TooBig);
         }
-        let codes = if is(Reason::Prohibited) {
+        let codes = if is(Reason::Prohibited) || is(Reason::Policy) {
             (v4::PROHIBITED, v6::PROHIBITED)
         } else if is(Reason::NoBackend) || is(Reason::NoService) {
             (v4::PORT, v6::PORT)

@@ -407,7 +407,10 @@ fn dispatch<S: FlowStages>(
     if unresolved {
         // What the kernel would tell, it would tell of a way that it does not know; and what is for a
         // service, it would take for itself. Who gets no answer sends again.
-        let ours = packet.has(flag::TUNNEL) || stages.facts().is(what::REWRITES);
+        // What policies deny, it would let pass.
+        let ours = packet.has(flag::TUNNEL)
+            || stages.facts().is(what::REWRITES)
+            || verdict == Verdict::answer(Reason::Policy);
         let kind = if ours { Kind::Drop } else { Kind::Punt };
         return Some(Outcome::stop(verdict.with_kind(kind)));
     }

@@ -24,6 +24,7 @@ pub const LIMITS: Limits = Limits {
     backends: 256,
     ring_slots: 4096,
     flows: 64,
+    policy_lines: 64,
     sessions: 16,
 };
 

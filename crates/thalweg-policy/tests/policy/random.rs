@@ -428,6 +428,7 @@ fn host(dice: &mut Dice) -> HostEndpoint {
 fn settings(dice: &mut Dice) -> PolicySettings {
     let port = |dice: &mut Dice| (protocol(dice), dice.below(6) as u16);
     PolicySettings {
+        rejects: false,
         fail_safe_in: dice.list(2, port),
         fail_safe_out: dice.list(2, port),
         to_host: dice.of(&[ToHost::Accept, ToHost::Drop, ToHost::Return, ToHost::Return]),

@@ -133,7 +133,7 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
 }
 
 /// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [nat-ports FIRST LAST]
-/// [masquerade] [quota N] [independent] [dsr] [tunnel …]`
+/// [reject-denied] [masquerade] [quota N] [independent] [dsr] [tunnel …]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -142,6 +142,7 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
             "punt-rate" => router.punt_rate = words.value("packets per second")?,
             "burst" => router.burst = words.value("packets")?,
             "seed" => router.hash_seed = Some(words.value("a number")?),
+            "reject-denied" => router.policy.rejects = true,
             "kernel-icmp" => router.icmp = IcmpSource::Kernel,
             "nat-ports" => {
                 let range = (words.value("the first port")?, words.value("the last port")?);

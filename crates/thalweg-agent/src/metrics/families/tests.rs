@@ -5,6 +5,7 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use thalweg_abi::{Counter, Kind, Reason, TableId, Verdict};
+use thalweg_api::policy::PoliciesView;
 use thalweg_api::view::{HookView, SessionsView};
 use thalweg_image::Occupancy;
 use thalweg_xdp::EventCounts;
@@ -42,6 +43,18 @@ fn full() -> Snapshot {
         sessions: vec![SessionView { name: "spine-1".into(), ..SessionView::default() }],
         vrfs: compiler.vrfs(),
         events: EventCounts { taken: 5, left_out: 4, lost: 3 },
+        policies: Some(PoliciesView {
+            lines: 40,
+            room: 65_536,
+            closed: Vec::new(),
+            hits: vec![PolicyHits {
+                kind: "NetworkPolicy".into(),
+                policy: "shop/db".into(),
+                direction: "ingress".into(),
+                rule: 1,
+                hits: 9,
+            }],
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::calico::{order, protocol, rules};
 use super::parts::{nets, sound};
-use crate::draft::{Draft, Kind};
+use crate::draft::Draft;
 use crate::foreign::Meta;
 use crate::kind::foreign::address;
 use crate::name;
@@ -12,7 +12,7 @@ use crate::tree::short;
 use std::collections::BTreeMap;
 use thalweg_model::cluster::{NamedPort, Protocol};
 use thalweg_policy::lower::FIXED;
-use thalweg_policy::object::{EndAction, HostEndpoint, NetworkSet, PolicyKind, Profile, Tier};
+use thalweg_policy::object::{EndAction, HostEndpoint, NetworkSet, Profile, Tier};
 use thalweg_policy::world::{ALLOW, PROFILE_OF_ACCOUNT, PROFILE_OF_NAMESPACE};
 
 /// `defaultAction`.
@@ -128,7 +128,6 @@ pub(super) fn profile(object: &Fields, meta: &Meta, draft: &mut Draft, report: &
         profile.labels = labels;
     }
     draft.cluster.policies.profiles.push((name.clone(), profile));
-    draft.cluster.unenforced(Kind::Policy(PolicyKind::Profile), meta.at);
 }
 
 fn labels(fields: &Fields, report: &mut Report) -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! `policy` of a `Router`: how policies are carried out at hosts.
+//! `policy` of a `Router`: how policies are carried out.
 
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -8,7 +8,9 @@ use thalweg_model::policy::{PolicySettings, ToHost};
 
 /// Fields of `policy`.
 const FIELDS: &[&str] =
-    &["failSafeInbound", "failSafeOutbound", "endpointToHost", "autoHostEndpoints"];
+    &["denied", "failSafeInbound", "failSafeOutbound", "endpointToHost", "autoHostEndpoints"];
+/// `denied`: whether who is denied is told so.
+pub(crate) const DENIED: &[(&str, bool)] = &[("Drop", false), ("Reject", true)];
 /// `endpointToHost`.
 pub(crate) const TO_HOST: &[(&str, ToHost)] =
     &[("Accept", ToHost::Accept), ("Drop", ToHost::Drop), ("Return", ToHost::Return)];
@@ -20,6 +22,9 @@ pub(crate) fn read(spec: &Fields, report: &mut Report) -> PolicySettings {
     let Some(fields) = Fields::open(field.node, &field.path, FIELDS, report) else {
         return settings;
     };
+    if let Some(denied) = fields.get("denied", report) {
+        settings.rejects = denied.choice(DENIED, report).unwrap_or_default();
+    }
     for (name, ports) in [
         ("failSafeInbound", &mut settings.fail_safe_in),
         ("failSafeOutbound", &mut settings.fail_safe_out),
@@ -34,8 +39,8 @@ pub(crate) fn read(spec: &Fields, report: &mut Report) -> PolicySettings {
     if let Some(auto) = fields.get("autoHostEndpoints", report) {
         settings.auto_hosts = auto.flag(report).unwrap_or_default();
     }
-    // Nothing of it reaches a data plane yet.
-    for field in FIELDS.iter().filter_map(|name| fields.given(name)) {
+    // What is about hosts reaches no data plane yet.
+    for field in FIELDS.iter().skip(1).filter_map(|name| fields.given(name)) {
         let what = format!("`policy.{}` is read but NOT enforced", field.name());
         let remedy = "this version lets packets pass as if it were not there; see `thalweg policy`";
         report.warning(field.key_span, &field.path, what, remedy);
