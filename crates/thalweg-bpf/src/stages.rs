@@ -60,7 +60,16 @@ extern "C" fn flow_serve(packet: *mut Packet) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
-    first::serve(&MapCells::at(packet.epoch()), packet, tracked)
+    u32::from(first::serve(&MapCells::at(packet.epoch()), packet, tracked))
+}
+
+/// [`first::way`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_way(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    first::way(&MapCells::at(packet.epoch()), packet)
 }
 
 /// [`first::begin`]: the same for both hooks.
@@ -409,8 +418,13 @@ macro_rules! stages {
             }
 
             #[inline(always)]
-            fn serve(&mut self, packet: &mut Packet) -> u32 {
-                flow_serve(packet)
+            fn serve(&mut self, packet: &mut Packet) -> bool {
+                flow_serve(packet) != 0
+            }
+
+            #[inline(always)]
+            fn way(&self, packet: &Packet) -> u32 {
+                flow_way(packet)
             }
 
             #[inline(always)]

@@ -450,8 +450,8 @@ fn plain_first_packets_take_the_straight_line() {
             let packet = &mut Packet::new(arrival, 0);
             let mut stages = FlowDirect::new(&mut work, cells);
             let known = stages.known(packet, arrival).verdict;
-            let nexthop = match known == Verdict::pass(Reason::NoFlow) {
-                true => stages.serve(packet),
+            let nexthop = match known == Verdict::pass(Reason::NoFlow) && stages.serve(packet) {
+                true => stages.way(packet),
                 false => 0,
             };
             let begun = nexthop != 0 && stages.begin(packet, nexthop);

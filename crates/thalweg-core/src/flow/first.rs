@@ -5,8 +5,9 @@
 //! nothing is written before everything is known. The rows are those that [`super::remember`] would write.
 //!
 //! Most of what a first packet costs is waiting for memory: slots and rows of both directions lie anywhere in
-//! the table. Rows are only written here, which nobody waits for. Slots of both directions are read early, and
-//! claimed before the first row is written: an exchange waits for all that was written before.
+//! the table. All of them are asked for at once ([`table::fetch`]) as soon as the backend is known, and the way
+//! is looked up meanwhile. Both slots are claimed before the first row is written: an exchange waits until all
+//! that was written before has arrived.
 
 use super::fast::{is_usable, readdress};
 use super::key::{Key, key, reversed};
@@ -30,30 +31,30 @@ struct Common {
     seen: u64,
 }
 
-/// Gives a packet that a flow may begin with ([`super::fast::BEGINS`]) to a backend of its service. Returns its
-/// next hop, for [`begin`]; 0 if the packet is the full pipeline's.
+/// Gives a packet that a flow may begin with ([`super::fast::BEGINS`]) to a backend of its service. False if the
+/// packet is the full pipeline's.
 #[inline(always)]
-pub fn serve<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> u32 {
-    let Some(settings) = cells.settings() else { return 0 };
+pub fn serve<C: Flows>(cells: &C, packet: &mut Packet, tracked: &mut Tracked) -> bool {
+    let Some(settings) = cells.settings() else { return false };
     if !is_simple(&settings, packet) {
-        return 0;
+        return false;
     }
     tracked.key = key(packet, packet.ports());
     // One path for the verifier, whoever serves.
     let at = cells.blur(serving(cells, packet, &tracked.key).into()) as u32;
-    let Some(backend) = cells.backend(at.wrapping_sub(1)) else { return 0 };
+    let Some(backend) = cells.backend(at.wrapping_sub(1)) else { return false };
     if !give(packet, &backend) {
-        return 0;
+        return false;
     }
     tracked.node = backend.id;
     tracked.work = [reversed(key(packet, packet.ports())), reversed(tracked.key)];
     let mask = cells.in_force().mask;
     let hashes = [&tracked.key, &tracked.work[0]].map(|key| flow::hash(*key, settings.seed));
     table::fetch(cells, hashes, mask);
-    way(cells, packet)
+    true
 }
 
-/// Writes the rows of the flow of a packet that was given to a backend. False, and nothing is written, if that
+/// Writes the rows of the flow of a packet whose [`way`] is known. False, and nothing is written, if that
 /// is the full pipeline's.
 #[inline(always)]
 pub fn begin<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, nexthop: u32) -> bool {
@@ -116,9 +117,10 @@ fn is_simple(settings: &SettingsRow, packet: &Packet) -> bool {
     settings.quota == 0 || !packet.link_has(link::flag::WORKLOAD)
 }
 
-/// The next hop of a packet that leaves as it is; 0 if there is none, or it asks for more.
+/// The next hop of a packet that was given to a backend and leaves as it is; 0 if there is none, or it asks for
+/// more.
 #[inline(always)]
-fn way<C: Flows>(cells: &C, packet: &Packet) -> u32 {
+pub fn way<C: Flows>(cells: &C, packet: &Packet) -> u32 {
     let decision = decide_usual(packet, cells);
     let Some(hop) = cells.nexthop(decision.nexthop()) else { return 0 };
     let forwards = decision.verdict.is(Kind::Forward);

@@ -15,8 +15,10 @@ use thalweg_abi::link;
 pub trait FlowStages: Stages {
     /// Forwards a frame of a known flow; [`super::fast::fast`].
     fn known(&mut self, packet: &mut Packet, arrival: Arrival) -> Outcome;
-    /// Gives the first packet of a flow to a backend: its next hop, or 0; [`first::serve`].
-    fn serve(&mut self, packet: &mut Packet) -> u32;
+    /// Gives the first packet of a flow to a backend; [`first::serve`].
+    fn serve(&mut self, packet: &mut Packet) -> bool;
+    /// The next hop of such a packet, or 0; [`first::way`].
+    fn way(&self, packet: &Packet) -> u32;
     /// Writes both rows of the flow of such a packet; [`first::begin`].
     fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool;
     /// Rewrites the frame of such a packet; [`first::depart`].
@@ -142,8 +144,12 @@ where
         fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival, packet)
     }
 
-    fn serve(&mut self, packet: &mut Packet) -> u32 {
+    fn serve(&mut self, packet: &mut Packet) -> bool {
         first::serve(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked)
+    }
+
+    fn way(&self, packet: &Packet) -> u32 {
+        first::way(&self.stages.tables.at(packet.epoch()), packet)
     }
 
     fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool {
@@ -297,8 +303,8 @@ fn once<S: FlowStages>(
     opened: bool,
 ) -> Outcome {
     let known = stages.known(packet, arrival);
-    if known.verdict == fast::BEGINS && !opened {
-        let nexthop = stages.serve(packet);
+    if known.verdict == fast::BEGINS && !opened && stages.serve(packet) {
+        let nexthop = stages.way(packet);
         if nexthop != 0 && stages.begin(packet, nexthop) {
             return stages.depart(packet, nexthop);
         }
