@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering::Relaxed;
+use thalweg_abi::flow::{WORDS, slot};
 use thalweg_abi::link::flag;
 use thalweg_abi::service::flag as of;
 use thalweg_abi::{
@@ -76,10 +77,15 @@ impl Both {
     /// A frame through both: verdict and frame must be the same, and the table behind it. The outcome, and
     /// whether it was a straight line that came to it.
     fn run(&self, bytes: &[u8], device: u32) -> Outcome {
+        self.run_at(bytes, device, self.cells[0].epoch())
+    }
+
+    /// As [`Both::run`], of a packet that came when `epoch` was in force.
+    fn run_at(&self, bytes: &[u8], device: u32, epoch: u32) -> Outcome {
         let [straight, full] = [0, 1].map(|way| {
             let cells = &self.cells[way];
             let mut work = VecFrame::new(bytes);
-            let arrival = Arrival { device, epoch: cells.epoch() };
+            let arrival = Arrival { device, epoch };
             let packet = &mut Packet::new(arrival, 0);
             let mut stages = FlowDirect::new(&mut work, cells);
             let outcome = match way {
@@ -419,6 +425,76 @@ fn both_ways_agree_whatever_the_settings() {
         let begun = against_each_other(31, 512, row, &[1, 2, 3]);
         assert!(begun > 100, "{begun} flows began with {row:?}");
     }
+}
+
+/// A plain first packet of a client to port 80 of the service.
+fn first_packet(random: &mut SplitMix, six: bool, number: u8, port: u16) -> Vec<u8> {
+    let made = Made {
+        six,
+        source: client(six, number),
+        destination: vip(six, 1),
+        ports: [port, 80],
+        protocol: 6,
+        flags: 2,
+        ttl: 64,
+        payload: 0,
+        fragment: [0x40, 0],
+    };
+    made.frame(random)
+}
+
+#[test]
+fn tables_that_are_overtaken_decide_nothing() {
+    let mut random = SplitMix(9);
+    let mut both = Both::new(2048);
+    both.apply(&surroundings(SettingsRow::default()));
+    both.apply(&services(&[1]));
+    for round in 0..20 {
+        let epoch = both.cells[0].epoch();
+        for burst in [1, 2] {
+            both.apply(&[Change::Settings(SettingsRow { burst, ..SettingsRow::default() })]);
+        }
+        assert_eq!(both.cells[0].epoch(), epoch + 2);
+        let frame = first_packet(&mut random, round % 2 == 0, 1, 4000 + round);
+        let outcome = both.run_at(&frame, 1, epoch);
+        assert_eq!(outcome.verdict, Verdict::forward(Reason::Route), "round {round}");
+    }
+}
+
+/// All writers send the same first packets at once: those of two that meet may be dropped, but no flow has
+/// two rows in one direction, and no slot is left claimed.
+#[test]
+fn one_flow_never_has_two_rows_whoever_begins_it() {
+    const WRITERS: usize = 4;
+    let mut both = Both::new(4096);
+    both.apply(&surroundings(SettingsRow::default()));
+    both.apply(&services(&[1]));
+    let cells = &both.cells[0];
+    let barrier = std::sync::Barrier::new(WRITERS);
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| {
+                for port in 0..1_500 {
+                    barrier.wait();
+                    let frame = first_packet(&mut SplitMix(1), false, 1, 4000 + port);
+                    let mut work = VecFrame::new(&frame);
+                    let arrival = Arrival { device: 1, epoch: cells.epoch() };
+                    let mut stages = FlowDirect::new(&mut work, cells);
+                    process(&mut stages, &mut Packet::new(arrival, 0), arrival);
+                }
+            });
+        }
+    });
+    let [slots, rows] =
+        [TableId::FlowSlots, TableId::Flows].map(|table| cells.memory().words(table));
+    let mut keys = std::collections::HashSet::new();
+    for (at, word) in slots.iter().enumerate() {
+        let word = word.load(Relaxed);
+        assert!(word == slot::EMPTY || word & slot::LIVE != 0, "slot {at} is left claimed");
+        let key: [u64; 5] = std::array::from_fn(|of| rows[at * WORDS + of].load(Relaxed));
+        assert!(word == slot::EMPTY || keys.insert(key), "two rows of {key:x?}");
+    }
+    assert!(keys.len() > 1_000, "{} rows", keys.len());
 }
 
 /// The straight line is taken where it should be: tables without room for anything else would not tell.
