@@ -35,7 +35,7 @@ pub mod flag {
 }
 
 /// Buckets that an address can be in, one after another.
-pub const PROBES: u32 = 8;
+pub const PROBES: u32 = 4;
 /// Lines of a bucket of IPv6: five entries of three words, the last of which lies in the rest of both lines.
 pub const BUCKET6: u32 = 2;
 /// Entries of such a bucket.

@@ -53,6 +53,7 @@ impl Both {
             backends: 512,
             ring_slots: 8192,
             flows,
+            policy_lines: 64,
         };
         let memories = [0, 1].map(|_| Memory::heap(&Capacity::for_limits(&limits)));
         let writers = [0, 1].map(|at| Writer::new(memories[at].clone(), Box::new(NoReaders)));
