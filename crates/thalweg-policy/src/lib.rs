@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod compiler;
 pub mod decide;
 pub mod lower;
 pub mod matrix;
@@ -25,6 +26,7 @@ pub mod table;
 pub mod words;
 pub mod world;
 
+pub use compiler::Compiler;
 pub use decide::{Packet, Verdict};
 pub use lower::View;
 pub use model::Model;

@@ -11,20 +11,25 @@
 //!    what decided.
 //!
 //! Endpoints whose rules come to the same share a set, and equal rows are one.
+//!
+//! Tables can follow changes ([`crate::Compiler`]). Then numbers of classes, sets, groups and rows are kept
+//! by what has them, so that little is written anew. A number that is let go names nothing in the change
+//! after which it is free; the next one may give it away again. What such a number names is empty.
 
+mod change;
 mod class;
 mod flat;
+mod live;
 mod ports;
 mod row;
 
+pub use change::{Change, SetChange};
 pub use class::Classes;
+pub(crate) use live::{Key, Live, Moved};
 
 use crate::decide::{Decision, Packet, Verdict};
 use crate::model::Direction;
 use crate::resolve::{ChainKind, Resolution};
-use class::Atoms;
-use flat::Flat;
-use row::Rows;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -45,13 +50,13 @@ pub struct Tables {
 }
 
 /// What endpoints with the same rules have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Set {
     /// Groups of classes; those that are not here are in group 0.
     groups: HashMap<u32, u32>,
     /// Protocols that rules tell apart, ascending; behind them one for all others.
     protocols: Vec<u8>,
-    /// Where stretches of source ports begin, ascending from 0.
+    /// Where stretches of source ports begin, ascending from 0; none where the number names no set.
     sources: Vec<u16>,
     /// Row of each group, protocol and stretch of source ports.
     rows: Vec<u32>,
@@ -79,10 +84,7 @@ pub struct Sizes {
 impl Tables {
     /// Compiles what pods say of packets that begin or end at them.
     pub fn new(resolution: &Resolution, wanted: impl Fn(usize) -> bool) -> Self {
-        let mut atoms = Atoms::default();
-        let mut flats: Vec<Flat> = Vec::new();
-        let mut numbers: HashMap<Flat, u32> = HashMap::new();
-        let mut made = Self::default();
+        let mut live = Live::default();
         for (at, endpoint) in resolution.world.endpoints.iter().enumerate() {
             if endpoint.is_host() || !wanted(at) {
                 continue;
@@ -92,21 +94,12 @@ impl Tables {
                     continue;
                 };
                 for address in &endpoint.addresses {
-                    let flat = Flat::new(resolution, chain, *address, &mut atoms);
-                    let next = flats.len() as u32;
-                    let number = *numbers.entry(flat).or_insert_with_key(|flat| {
-                        flats.push(flat.clone());
-                        next
-                    });
-                    made.of.insert((at, *address, direction), number);
+                    live.assign(resolution, chain, (at, *address, direction));
                 }
             }
         }
-        made.classes = Classes::new(resolution, &atoms);
-        let mut rows = Rows::default();
-        made.sets = flats.iter().map(|flat| rows.set(flat, &atoms, &made.classes)).collect();
-        made.rows = rows.rows;
-        made
+        live.finish(resolution, &Moved::default());
+        live.into_tables()
     }
 
     /// What an endpoint says of a packet; none where it is no pod with that address.
@@ -140,10 +133,10 @@ impl Tables {
         Sizes {
             stretches: self.classes.stretches(),
             classes: self.classes.len(),
-            sets: self.sets.len(),
+            sets: self.sets.iter().filter(|set| !set.sources.is_empty()).count(),
             groups: self.sets.iter().map(|set| set.groups.len()).sum(),
             entries: self.sets.iter().map(|set| set.rows.len()).sum(),
-            rows: self.rows.len(),
+            rows: self.rows.iter().filter(|row| !row.is_empty()).count(),
             ports: self.rows.iter().map(Vec::len).sum(),
         }
     }

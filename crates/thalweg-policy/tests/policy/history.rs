@@ -1,0 +1,282 @@
+//! Tables that follow changes against those that are compiled from nothing, after each change of random
+//! histories.
+
+use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use thalweg_model::Origin;
+use thalweg_model::cluster::{Cluster, ObjectName};
+use thalweg_policy::decide::{Cause, Decision, Verdict};
+use thalweg_policy::model::Direction;
+use thalweg_policy::object::PolicyId;
+use thalweg_policy::resolve::ChainKind;
+use thalweg_policy::table::{Change, Set, SetChange, Tables};
+use thalweg_policy::world::EndpointName;
+use thalweg_policy::{Compiler, Model, Objects, Packet, Resolution, View, World};
+
+fn histories() -> u64 {
+    std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000) / 10
+}
+
+/// What decided, in names.
+#[derive(Debug, Eq, PartialEq)]
+enum Why {
+    Rule(PolicyId, usize),
+    Tier(String),
+    Other(Cause),
+}
+
+fn reference(resolution: &Resolution, decision: Decision) -> (Verdict, Why) {
+    let why = match decision.cause {
+        Cause::Rule { policy, rule } => {
+            Why::Rule(resolution.policies[policy].policy.id.clone(), rule)
+        }
+        Cause::EndOfTier(tier) => Why::Tier(resolution.model.tiers[tier].name.clone()),
+        cause => Why::Other(cause),
+    };
+    (decision.verdict, why)
+}
+
+fn compiled(compiler: &Compiler, decision: Decision, direction: Direction) -> (Verdict, Why) {
+    let why = match decision.cause {
+        Cause::Rule { policy, rule } => {
+            let policy = compiler.policy(policy).unwrap();
+            assert!(policy.rules(direction).unwrap().len() > rule);
+            Why::Rule(policy.id.clone(), rule)
+        }
+        Cause::EndOfTier(tier) => Why::Tier(compiler.tier(tier).unwrap().name.clone()),
+        cause => Why::Other(cause),
+    };
+    (decision.verdict, why)
+}
+
+/// A world that changes, object by object.
+#[derive(Default)]
+struct History {
+    objects: Objects,
+    cluster: Cluster,
+    local: BTreeSet<ObjectName>,
+}
+
+fn set(arrival: &Arrival, History { objects, cluster, .. }: &mut History) {
+    match arrival {
+        Arrival::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
+        Arrival::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
+        Arrival::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
+        Arrival::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
+        Arrival::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
+        Arrival::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
+        Arrival::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
+        Arrival::Node(name, node) => cluster.nodes.insert(name.clone(), node.clone()),
+        Arrival::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
+    }
+}
+
+fn remove(arrival: &Arrival, History { objects, cluster, .. }: &mut History) {
+    match arrival {
+        Arrival::Policy(id, _) => drop(objects.policies.remove(id)),
+        Arrival::Tier(name, _) => drop(objects.tiers.remove(name)),
+        Arrival::Set(name, _) => drop(objects.sets.remove(name)),
+        Arrival::Host(name, _) => drop(objects.hosts.remove(name)),
+        Arrival::Namespace(name, _) => drop(objects.namespaces.remove(name)),
+        Arrival::Account(name, _) => drop(objects.accounts.remove(name)),
+        Arrival::Pod(name, _) => drop(cluster.pods.remove(name)),
+        Arrival::Node(name, _) => drop(cluster.nodes.remove(name)),
+        Arrival::Slice(name, _) => drop(cluster.slices.remove(name)),
+    }
+}
+
+impl History {
+    /// One object comes, goes or becomes another; a pod comes here or leaves.
+    fn step(&mut self, dice: &mut Dice) {
+        let seed = dice.below(1 << 40) as u64;
+        let all = arrivals(&mut Dice::new(seed));
+        let one = &all[dice.below(all.len())];
+        match dice.below(8) {
+            0 | 1 => remove(one, self),
+            2 => {
+                let pods: Vec<ObjectName> = self.cluster.pods.keys().cloned().collect();
+                if !pods.is_empty() {
+                    let name = dice.of(&pods);
+                    if !self.local.remove(&name) {
+                        self.local.insert(name);
+                    }
+                }
+            }
+            _ => set(one, self),
+        }
+    }
+
+    fn resolve(&self) -> Resolution {
+        let world = World::new(&self.objects, &self.cluster, |_| Origin::default());
+        Resolution::new(world, Model::new(&self.objects, View::Enforced))
+    }
+
+    /// Whether tables decide as the objects do that are there now.
+    fn check(&self, compiler: &Compiler, dice: &mut Dice, packets: usize, what: &str) {
+        let resolution = self.resolve();
+        let endpoints = resolution.world.endpoints.iter().enumerate();
+        let mut known = 0;
+        for (at, endpoint) in endpoints {
+            let EndpointName::Pod(name) = &endpoint.name else { continue };
+            let number = compiler.endpoint(name);
+            assert_eq!(number.is_some(), self.local.contains(name), "{what}: {name}");
+            let Some(number) = number else { continue };
+            let addresses: BTreeSet<IpAddr> = endpoint.addresses.iter().copied().collect();
+            for own in addresses {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    known += 1;
+                    let chain = resolution.chain_at(at, ChainKind::normal(direction)).unwrap();
+                    for _ in 0..packets {
+                        let packet = ask(dice, &resolution, own, direction);
+                        let decision = compiler.tables().decide(number, direction, &packet);
+                        let found = compiled(compiler, decision.unwrap(), direction);
+                        let expected = resolution.decide(chain, &packet, &mut |_| {});
+                        let expected = reference(&resolution, expected);
+                        assert_eq!(found, expected, "{what}: {packet:?} {direction:?} of {name}");
+                    }
+                }
+            }
+        }
+        assert_eq!(compiler.tables().endpoints().count(), known, "{what}");
+    }
+}
+
+/// A packet from or to an address, to or from another of its family.
+fn ask(dice: &mut Dice, resolution: &Resolution, own: IpAddr, direction: Direction) -> Packet {
+    let mut other = address(dice);
+    while other.is_ipv4() != own.is_ipv4() {
+        other = address(dice);
+    }
+    let served: Vec<_> = resolution.world.services.values().flatten().copied().collect();
+    let (source, destination) = match direction {
+        Direction::Ingress => (other, own),
+        Direction::Egress => (own, other),
+    };
+    let packet = packet(dice, source, destination);
+    if !served.is_empty() && dice.one_in(3) {
+        let (address, protocol, port) = dice.of(&served);
+        if direction == Direction::Egress && address.is_ipv4() == own.is_ipv4() {
+            let ports = Some((9, port));
+            return Packet { source: own, destination: address, protocol, ports, icmp: None };
+        }
+    }
+    packet
+}
+
+/// What somebody has who only ever hears of changes.
+#[derive(Default)]
+struct Mirror {
+    classes: BTreeMap<IpAddr, u32>,
+    sets: BTreeMap<u32, Set>,
+    rows: BTreeMap<u32, Vec<(u16, Decision)>>,
+    of: BTreeMap<(usize, IpAddr, Direction), u32>,
+}
+
+impl Mirror {
+    fn class(&self, address: IpAddr) -> u32 {
+        self.classes.range(..=address).next_back().map_or(0, |(_, class)| *class)
+    }
+
+    fn hear(&mut self, change: &Change, tables: &Tables) {
+        for (first, last, class) in &change.stretches {
+            let crossing = last.is_ipv4().then_some(Ipv6Addr::UNSPECIFIED.into());
+            let behind = thalweg_policy::ranges::next(*last).or(crossing);
+            let behind = behind.map(|behind| (behind, self.class(behind)));
+            self.classes.retain(|from, _| from < first || from > last);
+            self.classes.insert(*first, *class);
+            self.classes.extend(behind);
+        }
+        for (set, what) in &change.sets {
+            let is_known = self.sets.contains_key(set);
+            assert_eq!(*what != SetChange::New, is_known);
+            match what {
+                SetChange::Gone => drop(self.sets.remove(set)),
+                _ => drop(self.sets.insert(*set, tables.sets[*set as usize].clone())),
+            }
+        }
+        for row in &change.rows {
+            let old = self.rows.insert(*row, tables.rows[*row as usize].clone());
+            assert!(old.is_none(), "a row changed that was there");
+        }
+        for row in &change.rows_gone {
+            assert!(self.rows.remove(row).is_some());
+        }
+        for (key, set) in &change.endpoints {
+            match set {
+                Some(set) => self.of.insert(*key, *set),
+                None => self.of.remove(key),
+            };
+        }
+    }
+
+    fn check(&self, tables: &Tables, what: &str) {
+        for (from, class) in tables.classes.iter() {
+            assert_eq!(self.class(from), class, "{what}: {from}");
+        }
+        for from in self.classes.keys() {
+            assert_eq!(self.class(*from), tables.classes.of(*from), "{what}: {from}");
+        }
+        for (number, set) in (0..).zip(&tables.sets) {
+            let known = self.sets.get(&number).cloned().unwrap_or_default();
+            assert_eq!(&known, set, "{what}: set {number}");
+        }
+        for (number, row) in (0..).zip(&tables.rows) {
+            let known = self.rows.get(&number).cloned().unwrap_or_default();
+            assert_eq!(&known, row, "{what}: row {number}");
+        }
+        assert_eq!(self.of, tables.endpoints().collect::<BTreeMap<_, _>>(), "{what}");
+    }
+}
+
+#[test]
+fn after_any_history_tables_decide_as_from_nothing() {
+    for seed in 0..histories() {
+        let mut dice = Dice::new(seed ^ 0x4157);
+        let mut history = History::default();
+        let (objects, cluster) = gather(&arrivals(&mut dice));
+        history.local = cluster.pods.keys().filter(|_| !dice.one_in(4)).cloned().collect();
+        (history.objects, history.cluster) = (objects, cluster);
+        let (mut compiler, mut mirror) = (Compiler::default(), Mirror::default());
+        for step in 0..24 {
+            let what = format!("seed {seed}, step {step}");
+            compiler.update(&history.objects, &history.cluster, &history.local);
+            mirror.hear(compiler.change(), compiler.tables());
+            mirror.check(compiler.tables(), &what);
+            history.check(&compiler, &mut dice, 8, &what);
+            for _ in 0..1 + dice.below(3) {
+                history.step(&mut dice);
+            }
+        }
+        // Whatever came and went, nothing is left of it in the end.
+        compiler.update(&Objects::default(), &Cluster::default(), &BTreeSet::new());
+        mirror.hear(compiler.change(), compiler.tables());
+        mirror.check(compiler.tables(), &format!("seed {seed}, end"));
+        let sizes = compiler.tables().sizes();
+        assert_eq!((sizes.stretches, sizes.classes), (1, 1), "seed {seed}: {sizes:?}");
+        assert_eq!((sizes.sets, sizes.rows, sizes.groups), (0, 0, 0), "seed {seed}: {sizes:?}");
+    }
+}
+
+#[test]
+fn objects_may_arrive_in_any_order_one_by_one() {
+    for seed in 0..histories() / 2 {
+        let mut dice = Dice::new(seed ^ 0x0dd);
+        let mut all = arrivals(&mut dice);
+        for at in (1..all.len()).rev() {
+            all.swap(at, dice.below(at + 1));
+        }
+        let mut history = History::default();
+        let mut compiler = Compiler::default();
+        for (at, one) in all.iter().enumerate() {
+            if let Arrival::Pod(name, _) = one {
+                history.local.insert(name.clone());
+            }
+            set(one, &mut history);
+            if !dice.one_in(4) || at + 1 == all.len() {
+                compiler.update(&history.objects, &history.cluster, &history.local);
+            }
+        }
+        history.check(&compiler, &mut dice, 24, &format!("seed {seed}"));
+    }
+}
