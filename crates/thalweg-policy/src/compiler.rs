@@ -65,6 +65,7 @@ struct Pass {
 
 impl Compiler {
     /// Brings the tables to what objects say now. `local` names the pods whose packets are decided here.
+    /// What nobody has any more goes with the next update, which may be one with the same objects.
     pub fn update(
         &mut self,
         objects: &Objects,
@@ -88,7 +89,7 @@ impl Compiler {
         self.assign(&pass.dirty);
         self.change = self.live.finish(&self.ground, &pass.moved);
         self.members.clean(&touched);
-        self.policies.clean(&pass.gone);
+        self.policies.clean(pass.gone);
         self.peers.clean(&mut self.ground.peers);
         self.objects = objects.clone();
         self.cluster = cluster.clone();

@@ -9,6 +9,8 @@
 //!    ([`resolve`]), and what they decide about a packet ([`decide`]).
 //! 5. [`table::Tables`]: the same as tables whose lookup costs the same for one rule and for many.
 //!
+//! [`Compiler`] makes these tables and lets them follow what objects say.
+//!
 //! Nothing of it reaches the data plane yet.
 #![forbid(unsafe_code)]
 

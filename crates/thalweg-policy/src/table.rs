@@ -102,6 +102,11 @@ impl Tables {
         live.into_tables()
     }
 
+    /// The set of an endpoint at one of its addresses; none where it is no pod with that address.
+    pub fn set_of(&self, endpoint: usize, address: IpAddr, direction: Direction) -> Option<u32> {
+        self.of.get(&(endpoint, address, direction)).copied()
+    }
+
     /// What an endpoint says of a packet; none where it is no pod with that address.
     pub fn decide(
         &self,
@@ -109,11 +114,20 @@ impl Tables {
         direction: Direction,
         packet: &Packet,
     ) -> Option<Decision> {
-        let (local, remote) = match direction {
-            Direction::Ingress => (packet.destination, packet.source),
-            Direction::Egress => (packet.source, packet.destination),
+        let local = match direction {
+            Direction::Ingress => packet.destination,
+            Direction::Egress => packet.source,
         };
-        let set = self.sets.get(*self.of.get(&(endpoint, local, direction))? as usize)?;
+        self.decide_as(self.set_of(endpoint, local, direction)?, direction, packet)
+    }
+
+    /// What whoever has a set says of a packet; none where there is no such set.
+    pub fn decide_as(&self, set: u32, direction: Direction, packet: &Packet) -> Option<Decision> {
+        let remote = match direction {
+            Direction::Ingress => packet.source,
+            Direction::Egress => packet.destination,
+        };
+        let set = self.sets.get(set as usize)?;
         let group = set.groups.get(&self.classes.of(remote)).copied().unwrap_or(0) as usize;
         let protocol = set.protocols.binary_search(&packet.protocol);
         let protocol = protocol.unwrap_or(set.protocols.len());
@@ -122,7 +136,7 @@ impl Tables {
             (None, Some((kind, code))) => (0, u16::from_be_bytes([kind, code])),
             (None, None) => (0, 0),
         };
-        let source = set.sources.partition_point(|first| *first <= from) - 1;
+        let source = set.sources.partition_point(|first| *first <= from).checked_sub(1)?;
         let at = (group * (set.protocols.len() + 1) + protocol) * set.sources.len() + source;
         let row = self.rows.get(*set.rows.get(at)? as usize)?;
         row.get(row.partition_point(|(last, _)| *last < to)).map(|(_, decision)| *decision)

@@ -45,7 +45,6 @@ impl Compiler {
         let interests = self.policies.interests.values();
         let used: BTreeSet<&String> = interests.flat_map(|interest| &interest.names).collect();
         self.ground.named.retain(|name, _| used.contains(name));
-        let mut moved = BTreeSet::new();
         let mut fresh: BTreeSet<&str> = BTreeSet::new();
         for name in used {
             if !self.ground.named.contains_key(name) {
@@ -53,6 +52,8 @@ impl Compiler {
                 fresh.insert(name);
             }
         }
+        // Sets that nobody has any more may know of it as it was.
+        let mut moved: BTreeSet<String> = fresh.iter().map(|name| (*name).to_owned()).collect();
         let mut places: BTreeSet<(&str, (IpAddr, u8, u16))> = BTreeSet::new();
         for (number, old) in touched {
             for member in old.iter().chain(self.members.get(*number)) {

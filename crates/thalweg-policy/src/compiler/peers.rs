@@ -18,8 +18,10 @@ pub(super) struct Selectors {
     free: Vec<usize>,
     /// Those that were not there when the change began, and are up to date.
     fresh: BTreeSet<usize>,
-    /// Those that nobody uses, or nobody did at some time.
+    /// Those that nobody uses, or nobody did at some time, and those of the change before: sets of rules
+    /// that ask for them go with the next change.
     unused: BTreeSet<usize>,
+    doomed: BTreeSet<usize>,
 }
 
 impl Selectors {
@@ -62,11 +64,12 @@ impl Selectors {
         }
     }
 
-    /// Drops what nobody uses.
+    /// Drops what nobody has used since the change before.
     pub fn clean(&mut self, peers: &mut [Peers]) {
         self.fresh.clear();
-        for number in std::mem::take(&mut self.unused) {
-            if self.uses[number] == 0 {
+        let unused = std::mem::take(&mut self.unused);
+        for number in std::mem::replace(&mut self.doomed, unused) {
+            if self.uses[number] == 0 && !self.doomed.contains(&number) {
                 let unused = &mut peers[number];
                 self.numbers.remove(&unused.selector);
                 self.watch.remove(number, &unused.selector);

@@ -30,6 +30,8 @@ pub(super) struct Policies {
     /// Of policies that select somebody here: what they look at.
     pub interests: BTreeMap<usize, Interest>,
     free: Vec<usize>,
+    /// Numbers of policies that went with the last change: they still stand in sets that go with the next.
+    doomed: BTreeSet<usize>,
 }
 
 /// What the rules of a policy look at beside the other side's address.
@@ -263,9 +265,9 @@ impl Compiler {
 }
 
 impl Policies {
-    /// Lets go of the numbers of policies that are gone.
-    pub fn clean(&mut self, gone: &BTreeSet<usize>) {
-        self.free.extend(gone);
+    /// Lets go of the numbers of policies that went with the change before this one.
+    pub fn clean(&mut self, gone: BTreeSet<usize>) {
+        self.free.extend(std::mem::replace(&mut self.doomed, gone));
     }
 }
 

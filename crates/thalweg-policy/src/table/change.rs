@@ -5,9 +5,13 @@ use crate::model::Direction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What is another in tables than before. Carried out in this order, nobody who reads in between meets a
-/// number that names nothing: `rows`, `sets` that are new or changed, `stretches`, `endpoints`, then
-/// whatever is gone.
+/// What is another in tables than before.
+///
+/// Carried out in this order, who reads in between gets an answer of before or of after: `rows`; `sets` that
+/// are new or changed, of those first `groups` and then `classes` but for those in `classes_gone`;
+/// `stretches`; `endpoints`; whatever is gone. An endpoint whose rules changed gets another set, which never
+/// takes the place of the old one. That stays through the change and follows the classes, and goes with the
+/// next one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Change {
     /// Stretches of addresses (first and last, of one family, ascending) that have another class now.

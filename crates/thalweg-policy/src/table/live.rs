@@ -41,6 +41,9 @@ pub(crate) struct Live {
     /// Sets that were made, or lost somebody who has them.
     fresh: BTreeSet<u32>,
     left: BTreeSet<u32>,
+    /// Sets that nobody has since the change before. Until then they followed classes, for those who moved
+    /// on to another set only after addresses had moved to other classes.
+    doomed: BTreeSet<u32>,
     change: Change,
 }
 
@@ -125,13 +128,17 @@ impl Live {
     /// Brings tables to what endpoints were given and to where addresses moved. Returns what changed.
     pub fn finish(&mut self, resolution: &Resolution, moved: &Moved) -> Change {
         let fresh = std::mem::take(&mut self.fresh);
-        let mut left = std::mem::take(&mut self.left);
-        left.retain(|set| self.users[*set as usize].uses == 0);
+        let is_unused = |set: &u32| self.users[*set as usize].uses == 0;
+        let left: BTreeSet<u32> =
+            std::mem::take(&mut self.left).into_iter().filter(is_unused).collect();
+        let mut doomed = std::mem::replace(&mut self.doomed, left);
+        doomed.retain(|set| self.users[*set as usize].uses == 0);
         let mut touched = self.moved(moved);
-        for set in fresh.iter().chain(&left) {
+        for set in fresh.iter().chain(&doomed) {
             touched.extend(&self.users[*set as usize].atoms);
         }
-        for set in &left {
+        for set in &doomed {
+            self.doomed.remove(set);
             for atom in &self.users[*set as usize].atoms {
                 self.held[*atom as usize].users.remove(set);
             }
@@ -140,18 +147,18 @@ impl Live {
         let edited = self.tables.classes.edit(edges);
         self.regroup(&edited, &fresh);
         for set in &fresh {
-            if !left.contains(set) {
-                self.fill(*set);
-                self.change.sets.insert(*set, SetChange::New);
-            }
+            self.fill(*set);
+            self.change.sets.insert(*set, SetChange::New);
         }
-        for set in &left {
+        for set in self.change.sets.keys() {
+            self.users[*set as usize].forget();
+        }
+        for set in &doomed {
             self.drop_set(*set);
-            if !fresh.contains(set) {
-                self.change.sets.insert(*set, SetChange::Gone);
-            }
+            self.change.sets.insert(*set, SetChange::Gone);
         }
-        self.forget(&touched);
+        let unused = |atom: &&u32| self.held[**atom as usize].users.is_empty();
+        touched.iter().filter(unused).for_each(|atom| self.atoms.let_go(*atom));
         self.change.stretches = edited.stretches;
         self.change.classes_gone = edited.gone.into_keys().collect();
         [self.change.rows, self.change.rows_gone] = self.rows.sweep(&mut self.tables.rows);
@@ -230,18 +237,17 @@ impl Live {
             let sets: BTreeSet<u32> = users.filter(|set| !fresh.contains(set)).copied().collect();
             for set in sets {
                 let holds = both(&has, &self.users[set as usize].atoms);
-                self.put(set, class, holds);
+                self.put(set, class, &holds);
             }
         }
     }
 
     /// Puts a class into the group of addresses for which these atoms hold.
-    fn put(&mut self, set: u32, class: u32, holds: Vec<u32>) {
+    fn put(&mut self, set: u32, class: u32, holds: &[u32]) {
         let user = &mut self.users[set as usize];
         let table = &mut self.tables.sets[set as usize];
         let (group, is_new) = user.group(holds);
         if is_new {
-            let holds = &user.members[group as usize].0;
             let rows = user.flat.rows(holds, &table.protocols, &table.sources);
             let from = group as usize * rows.len();
             for (at, row) in (from..).zip(rows) {
@@ -280,17 +286,19 @@ impl Live {
             sources: user.flat.sources(),
             ..Set::default()
         };
-        let mut held: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut held: Vec<(u32, u32)> = Vec::new();
         for atom in &user.atoms {
-            for class in self.tables.classes.having(*atom) {
-                held.entry(class).or_default().push(*atom);
-            }
+            held.extend(self.tables.classes.having(*atom).map(|class| (class, *atom)));
         }
+        held.sort_unstable();
         self.tables.sets[set as usize] = table;
         // The one of all others.
-        self.put(set, 0, Vec::new());
-        for (class, holds) in held {
-            self.put(set, class, holds);
+        self.put(set, 0, &[]);
+        let mut holds = Vec::new();
+        for of_class in held.chunk_by(|a, b| a.0 == b.0) {
+            holds.clear();
+            holds.extend(of_class.iter().map(|(_, atom)| *atom));
+            self.put(set, of_class[0].0, &holds);
         }
     }
 
@@ -302,18 +310,6 @@ impl Live {
         self.free.push(set);
     }
 
-    /// Lets go of atoms that nobody asks for, and of groups that nobody is in.
-    fn forget(&mut self, touched: &BTreeSet<u32>) {
-        for atom in touched {
-            if self.held[*atom as usize].users.is_empty() {
-                self.atoms.let_go(*atom);
-            }
-        }
-        for set in self.change.sets.keys() {
-            self.users[*set as usize].forget();
-        }
-    }
-
     /// The tables alone.
     pub fn into_tables(self) -> Tables {
         self.tables
@@ -322,10 +318,11 @@ impl Live {
 
 impl User {
     /// The group of addresses for which these atoms hold, and whether it is new.
-    fn group(&mut self, holds: Vec<u32>) -> (u32, bool) {
-        if let Some(known) = self.groups.get(&holds) {
+    fn group(&mut self, holds: &[u32]) -> (u32, bool) {
+        if let Some(known) = self.groups.get(holds) {
             return (*known, false);
         }
+        let holds = holds.to_vec();
         let number = self.free.pop().unwrap_or(self.members.len() as u32);
         self.groups.insert(holds.clone(), number);
         match self.members.get_mut(number as usize) {

@@ -5,14 +5,15 @@ use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use thalweg_model::Origin;
-use thalweg_model::cluster::{Cluster, ObjectName};
+use thalweg_model::cluster::{Cluster, ObjectName, Pod};
 use thalweg_policy::decide::{Cause, Decision, Verdict};
 use thalweg_policy::model::Direction;
-use thalweg_policy::object::PolicyId;
+use thalweg_policy::object::calico::{Entity, Policy, Rule};
+use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
 use thalweg_policy::resolve::ChainKind;
 use thalweg_policy::table::{Change, Set, SetChange, Tables};
 use thalweg_policy::world::EndpointName;
-use thalweg_policy::{Compiler, Model, Objects, Packet, Resolution, View, World};
+use thalweg_policy::{Compiler, Model, Objects, Packet, Resolution, Selector, View, World};
 
 fn histories() -> u64 {
     std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000) / 10
@@ -249,9 +250,13 @@ fn after_any_history_tables_decide_as_from_nothing() {
             }
         }
         // Whatever came and went, nothing is left of it in the end.
+        for _ in 0..2 {
+            compiler.update(&Objects::default(), &Cluster::default(), &BTreeSet::new());
+            mirror.hear(compiler.change(), compiler.tables());
+            mirror.check(compiler.tables(), &format!("seed {seed}, end"));
+        }
         compiler.update(&Objects::default(), &Cluster::default(), &BTreeSet::new());
-        mirror.hear(compiler.change(), compiler.tables());
-        mirror.check(compiler.tables(), &format!("seed {seed}, end"));
+        assert!(compiler.change().is_empty(), "seed {seed}: {:?}", compiler.change());
         let sizes = compiler.tables().sizes();
         assert_eq!((sizes.stretches, sizes.classes), (1, 1), "seed {seed}: {sizes:?}");
         assert_eq!((sizes.sets, sizes.rows, sizes.groups), (0, 0, 0), "seed {seed}: {sizes:?}");
@@ -279,4 +284,122 @@ fn objects_may_arrive_in_any_order_one_by_one() {
         }
         history.check(&compiler, &mut dice, 24, &format!("seed {seed}"));
     }
+}
+
+/// What somebody said of packets: set, direction and packet of each, with the verdict.
+type Said = Vec<(u32, Direction, Packet, Verdict)>;
+
+fn said(history: &History, compiler: &Compiler, dice: &mut Dice) -> Said {
+    let resolution = history.resolve();
+    let tables = compiler.tables();
+    let keys: BTreeMap<_, _> = tables.endpoints().collect();
+    let mut all = Said::new();
+    for ((_, own, direction), set) in keys {
+        for _ in 0..16 {
+            let packet = ask(dice, &resolution, own, direction);
+            let decision = tables.decide_as(set, direction, &packet).unwrap();
+            all.push((set, direction, packet, decision.verdict));
+        }
+    }
+    all
+}
+
+#[test]
+fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
+    let mut moved = 0;
+    for seed in 0..histories() {
+        let mut dice = Dice::new(seed ^ 0x01d);
+        let mut history = History::default();
+        (history.objects, history.cluster) = gather(&arrivals(&mut dice));
+        history.local = history.cluster.pods.keys().cloned().collect();
+        let mut compiler = Compiler::default();
+        compiler.update(&history.objects, &history.cluster, &history.local);
+        for step in 0..12 {
+            let before = said(&history, &compiler, &mut dice);
+            let all = arrivals(&mut Dice::new(dice.below(1 << 40) as u64));
+            let rules = |one: &&Arrival| matches!(one, Arrival::Policy(..) | Arrival::Tier(..));
+            let all: Vec<&Arrival> = all.iter().filter(rules).collect();
+            let one = dice.of(&all);
+            if dice.one_in(3) {
+                remove(one, &mut history)
+            } else {
+                set(one, &mut history)
+            };
+            compiler.update(&history.objects, &history.cluster, &history.local);
+            for (set, direction, packet, verdict) in before {
+                let now = compiler.tables().decide_as(set, direction, &packet);
+                let now = now.map(|decision| decision.verdict);
+                assert_eq!(now, Some(verdict), "seed {seed}, step {step}: {packet:?} of {set}");
+            }
+            moved += compiler.change().endpoints.len();
+        }
+    }
+    assert!(moved > 100, "{moved}");
+}
+
+#[test]
+fn what_no_rule_tells_apart_changes_no_table() {
+    let mut quiet = 0;
+    for seed in 0..histories() {
+        let mut dice = Dice::new(seed ^ 0x9e7);
+        let mut history = History::default();
+        (history.objects, history.cluster) = gather(&arrivals(&mut dice));
+        history.local = history.cluster.pods.keys().cloned().collect();
+        let mut compiler = Compiler::default();
+        compiler.update(&history.objects, &history.cluster, &history.local);
+        let names: Vec<ObjectName> = history.cluster.pods.keys().cloned().collect();
+        let name = dice.of(&names);
+        let pod = history.cluster.pods.get_mut(&name).unwrap();
+        pod.labels.insert("of-no-rule".into(), "1".into());
+        for namespace in ["a", "b", "c"] {
+            if let Some(labels) = history.objects.namespaces.get_mut(namespace) {
+                labels.insert("of-no-rule".into(), "1".into());
+            }
+        }
+        compiler.update(&history.objects, &history.cluster, &history.local);
+        assert!(compiler.change().is_empty(), "seed {seed}: {:?}", compiler.change());
+        quiet += 1;
+    }
+    assert!(quiet > 0);
+}
+
+#[test]
+fn a_rule_for_many_addresses_moves_none_of_them_to_other_classes() {
+    let pod = |at: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + 2 * at).into();
+        let labels = [("app".to_owned(), format!("app-{}", at % 5))].into();
+        (
+            ObjectName::new("a", format!("p-{at}")),
+            Pod { addresses: vec![address], labels, ..Pod::default() },
+        )
+    };
+    let cluster = Cluster { pods: (0..50).map(pod).collect(), ..Cluster::default() };
+    let policy = |nets: &[&str]| {
+        let apps = (0..5).map(|app| Selector::is("app", format!("app-{app}")));
+        let mut sources: Vec<Entity> =
+            apps.map(|app| Entity { selector: Some(app), ..Entity::default() }).collect();
+        let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
+        sources.push(Entity { nets, ..Entity::default() });
+        let rules = sources.into_iter().map(|source| Rule { source, ..Rule::default() });
+        let spec = Policy {
+            tier: "default".into(),
+            applies_ingress: true,
+            ingress: rules.collect(),
+            ..Policy::default()
+        };
+        let id = PolicyId { kind: PolicyKind::Global, name: ObjectName::new("", "all") };
+        let spec = Spec::Calico(Box::new(spec));
+        let object = PolicyObject { origin: Origin::default(), staged: StagedAction::Set, spec };
+        Objects { policies: [(id, object)].into_iter().collect(), ..Objects::default() }
+    };
+    let local = BTreeSet::from([ObjectName::new("a", "p-0")]);
+    let mut compiler = Compiler::default();
+    compiler.update(&policy(&["192.0.2.0/24"]), &cluster, &local);
+    compiler.update(&policy(&["192.0.2.0/24", "10.0.0.0/8"]), &cluster, &local);
+    // What is in the range and nobody's was of the class of all others.
+    let change = compiler.change();
+    let owned = |address: &IpAddr| cluster.pods.values().any(|pod| pod.addresses.contains(address));
+    assert!(!change.stretches.is_empty() && change.classes_gone.is_empty());
+    assert!(change.stretches.iter().all(|(first, last, _)| !owned(first) && !owned(last)));
+    assert!(change.sets.values().filter(|what| **what == SetChange::New).count() == 1);
 }
