@@ -20,6 +20,7 @@ mod change;
 mod class;
 mod flat;
 mod live;
+mod mixer;
 mod ports;
 mod row;
 

@@ -9,6 +9,7 @@ mod edit;
 
 pub(super) use edit::{Edges, Edited};
 
+use super::mixer::Mixing;
 use crate::ranges::Ranges;
 use crate::resolve::Resolution;
 use std::collections::{BTreeSet, HashMap};
@@ -117,7 +118,7 @@ pub struct Classes {
     /// The sum of the atoms of each class ([`mixed`]).
     sums: Vec<u128>,
     /// Classes by that sum.
-    numbers: HashMap<u128, u32>,
+    numbers: HashMap<u128, u32, Mixing>,
     /// How many stretches each class has.
     uses: Vec<u32>,
     /// Numbers of classes that are gone.
@@ -132,7 +133,7 @@ impl Default for Classes {
             atoms: vec![Vec::new()],
             having: Vec::new(),
             sums: vec![0],
-            numbers: HashMap::from([(0, 0)]),
+            numbers: [(0, 0)].into_iter().collect(),
             uses: vec![1],
             free: Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 use super::class::{Atom, Atoms, Edges, Edited};
 use super::flat::Flat;
+use super::mixer::Mixing;
 use super::row::Rows;
 use super::{Change, Set, SetChange, Tables};
 use crate::model::Direction;
@@ -33,7 +34,7 @@ pub(crate) struct Live {
     atoms: Atoms,
     /// By number of the atom.
     held: Vec<Held>,
-    flats: HashMap<Arc<Flat>, u32>,
+    flats: HashMap<Arc<Flat>, u32, Mixing>,
     /// By number of the set.
     users: Vec<User>,
     free: Vec<u32>,
@@ -60,19 +61,19 @@ struct Held {
 
 /// What is known of a set.
 #[derive(Clone, Debug, Default)]
-pub(super) struct User {
-    pub flat: Arc<Flat>,
+struct User {
+    flat: Arc<Flat>,
     /// Atoms that its rules ask for, ascending.
-    pub atoms: Vec<u32>,
+    atoms: Vec<u32>,
     /// How many endpoints have it.
     uses: u32,
     /// Groups by the atoms that hold for them.
-    pub groups: HashMap<Vec<u32>, u32>,
+    groups: HashMap<Vec<u32>, u32, Mixing>,
     /// Of each group the atoms, and how many classes are in it.
-    pub members: Vec<(Vec<u32>, u32)>,
+    members: Vec<(Vec<u32>, u32)>,
     /// Groups that no class is in, or was at some time.
-    pub emptied: BTreeSet<u32>,
-    pub free: Vec<u32>,
+    emptied: BTreeSet<u32>,
+    free: Vec<u32>,
 }
 
 impl Live {
@@ -147,8 +148,8 @@ impl Live {
         let edited = self.tables.classes.edit(edges);
         self.regroup(&edited, &fresh);
         for set in &fresh {
-            self.fill(*set);
             self.change.sets.insert(*set, SetChange::New);
+            self.fill(*set);
         }
         for set in self.change.sets.keys() {
             self.users[*set as usize].forget();
@@ -207,6 +208,8 @@ impl Live {
                 (Some(ranges), false, true) => edges.gain(*number, ranges),
                 (Some(ranges), true, false) => edges.lose(*number, ranges),
                 (Some(_), ..) => {}
+                // Prefixes never move.
+                (None, true, true) if matches!(atom, Atom::Nets(_)) => {}
                 (None, _, true) => {
                     let ranges = atom.ranges(resolution);
                     edges.gain(*number, &ranges.without(&held.ranges));

@@ -1,13 +1,14 @@
 //! Rows: for a group, a protocol and a stretch of source ports, which destination ports are decided how.
 
 use super::ICMP;
-use super::flat::{Flat, FlatRule, OWN};
+use super::flat::{Flat, FlatRule, FlatTier, OWN};
+use super::mixer::Mixing;
 use super::ports::Ports;
 use crate::decide::{Cause, Decision, Verdict};
 use crate::object::EndAction;
 use crate::object::calico::Action;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 /// A row.
 pub(super) type Row = Vec<(u16, Decision)>;
@@ -17,7 +18,7 @@ pub(super) type Row = Vec<(u16, Decision)>;
 pub(super) struct Rows {
     uses: Vec<u32>,
     numbers: BTreeMap<u64, Vec<u32>>,
-    hasher: RandomState,
+    hasher: Mixing,
     free: Vec<u32>,
     /// Rows that are used by nobody, or were at some time.
     unused: BTreeSet<u32>,
@@ -117,17 +118,31 @@ impl Flat {
     /// Rows of addresses for which these atoms hold: of each protocol, behind them of all others, those of
     /// each stretch of source ports.
     pub fn rows(&self, holds: &[u32], protocols: &[u8], sources: &[u16]) -> Vec<Row> {
-        // Rules that are not about this side need not be asked for each protocol.
-        let tiers = self.tiers.iter();
-        let rules: Vec<Vec<&FlatRule>> = tiers
-            .map(|tier| tier.rules.iter().filter(|rule| rule.holds(holds)).collect())
-            .collect();
-        let named = protocols.iter().copied().map(Some);
-        let of = |protocol| {
-            let rules = &rules;
-            sources.iter().map(move |source| row(self, rules, holds, protocol, *source))
+        let holding = |tier: &FlatTier| -> Vec<usize> {
+            let rules = tier.rules.iter().enumerate();
+            rules.filter(|(_, rule)| rule.holds(holds)).map(|(at, _)| at).collect()
         };
-        named.chain([None]).flat_map(of).collect()
+        let holding: Vec<Vec<usize>> = self.tiers.iter().map(holding).collect();
+        let mut made = Vec::with_capacity((protocols.len() + 1) * sources.len());
+        // Of most protocols no rule is about this side: they all have the same row.
+        let mut idle: Option<Row> = None;
+        for protocol in protocols.iter().copied().map(Some).chain([None]) {
+            let tiers = self.tiers.iter().zip(&holding);
+            let rules: Vec<Vec<&FlatRule>> = tiers
+                .map(|(tier, holding)| {
+                    let rules = holding.iter().map(|at| &tier.rules[*at]);
+                    rules.filter(|rule| rule.is_about(protocol)).collect()
+                })
+                .collect();
+            if rules.iter().all(Vec::is_empty) {
+                let row = idle.get_or_insert_with(|| row(self, &rules, holds, protocol, 0));
+                made.extend(std::iter::repeat_n(&*row, sources.len()).cloned());
+            } else {
+                let of = |source: &u16| row(self, &rules, holds, protocol, *source);
+                made.extend(sources.iter().map(of));
+            }
+        }
+        made
     }
 }
 
@@ -176,7 +191,7 @@ fn row(
             if pending.is_empty() {
                 break;
             }
-            if !rule.is_about(protocol) || !is_from(rule, protocol, source, holds) {
+            if !is_from(rule, protocol, source, holds) {
                 continue;
             }
             let here = pending.and(&rule.destination(protocol, holds));
