@@ -147,7 +147,7 @@ impl Tables {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             stretches: self.classes.stretches(),
-            classes: self.classes.len(),
+            classes: self.classes.used(),
             sets: self.sets.iter().filter(|set| !set.sources.is_empty()).count(),
             groups: self.sets.iter().map(|set| set.groups.len()).sum(),
             entries: self.sets.iter().map(|set| set.rows.len()).sum(),

@@ -69,7 +69,7 @@ impl Selectors {
         self.fresh.clear();
         let unused = std::mem::take(&mut self.unused);
         for number in std::mem::replace(&mut self.doomed, unused) {
-            if self.uses[number] == 0 && !self.doomed.contains(&number) {
+            if self.uses[number] == 0 {
                 let unused = &mut peers[number];
                 self.numbers.remove(&unused.selector);
                 self.watch.remove(number, &unused.selector);

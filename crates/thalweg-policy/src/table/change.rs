@@ -53,8 +53,8 @@ impl Change {
 }
 
 impl Tables {
-    /// All sets of endpoints: number, address and direction of each.
-    pub fn endpoints(&self) -> impl Iterator<Item = ((usize, IpAddr, Direction), u32)> {
+    /// The set of each endpoint by address and direction, in no order.
+    pub fn assigned(&self) -> impl Iterator<Item = ((usize, IpAddr, Direction), u32)> {
         self.of.iter().map(|(key, set)| (*key, *set))
     }
 }

@@ -173,13 +173,18 @@ impl Classes {
         self.from.iter().copied()
     }
 
-    /// How many classes there are.
+    /// Classes have numbers below this.
     pub fn len(&self) -> usize {
+        self.atoms.len()
+    }
+
+    /// How many of these numbers some address has.
+    pub fn used(&self) -> usize {
         self.atoms.len() - self.free.len()
     }
 
     /// Whether there is no class but the one of all addresses.
     pub fn is_empty(&self) -> bool {
-        self.len() <= 1
+        self.used() <= 1
     }
 }

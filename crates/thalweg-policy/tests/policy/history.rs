@@ -139,7 +139,7 @@ impl History {
                 }
             }
         }
-        assert_eq!(compiler.tables().endpoints().count(), known, "{what}");
+        assert_eq!(compiler.tables().assigned().count(), known, "{what}");
     }
 }
 
@@ -226,7 +226,7 @@ impl Mirror {
             let known = self.rows.get(&number).cloned().unwrap_or_default();
             assert_eq!(&known, row, "{what}: row {number}");
         }
-        assert_eq!(self.of, tables.endpoints().collect::<BTreeMap<_, _>>(), "{what}");
+        assert_eq!(self.of, tables.assigned().collect::<BTreeMap<_, _>>(), "{what}");
     }
 }
 
@@ -292,7 +292,7 @@ type Said = Vec<(u32, Direction, Packet, Verdict)>;
 fn said(history: &History, compiler: &Compiler, dice: &mut Dice) -> Said {
     let resolution = history.resolve();
     let tables = compiler.tables();
-    let keys: BTreeMap<_, _> = tables.endpoints().collect();
+    let keys: BTreeMap<_, _> = tables.assigned().collect();
     let mut all = Said::new();
     for ((_, own, direction), set) in keys {
         for _ in 0..16 {
