@@ -5,10 +5,11 @@ use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use thalweg_model::Origin;
-use thalweg_model::cluster::{Cluster, ObjectName, Pod};
+use thalweg_model::cluster::{Cluster, NamedPort, ObjectName, Pod, Protocol};
 use thalweg_policy::decide::{Cause, Decision, Verdict};
 use thalweg_policy::model::Direction;
 use thalweg_policy::object::calico::{Entity, Policy, Rule};
+use thalweg_policy::object::kubernetes::PortMatch;
 use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
 use thalweg_policy::resolve::ChainKind;
 use thalweg_policy::table::{Change, Set, SetChange, Tables};
@@ -402,4 +403,44 @@ fn a_rule_for_many_addresses_moves_none_of_them_to_other_classes() {
     assert!(!change.stretches.is_empty() && change.classes_gone.is_empty());
     assert!(change.stretches.iter().all(|(first, last, _)| !owned(first) && !owned(last)));
     assert!(change.sets.values().filter(|what| **what == SetChange::New).count() == 1);
+}
+
+#[test]
+fn a_port_that_gets_another_number_elsewhere_is_found_by_its_name() {
+    let pod = |address: &str, port: u16| {
+        let ports = vec![NamedPort { name: "web".into(), protocol: Protocol::Tcp, port }];
+        Pod { addresses: vec![address.parse().unwrap()], ports, ..Pod::default() }
+    };
+    let destination = Entity { ports: vec![PortMatch::Named("web".into())], ..Entity::default() };
+    let rule = Rule { protocol: Some(6), destination, ..Rule::default() };
+    let spec = Policy {
+        tier: "default".into(),
+        applies_egress: true,
+        egress: vec![rule],
+        ..Policy::default()
+    };
+    let id = PolicyId { kind: PolicyKind::Global, name: ObjectName::new("", "all") };
+    let spec = Spec::Calico(Box::new(spec));
+    let object = PolicyObject { origin: Origin::default(), staged: StagedAction::Set, spec };
+    let objects = Objects { policies: [(id, object)].into_iter().collect(), ..Objects::default() };
+    let [own, other] = ["own", "other"].map(|name| ObjectName::new("a", name));
+    let mut cluster = Cluster::default();
+    cluster.pods.insert(own.clone(), pod("10.0.0.1", 80));
+    let mut compiler = Compiler::default();
+    for number in [8080, 9090, 80] {
+        cluster.pods.insert(other.clone(), pod("10.0.0.2", number));
+        compiler.update(&objects, &cluster, &BTreeSet::from([own.clone()]));
+        for port in [80, 8080, 9090] {
+            let packet = Packet {
+                source: "10.0.0.1".parse().unwrap(),
+                destination: "10.0.0.2".parse().unwrap(),
+                protocol: 6,
+                ports: Some((40_000, port)),
+                icmp: None,
+            };
+            let at = compiler.endpoint(&own).unwrap();
+            let allows = compiler.tables().allows(at, Direction::Egress, &packet);
+            assert_eq!(allows, port == number, "{port} while it is {number}");
+        }
+    }
 }
