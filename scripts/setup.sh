@@ -37,6 +37,7 @@ BENCH='
 iputils-ping    ping
 nftables        nft
 iptables        iptables-restore
+ipset           ipset
 ethtool         ethtool
 frr             /usr/lib/frr/zebra
 '

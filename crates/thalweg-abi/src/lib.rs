@@ -19,6 +19,7 @@ pub mod link;
 pub mod meter;
 pub mod nexthop;
 pub mod own;
+pub mod policy;
 pub mod service;
 pub mod settings;
 pub mod shelf;
@@ -45,7 +46,7 @@ pub use vrf::{VrfId, VrfRow};
 
 /// Number of the layout of everything here that lies in shared memory. Programs and tables of one
 /// number belong together; whoever changes a row, a table or the meaning of a cell takes the next.
-pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 7 } else { 6 };
+pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 8 } else { 7 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -31,8 +31,13 @@ pub struct LinkRow {
     pub device: u32,
     /// Address our ICMPv6 errors come from; all zero for none. Network order.
     pub address6: [u8; 16],
+    /// Number of a local record of the workload there ([`crate::policy::local`]), plus one, for what it says
+    /// from an address that is none of its own, on its link alone; 0 for none.
+    pub policy: u32,
     /// Zero.
-    pub reserved3: [u64; 2],
+    pub reserved3: u32,
+    /// Zero.
+    pub reserved4: u64,
 }
 
 const _: () = assert!(size_of::<LinkRow>() == 64);

@@ -27,8 +27,8 @@ pub struct SettingsRow {
     pub quota: u32,
     /// Interface index of the link where what this host's own stack sends into tunnels arrives; 0 for none.
     pub passage: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Line of table `policy` where policies begin ([`crate::policy::HEAD`]); 0 for none.
+    pub policy: u32,
 }
 
 /// Lengths of ranges of a family that are told apart.
@@ -47,7 +47,7 @@ impl Default for SettingsRow {
             nat_ports: [16_384, 29_999],
             quota: 0,
             passage: 0,
-            reserved: 0,
+            policy: 0,
         }
     }
 }

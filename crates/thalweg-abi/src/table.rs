@@ -58,6 +58,8 @@ pub enum TableId {
     Backends,
     /// [`crate::service::RangeRow`] rows.
     Ranges,
+    /// [`crate::policy::Line`] by number.
+    Policy,
     /// [`crate::flow::Slots`] by bucket.
     FlowSlots,
     /// [`crate::flow::FlowRow`] by bucket × [`crate::flow::WAYS`] + way.
@@ -73,7 +75,7 @@ pub const OWN_WORDS: u32 = if cfg!(feature = "layout-next") { 128 } else { 64 };
 
 impl TableId {
     /// All tables, in an order in which they may be filled.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Control,
         Self::States,
         Self::Behind,
@@ -101,6 +103,7 @@ impl TableId {
         Self::Rings,
         Self::Backends,
         Self::Ranges,
+        Self::Policy,
         Self::FlowSlots,
         Self::Flows,
         Self::Boards,
@@ -137,6 +140,7 @@ impl TableId {
             Self::Rings => "rings",
             Self::Backends => "backends",
             Self::Ranges => "ranges",
+            Self::Policy => "policy",
             Self::FlowSlots => "flow_slots",
             Self::Flows => "flows",
             Self::Boards => "shelf_boards",
@@ -171,7 +175,8 @@ impl TableId {
             | Self::GroupLinks
             | Self::Own
             | Self::Vips
-            | Self::Index => Change::Versioned,
+            | Self::Index
+            | Self::Policy => Change::Versioned,
             Self::FlowSlots | Self::Flows | Self::Boards | Self::Kept => Change::Shared,
         }
     }
@@ -207,6 +212,7 @@ impl TableId {
             Self::Frontends => size_of::<crate::FrontendRow>(),
             Self::Backends => size_of::<crate::BackendRow>(),
             Self::Ranges => size_of::<crate::service::RangeRow>(),
+            Self::Policy => size_of::<crate::policy::Line>(),
             Self::FlowSlots => size_of::<crate::flow::Slots>(),
             Self::Flows => size_of::<crate::flow::FlowRow>(),
             Self::Boards => size_of::<crate::shelf::Board>(),

@@ -193,6 +193,8 @@ reasons! {
     FlowQuota = 57 "flow-quota";
     /// A fragment that came before its first: it is kept for a moment and decided when that comes.
     KeptFragment = 58 "kept-fragment";
+    /// A policy does not allow the flow, or no longer.
+    Policy = 59 "policy";
 }
 
 /// How many numbers a reason may take in a counter index.

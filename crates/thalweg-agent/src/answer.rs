@@ -229,7 +229,7 @@ fn diff(compiler: &Compiler, files: &[(String, String)]) -> DiffView {
     if !loaded.is_ok() {
         return DiffView { problems: loaded.problems, ..DiffView::default() };
     }
-    let other = compiler.what_if(loaded.intent);
+    let other = compiler.what_if(loaded.intent, loaded.policies);
     difference(compiler, &other, loaded.problems)
 }
 
@@ -268,10 +268,11 @@ pub fn comparison(
     files: Vec<(String, String)>,
 ) -> impl FnOnce() -> DiffView + Send + use<> {
     let (limits, host) = (compiler.limits().clone(), compiler.host());
-    let intent = compiler.intent().clone();
+    let (intent, policies) = (compiler.intent().clone(), compiler.policy_objects().clone());
     move || {
         let mut copy = Compiler::new(limits);
         copy.load_host(host);
+        copy.set_policies(policies);
         copy.set_intent(intent);
         copy.plan();
         diff(&copy, &files)

@@ -292,6 +292,7 @@ impl Brain {
             effects.push(Effect::Suite(suite));
         }
         if let Some(compiler) = &mut self.compiler {
+            compiler.set_policies(loaded.policies);
             compiler.set_intent(loaded.intent);
             effects.extend(self.advance());
             effects.extend(self.tell_problems());
@@ -301,6 +302,7 @@ impl Brain {
         let mut compiler = Compiler::new(limits.clone());
         compiler.set_seed(self.seed);
         compiler.set_generation(self.base);
+        compiler.set_policies(loaded.policies);
         compiler.set_intent(loaded.intent);
         self.compiler = Some(compiler);
         self.phase = Phase::AwaitsHost;
@@ -478,6 +480,7 @@ impl Brain {
         let mut compiler = Compiler::new(old.limits().clone());
         compiler.set_seed(self.seed);
         compiler.set_generation(old.generation());
+        compiler.set_policies(old.policy_objects().clone());
         compiler.set_intent(old.intent().clone());
         compiler.load_host(old.host());
         drop(old);

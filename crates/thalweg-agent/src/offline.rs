@@ -10,7 +10,8 @@ use thalweg_api::Fault;
 use thalweg_api::view::{DiffView, ExplainView};
 use thalweg_compile::Compiler;
 use thalweg_image::{Plane, PlaneError};
-use thalweg_model::{HostState, Problem};
+use thalweg_model::{HostState, Intent, Problem};
+use thalweg_policy::Objects;
 
 /// Why offline work failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +80,7 @@ pub fn check(path: &Path, host: Option<&Path>, color: bool) -> Result<Checked, O
     let host = host.map(read_host).transpose()?;
     let mut loaded = thalweg_config::load(path);
     if let (Some(host), true) = (host, loaded.is_ok()) {
-        let compiler = compile(loaded.intent.clone(), host);
+        let compiler = compile(loaded.intent.clone(), loaded.policies.clone(), host);
         loaded.problems.extend(compiler.problems());
     }
     Ok(checked(&loaded, color))
@@ -110,9 +111,10 @@ fn checked(loaded: &thalweg_config::Loaded, color: bool) -> Checked {
     }
 }
 
-fn compile(intent: thalweg_model::Intent, host: HostState) -> Compiler {
+fn compile(intent: Intent, policies: Objects, host: HostState) -> Compiler {
     let mut compiler = Compiler::new(intent.limits());
     compiler.load_host(host);
+    compiler.set_policies(policies);
     compiler.set_intent(intent);
     compiler.plan();
     compiler
@@ -131,10 +133,10 @@ pub fn read_host(path: &Path) -> Result<HostState, OfflineError> {
 }
 
 /// Reads configuration files that must be right.
-pub(crate) fn read_config(path: &Path, color: bool) -> Result<thalweg_model::Intent, OfflineError> {
+pub(crate) fn read_config(path: &Path, color: bool) -> Result<(Intent, Objects), OfflineError> {
     let loaded = thalweg_config::load(path);
     match loaded.is_ok() {
-        true => Ok(loaded.intent),
+        true => Ok((loaded.intent, loaded.policies)),
         false => Err(OfflineError::Config(Box::new(checked(&loaded, color)))),
     }
 }
@@ -146,8 +148,10 @@ pub(crate) fn read_config(path: &Path, color: bool) -> Result<thalweg_model::Int
 /// [`OfflineError`].
 pub fn diff(from: &Path, to: &Path, host: &Path, color: bool) -> Result<DiffView, OfflineError> {
     let host = read_host(host)?;
-    let old = compile(read_config(from, color)?, host);
-    let new = old.what_if(read_config(to, color)?);
+    let (intent, policies) = read_config(from, color)?;
+    let old = compile(intent, policies, host);
+    let (intent, policies) = read_config(to, color)?;
+    let new = old.what_if(intent, policies);
     Ok(answer::difference(&old, &new, Vec::new()))
 }
 
@@ -198,7 +202,8 @@ impl Offline {
     ///
     /// [`OfflineError`].
     pub fn new(config: &Path, host: &Path, color: bool) -> Result<Self, OfflineError> {
-        Self::of(read_config(config, color)?, read_host(host)?)
+        let (intent, policies) = read_config(config, color)?;
+        Self::of(intent, policies, read_host(host)?)
     }
 
     /// Compiles an intent on a host into tables in memory.
@@ -206,9 +211,14 @@ impl Offline {
     /// # Errors
     ///
     /// [`OfflineError::Plane`].
-    pub fn of(intent: thalweg_model::Intent, host: HostState) -> Result<Self, OfflineError> {
+    pub fn of(
+        intent: Intent,
+        policies: Objects,
+        host: HostState,
+    ) -> Result<Self, OfflineError> {
         let mut compiler = Compiler::new(intent.limits());
         compiler.load_host(host);
+        compiler.set_policies(policies);
         compiler.set_intent(intent);
         let mut plane = MemoryPlane::new(compiler.limits());
         let plan = compiler.plan();

@@ -142,6 +142,7 @@ pub fn capacity(limits: &Limits) -> Capacity {
         backends: limits.backends,
         ring_slots: limits.ring_slots,
         flows: limits.flows,
+        policy_lines: limits.policy_lines,
     })
 }
 

@@ -93,7 +93,7 @@ pub struct Summary {
 ///
 /// [`OfflineError`].
 pub fn run(options: &Options, lines: &mut dyn Write) -> Result<Summary, OfflineError> {
-    let intent = read_config(&options.config, options.color)?;
+    let (intent, policies) = read_config(&options.config, options.color)?;
     let mut host = read_host(&options.host)?;
     let mut device = host.link_named(&options.link).map(|link| link.index).ok_or_else(|| {
         let message = format!("{} has no link `{}`", options.host.display(), options.link);
@@ -104,7 +104,7 @@ pub fn run(options: &Options, lines: &mut dyn Write) -> Result<Summary, OfflineE
         host = swapped(host, device, LOOPBACK);
         device = LOOPBACK;
     }
-    let offline = Offline::of(intent, host)?;
+    let offline = Offline::of(intent, policies, host)?;
     let kernel = match options.engine {
         Engine::Native => None,
         Engine::Ebpf => Some(Kernel::new(&offline)?),
@@ -248,6 +248,7 @@ impl Kernel {
         let mut writer = Writer::new(loaded.memory().clone(), Box::new(NoReaders));
         let mut compiler = thalweg_compile::Compiler::new(limits.clone());
         compiler.load_host(offline.compiler.host());
+        compiler.set_policies(offline.compiler.policy_objects().clone());
         compiler.set_intent(offline.compiler.intent().clone());
         writer.apply(&compiler.plan())?;
         let counts = loaded.counts().map_err(refused)?;

@@ -232,7 +232,7 @@ fn ports(flow: u32) -> [u16; 2] {
 }
 
 /// A TCP segment without data.
-fn frame(
+pub fn frame(
     receiver: [u8; 6],
     source: Ipv4Addr,
     destination: Ipv4Addr,

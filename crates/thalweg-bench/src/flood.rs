@@ -17,7 +17,7 @@ use crate::vip::rules;
 use crate::{Bench, Measured, say};
 use aya::programs::XdpMode;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 use thalweg_abi::{Counter, Reason, Verdict};
 
@@ -62,17 +62,17 @@ pub fn measure(bench: &mut Bench) {
 /// New flows per second.
 fn rate(bench: &mut Bench) -> Measured<()> {
     say("flow-create: first packets to one of 1,000 services");
-    let mut ours = Flood::new(Node::new()?)?;
+    let mut ours = services(Node::new()?)?;
     let router = ours.node.router.again()?;
     let mut daemon = agent(&router, 2_000_000)?;
     ours.sink()?;
     let mut samples = [const { Vec::new() }; 2];
     for _ in 0..ROUNDS {
-        samples[0].push(ours.rate()?);
-        let mut theirs = Flood::new(Node::routed()?)?;
+        samples[0].push(ours.rate(FRAMES)?);
+        let mut theirs = services(Node::routed()?)?;
         rules(&theirs.node, CLUSTER, "nftables")?;
         theirs.sink()?;
-        samples[1].push(theirs.rate()?);
+        samples[1].push(theirs.rate(FRAMES)?);
     }
     daemon.lives()?;
     let [ours, theirs] = samples.map(|samples| median(&samples));
@@ -84,7 +84,7 @@ fn rate(bench: &mut Bench) -> Measured<()> {
 fn crowd(bench: &mut Bench) -> Measured<()> {
     say("flow-create: ten times as many new flows as there is room for");
     let ours = {
-        let mut flood = Flood::new(Node::new()?)?;
+        let mut flood = services(Node::new()?)?;
         let router = flood.node.router.again()?;
         let mut daemon = agent(&router, ROOM)?;
         let tally = flood.crowd(ROOM, || daemon.counted("drop", "flows-full"))?;
@@ -92,7 +92,7 @@ fn crowd(bench: &mut Bench) -> Measured<()> {
         tally
     };
     let theirs = {
-        let mut flood = Flood::new(Node::routed()?)?;
+        let mut flood = services(Node::routed()?)?;
         rules(&flood.node, CLUSTER, "nftables")?;
         let room = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max")?;
         let router = flood.node.router.again()?;
@@ -134,37 +134,44 @@ fn dropped(text: &str) -> Measured<u64> {
     Ok(sum)
 }
 
+/// First packets to the last service.
+fn services(node: Node) -> Measured<Flood> {
+    let SocketAddr::V4(to) = CLUSTER.last() else { return Err("an IPv4 service".into()) };
+    let first = FIRST_SOURCE.to_bits();
+    let net = format!("{FIRST_SOURCE}/16");
+    Flood::new(node, to, &net, &(first..first + SOURCES).collect::<Vec<_>>())
+}
+
 /// A node with a generator and sinks.
-struct Flood {
+pub struct Flood {
     node: Node,
     generator: Object,
     sinks: Vec<Object>,
 }
 
 impl Flood {
-    fn new(node: Node) -> Measured<Self> {
+    /// First packets from these addresses of a net, a power of two, to an address and port.
+    pub fn new(node: Node, to: SocketAddrV4, net: &str, sources: &[u32]) -> Measured<Self> {
         // So that the link takes finished frames. Router and sinks run where the generator does, behind
         // each of its batches: nothing is lost in queues, and how busy others are does not matter.
         node.router.inside(|| {
             let uplink = address(CLIENT);
             ip(&format!(
                 "route replace {uplink}/32 dev pod0 scope link\n\
-                 route add {FIRST_SOURCE}/16 via {uplink} dev pod0 onlink\n"
+                 route add {net} via {uplink} dev pod0 onlink\n"
             ))?;
             run("ethtool", &["-K", "pod0", "gro", "on"])
         })?;
         let feed = node.inside(CLIENT, || index("eth0"))?;
         let mut generator = Object::helpers(&["generate_syn"], &[], None)?;
-        let first = FIRST_SOURCE.to_bits();
-        generator.trace4(&(first..first + SOURCES).collect::<Vec<_>>())?;
-        let SocketAddr::V4(to) = CLUSTER.last() else { return Err("an IPv4 service".into()) };
+        generator.trace4(sources)?;
         let template = Template::syn([2, 0, 0, 0, 9, CLIENT as u8], to);
-        generator.template(&template.flows(SOURCES.into()).through(feed))?;
+        generator.template(&template.flows(sources.len() as u64).through(feed))?;
         Ok(Self { node, generator, sinks: Vec::new() })
     }
 
     /// Lets pods count first packets from now on, and drop them.
-    fn sink(&mut self) -> Measured<()> {
+    pub fn sink(&mut self) -> Measured<()> {
         for pod in SERVERS {
             let mut sink = Object::helpers(&["syn_sink"], &[], None)?;
             self.node.inside(pod, || {
@@ -187,6 +194,17 @@ impl Flood {
         Ok(sum)
     }
 
+    /// Lets the router itself count first packets and drop them: what sending costs alone.
+    pub fn sink_at_once(&mut self) -> Measured<()> {
+        let mut sink = Object::helpers(&["syn_sink"], &[], None)?;
+        self.node.router.inside(|| {
+            sink.program("syn_sink")?.attach("pod0", XdpMode::Driver)?;
+            Ok(())
+        })?;
+        self.sinks.push(sink);
+        Ok(())
+    }
+
     /// Sends until the router has taken so many frames; how many it has taken.
     fn send(&mut self, frames: u64) -> Measured<u64> {
         pin(0, 0);
@@ -205,12 +223,15 @@ impl Flood {
         }
     }
 
-    /// New flows per second that come through.
-    fn rate(&mut self) -> Measured<f64> {
+    /// New flows per second that come through, over so many frames; most of them must.
+    pub fn rate(&mut self, frames: u64) -> Measured<f64> {
         let (before, start) = (self.arrived()?, Instant::now());
-        self.send(FRAMES)?;
+        let sent = self.send(frames)?;
         let took = start.elapsed().as_secs_f64();
-        Ok((self.arrived()? - before) as f64 / took)
+        match self.arrived()? - before {
+            arrived if arrived >= sent / 2 => Ok(arrived as f64 / took),
+            arrived => Err(format!("{arrived} of {sent} first packets came through").into()),
+        }
     }
 
     /// Known flows that go on while ten times `room` first packets come, and first packets that came

@@ -18,9 +18,9 @@ use thalweg_image::Plan;
 use thalweg_wire::{Prefix4, Prefix6};
 
 /// Addresses that a program looks up in one run.
-const PER_RUN: u32 = 4096;
+pub const PER_RUN: u32 = 4096;
 /// Runs of one sample, after runs that warm up.
-const RUNS: u32 = 16;
+pub const RUNS: u32 = 16;
 const WARM_UP: u32 = 4;
 /// The engines, as their programs are called.
 const ENGINES: [&str; 5] = ["none", "ours", "trie", "kernel", "reads"];

@@ -15,6 +15,7 @@ mod daemon;
 mod flips;
 mod flood;
 mod forward;
+mod guarded;
 mod http;
 mod image;
 mod load;
@@ -22,10 +23,13 @@ mod lpm;
 mod network;
 mod object;
 mod pods;
+mod policed;
+mod policies;
 mod prefixes;
 mod report;
 mod room;
 mod routes;
+mod rules;
 mod samples;
 mod stream;
 mod trace;
@@ -109,11 +113,13 @@ fn run() -> Measured<()> {
     room::measure(&mut bench);
     flood::measure(&mut bench);
     bulk::measure(&mut bench);
+    policies::measure(&mut bench);
+    policed::measure(&mut bench);
     if bench.rows.is_empty() {
         return Err(format!(
             "no row begins with `{}`; rows begin with lpm4, lpm6, forward, lb, flow, veth, load, update, \
-             memory, agent, blocked, follow, commit, http, first-packet, stream or \
-             flow-create",
+             memory, agent, blocked, follow, commit, http, first-packet, stream, \
+             flow-create or policy",
             bench.only
         )
         .into());

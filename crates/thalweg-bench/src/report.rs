@@ -92,6 +92,12 @@ impl Row {
             "load/50k-services/start" | "load/50k-services/files" => most(5.0),
             "update/one-service-50k/p99" => most(10.0),
             "flow-create/known-at-10x" => (format!("100 {}", self.unit), value >= 100.0),
+            "policy/new-flow/growth" => most(105.0),
+            "load/100k-rules" => most(2.0),
+            "update/one-label" | "update/one-rule" => most(50.0),
+            name if name.starts_with("policy/") && name.contains("/vs-") => {
+                ("> 1×".to_owned(), ratio > 1.0)
+            }
             "stream/pod-pod/vs-veth" | "stream/vip/vs-veth" => times(0.95),
             _ => return None,
         })
@@ -243,7 +249,7 @@ fn tables(old: &str, fresh: &[Row], machine: &str) -> String {
 
 /// Where a row stands: by part, then as names sort, with sizes in order of size.
 fn place(name: &str) -> (usize, String) {
-    const PARTS: [&str; 15] = [
+    const PARTS: [&str; 16] = [
         "lpm4",
         "lpm6",
         "forward",
@@ -259,6 +265,7 @@ fn place(name: &str) -> (usize, String) {
         "first-packet",
         "stream",
         "flow-create",
+        "policy",
     ];
     let part = PARTS.iter().position(|part| name.starts_with(part)).unwrap_or(PARTS.len());
     (

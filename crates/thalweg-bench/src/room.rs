@@ -87,7 +87,7 @@ fn nftables(cluster: Cluster) -> Measured<f64> {
 }
 
 /// Octets that the kernel holds for itself and cannot give back.
-fn kernel() -> Measured<f64> {
+pub fn kernel() -> Measured<f64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let mut sum = 0.0;
     for name in ["SUnreclaim:", "VmallocUsed:", "Percpu:"] {

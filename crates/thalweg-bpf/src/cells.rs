@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use thalweg_abi::flow::{WAYS, WORDS};
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class};
+use thalweg_abi::policy::Line;
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::shelf::{BOARD, HEADER};
 use thalweg_abi::{
@@ -396,6 +397,57 @@ impl Flows for MapCells {
     fn range(&self, row: u32) -> Option<&'static RangeRow> {
         maps::RANGES.get(row)
     }
+
+    #[inline(always)]
+    fn policy(&self, line: u32) -> Option<&'static Line> {
+        maps::POLICY.get(self.place(line))
+    }
+
+    #[inline(always)]
+    fn hit(&self, cause: u32) {
+        maps::hit(cause);
+    }
+
+    #[inline(always)]
+    fn policy_find(&self, [high, low]: [u64; 2], length: u8, family: u8) -> u32 {
+        policy_find(high, low, u32::from(length) << 8 | u32::from(family), self.epoch)
+    }
+
+    #[inline(always)]
+    fn policy_value(&self, [high, low]: [u64; 2], family: u8) -> u32 {
+        policy_value(high, low, family.into(), self.epoch)
+    }
+
+    #[inline(always)]
+    fn policy_cell(&self, set: u32, class: u32, protocol: u8, ports: u32) -> u64 {
+        policy_cell(set, class, protocol.into(), ports, self.epoch)
+    }
+}
+
+/// [`flow::policy::find`]: a function that the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn policy_find(high: u64, low: u64, length_and_family: u32, epoch: u32) -> u32 {
+    let (length, family) = ((length_and_family >> 8) as u8, length_and_family as u8);
+    flow::policy::find(&MapCells::at(epoch), [high, low], length, family)
+}
+
+/// [`flow::policy::value`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn policy_value(high: u64, low: u64, family: u32, epoch: u32) -> u32 {
+    let cells = MapCells::at(epoch);
+    let find = |[high, low]: [u64; 2], length: u8| {
+        policy_find(high, low, u32::from(length) << 8 | family & 0xff, epoch)
+    };
+    flow::policy::value(&cells, [high, low], family as u8, find)
+}
+
+/// [`flow::policy::cell`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn policy_cell(set: u32, class: u32, protocol: u32, ports: u32, epoch: u32) -> u64 {
+    flow::policy::cell(&MapCells::at(epoch), set, class, protocol as u8, ports)
 }
 
 /// [`flow::search`]: a function that the verifier checks once.

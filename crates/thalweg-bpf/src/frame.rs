@@ -163,6 +163,8 @@ const INGRESS: u64 = 1;
 /// What the field of a socket buffer that classifiers have for themselves holds (`tc_index`, 16 bits), where it
 /// is a kept frame that arrives once more.
 const ARRIVED: u32 = 0x7468;
+/// The same where the program at a link that knows flows has sent the frame on: it is decided.
+const SENT: u32 = 0x7469;
 
 /// A frame at the tc hook.
 pub struct TcFrame {
@@ -243,11 +245,30 @@ fn mark(skb: *mut __sk_buff, value: u32) {
 pub fn take_mark(context: &TcContext) -> bool {
     let skb = context.skb.skb;
     // SAFETY: as in `mark`.
-    let marked = unsafe { core::ptr::read_volatile(&raw const (*skb).tc_index) } == ARRIVED;
-    if marked {
+    let value = unsafe { core::ptr::read_volatile(&raw const (*skb).tc_index) };
+    if value != 0 {
+        // Whoever sent it may have written anything there.
         mark(skb, 0);
     }
-    marked
+    value == ARRIVED
+}
+
+/// Notes that a frame is decided, for the program that sees it leave.
+#[inline(always)]
+pub fn mark_sent(context: &TcContext) {
+    mark(context.skb.skb, SENT);
+}
+
+/// Whether a frame that leaves says it is decided. Asked once: the note goes.
+#[inline(always)]
+pub fn take_sent(context: &TcContext) -> bool {
+    let skb = context.skb.skb;
+    // SAFETY: as in `mark`.
+    let sent = unsafe { core::ptr::read_volatile(&raw const (*skb).tc_index) } == SENT;
+    if sent {
+        mark(skb, 0);
+    }
+    sent
 }
 
 impl TcFrame {

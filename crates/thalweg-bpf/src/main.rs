@@ -32,7 +32,7 @@ pub fn thalweg_xdp(context: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn thalweg_tc(context: TcContext) -> i32 {
-    at_tc(context, |stages, arrival| process(stages, arrival))
+    at_tc(context, false, |stages, arrival| process(stages, arrival))
 }
 
 /// As [`thalweg_xdp`], on a host with services or workloads: flows are known.
@@ -49,27 +49,77 @@ pub fn thalweg_flow_xdp(context: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn thalweg_flow_tc(context: TcContext) -> i32 {
-    at_tc(context, |stages, arrival| match maps::packet() {
+    at_tc(context, true, |stages, arrival| match maps::packet() {
         Some(packet) => flow::process(stages, packet, arrival),
         None => Outcome::stop(Verdict::drop(Reason::Broken)),
     })
 }
 
-/// On a host with services: translates what backends on this very host answer, as it leaves. What was
-/// forwarded is no concern of it.
+/// On a host with services or workloads: translates what backends on this very host answer, as it leaves, and
+/// asks policies about what reaches workloads by no hook in front of them. What else was forwarded is no
+/// concern of it.
 #[classifier]
 #[inline(always)]
 pub fn thalweg_flow_out(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let (device, from) =
         unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).ingress_ifindex) };
-    let Some(packet) = maps::packet().filter(|_| from == 0) else { return TC_ACT_UNSPEC };
-    frame::linearize(&context);
     let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
+    let cells = cells::MapCells::at(arrival.epoch);
+    // Only where a program of ours has seen it arrive nobody else can have written that.
+    if frame::take_sent(&context) && cells.link(from).is_some_and(|row| row.flags != 0) {
+        return TC_ACT_UNSPEC;
+    }
+    let inward = flow::inward::is_workload(&cells, device);
+    if from != 0 && !inward {
+        return TC_ACT_UNSPEC;
+    }
+    frame::linearize(&context);
+    let left = if from == 0 { leave(&context, arrival) } else { None };
+    match left {
+        Some(code) => code,
+        None if inward => workload(&context, arrival, from == 0),
+        None => TC_ACT_UNSPEC,
+    }
+}
+
+/// What leaves for a workload. A packet that begins a flow is remembered, in both directions.
+#[inline(always)]
+fn workload(context: &TcContext, arrival: Arrival, own: bool) -> i32 {
+    let Some(packet) = maps::packet() else { return TC_ACT_UNSPEC };
+    *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
+    let mut verdict = stages::inward(context.skb.skb, packet, own);
+    let asks = verdict == flow::inward::ASKS || verdict == flow::inward::ASKS_TO_BEGIN;
+    if asks {
+        // Nobody hears of it here.
+        let denied = stages::denies(packet);
+        let begins = verdict == flow::inward::ASKS_TO_BEGIN;
+        verdict = match (denied, begins) {
+            (true, _) => Verdict::drop(Reason::Policy),
+            (false, true) => flow::inward::BEGINS,
+            (false, false) => flow::UNTOUCHED,
+        };
+    }
+    if verdict == flow::inward::BEGINS {
+        let rows = stages::remember(packet, true) != 0 && stages::remember(packet, false) != 0;
+        // What this host says reaches the workload in any case.
+        verdict = if rows || own { flow::UNTOUCHED } else { Verdict::drop(Reason::FlowsFull) };
+    }
+    if verdict == flow::UNTOUCHED {
+        return TC_ACT_UNSPEC;
+    }
+    maps::count(verdict, context.len());
+    TC_ACT_SHOT
+}
+
+/// What this host's own stack says; none if it is none of ours.
+#[inline(always)]
+fn leave(context: &TcContext, arrival: Arrival) -> Option<i32> {
+    let packet = maps::packet()?;
     *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
     let number = stages::flow_leave(context.skb.skb, packet);
-    match Verdict::from_number(number) {
-        Some(verdict) if verdict == flow::UNTOUCHED => TC_ACT_UNSPEC,
+    Some(match Verdict::from_number(number) {
+        Some(verdict) if verdict == flow::UNTOUCHED => return None,
         // It is counted where it arrives.
         Some(verdict) if verdict == flow::RETURNED => {
             arrive(flow::passage(&cells::MapCells::at(arrival.epoch)))
@@ -79,7 +129,7 @@ pub fn thalweg_flow_out(context: TcContext) -> i32 {
             if verdict.is(Kind::Drop) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
         }
         None => TC_ACT_UNSPEC,
-    }
+    })
 }
 
 #[inline(always)]
@@ -106,7 +156,7 @@ fn at_xdp(context: XdpContext, decide: impl Fn(&mut XdpStages, Arrival) -> Outco
 }
 
 #[inline(always)]
-fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome) -> i32 {
+fn at_tc(context: TcContext, flows: bool, decide: impl Fn(&mut TcStages, Arrival) -> Outcome) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let device = unsafe { (*context.skb.skb).ifindex };
     let given = handover::take(&context);
@@ -137,8 +187,14 @@ fn at_tc(context: TcContext, decide: impl Fn(&mut TcStages, Arrival) -> Outcome)
         }
         // Who is told is this host's own stack.
         Kind::Answer if outcome.device == 0 => arrive(LOOPBACK),
-        Kind::Forward | Kind::Answer => redirect(outcome.device) as i32,
+        Kind::Forward | Kind::Answer => {
+            if flows {
+                frame::mark_sent(&context);
+            }
+            redirect(outcome.device) as i32
+        }
         Kind::Punt if outcome.device != 0 => {
+            frame::mark_sent(&context);
             // The way is known but for the neighbor, which the kernel finds.
             // SAFETY: without parameters the helper looks the way up itself.
             unsafe { bpf_redirect_neigh(outcome.device, core::ptr::null_mut(), 0, 0) as i32 }

@@ -8,6 +8,7 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use thalweg_abi::flow::{FlowRow, Slots};
 use thalweg_abi::meter::MeterRow;
+use thalweg_abi::policy::Line;
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::shelf::{Board, KeptRow, ROOM};
 use thalweg_abi::socket::{PeerKey, PeerRow};
@@ -55,6 +56,7 @@ tables! {
     RINGS = "rings": Row16;
     BACKENDS = "backends": BackendRow;
     RANGES = "ranges": RangeRow;
+    POLICY = "policy": Line;
     FLOW_SLOTS = "flow_slots": Slots;
     FLOWS = "flows": FlowRow;
     BOARDS = "shelf_boards": Board;
@@ -75,6 +77,19 @@ static COUNTERS: PerCpuArray<Counter, { thalweg_abi::counter::COUNTERS as usize 
 /// Token buckets by link and class, per processor.
 #[btf_map(name = "meters")]
 pub static METERS: PerCpuArray<MeterRow, 1> = PerCpuArray::new();
+
+/// What policies decided, by the number of the rule, per processor.
+#[btf_map(name = "policy_hits")]
+static HITS: PerCpuArray<u64, { thalweg_abi::policy::CAUSES as usize }> = PerCpuArray::new();
+
+/// Counts what has decided about a flow.
+#[inline(always)]
+pub fn hit(cause: u32) {
+    if let Some(row) = HITS.get_ptr_mut(cause) {
+        // SAFETY: the map holds valid rows for its whole life; only this processor writes this one.
+        unsafe { *row += 1 };
+    }
+}
 
 /// Under which address a socket reached whom it speaks to: [`thalweg_abi::socket`].
 #[btf_map(name = "peers")]

@@ -75,6 +75,34 @@ extern "C" fn flow_hairpin(packet: *mut Packet) -> u32 {
     0
 }
 
+/// [`flow::policy::permit`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_permit(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    number(flow::policy::permit(&MapCells::at(packet.epoch()), packet, tracked))
+}
+
+/// [`flow::policy::is_guarded`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_is_guarded(packet: *const Packet, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 1 };
+    u32::from(flow::policy::is_guarded(&MapCells::at(packet.epoch()), packet, nexthop))
+}
+
+/// [`flow::policy::is_seen`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_is_seen(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    u32::from(flow::policy::is_seen(&MapCells::at(packet.epoch()), packet))
+}
+
 /// [`flow::remember_fragments`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -247,6 +275,35 @@ pub extern "C" fn flow_leave(context: *mut __sk_buff, packet: *mut Packet) -> u3
     flow::leave(&mut TcFrame::new(TcContext::new(context)), &cells, packet, tracked).to_number()
 }
 
+/// [`flow::inward::inward`]: the verdict on a frame that leaves for a workload.
+#[inline(always)]
+pub fn inward(context: *mut __sk_buff, packet: &mut Packet, own: bool) -> Verdict {
+    Verdict::from_number(flow_inward(context, packet, own.into())).unwrap_or(BROKEN)
+}
+
+/// Whether policies do not allow a packet.
+#[inline(always)]
+pub fn denies(packet: &Packet) -> bool {
+    flow_permit(packet) != 0
+}
+
+/// Writes a row for one direction of a flow whose way the kernel knows.
+#[inline(always)]
+pub fn remember(packet: &Packet, back: bool) -> u32 {
+    flow_remember(packet, 0, back.into())
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_inward(context: *mut __sk_buff, packet: *mut Packet, own: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
+    let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
+    let cells = MapCells::at(packet.epoch());
+    let frame = TcFrame::new(TcContext::new(context));
+    flow::inward::inward(&frame, &cells, packet, tracked, own != 0).to_number()
+}
+
 /// [`tunnel::give_back`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -401,6 +458,21 @@ macro_rules! stages {
             #[inline(always)]
             fn hairpin(&mut self, packet: &mut Packet) {
                 flow_hairpin(packet);
+            }
+
+            #[inline(always)]
+            fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
+                Verdict::from_number(flow_permit(packet))
+            }
+
+            #[inline(always)]
+            fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
+                flow_is_guarded(packet, nexthop) != 0
+            }
+
+            #[inline(always)]
+            fn is_seen(&self, packet: &Packet) -> bool {
+                flow_is_seen(packet) != 0
             }
 
             #[inline(always)]

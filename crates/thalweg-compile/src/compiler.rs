@@ -8,6 +8,7 @@ use crate::links::Links;
 use crate::lsp::Lsps;
 use crate::objects::{self, LabelEntry, RouteEntry};
 use crate::own::OwnBits;
+use crate::policy::Policies;
 use crate::rib::{Offer, Rib, Source};
 use crate::rows::Rows;
 use crate::services::Services;
@@ -68,6 +69,7 @@ pub struct Compiler {
     pub(crate) pending: Pending,
     pub(crate) refused: BTreeMap<String, (Problem, Change)>,
     pub(crate) services: Services,
+    pub(crate) policies: Policies,
     pub(crate) nodes: Nodes,
     pub(crate) generation: u64,
 }
@@ -138,6 +140,7 @@ impl Compiler {
             pending: Pending { structure: true, ..Pending::default() },
             refused: BTreeMap::new(),
             services: Services::default(),
+            policies: Policies::default(),
             nodes: Nodes::default(),
             generation: 0,
             limits,
@@ -267,6 +270,7 @@ impl Compiler {
         let old = std::mem::replace(&mut self.intent, intent);
         self.services.note(&old.cluster, &self.intent.cluster);
         self.note_nat(&old);
+        self.note_policies(&old);
         if old.router != self.intent.router || old.cluster.nodes != self.intent.cluster.nodes {
             self.nodes.todo = true;
             self.services.others.learn(&self.intent);

@@ -76,11 +76,16 @@ pub fn flag_words(flags: u32) -> Vec<&'static str> {
 }
 
 impl Compiler {
-    /// A compiler for another intent on the same host, for `diff`.
-    pub fn what_if(&self, intent: thalweg_model::Intent) -> Self {
+    /// A compiler for another intent and other policies on the same host, for `diff`.
+    pub fn what_if(
+        &self,
+        intent: thalweg_model::Intent,
+        policies: thalweg_policy::Objects,
+    ) -> Self {
         let mut other = Self::new(self.limits.clone());
         other.set_seed(self.seed);
         other.load_host(self.host());
+        other.set_policies(policies);
         other.set_intent(intent);
         other.plan();
         other

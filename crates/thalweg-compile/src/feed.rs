@@ -20,8 +20,14 @@ impl Compiler {
             Update::RouteGone(key) => self.set_route(Teller::Kernel, key, None),
             Update::Link(link) => self.set_link(link),
             Update::LinkGone(link) => self.drop_link(link),
-            Update::Address(address) => self.set_address(address),
-            Update::AddressGone(link, address) => self.drop_address(link, address),
+            Update::Address(address) => {
+                self.policies.note();
+                self.set_address(address);
+            }
+            Update::AddressGone(link, address) => {
+                self.policies.note();
+                self.drop_address(link, address);
+            }
             Update::Neighbor(neighbor) => {
                 let key = (neighbor.link, neighbor.address);
                 self.set_neighbor(key, Update::Neighbor(neighbor));

@@ -25,6 +25,7 @@ impl Compiler {
         self.lsp_problems(&mut all);
         self.service_problems(&mut all);
         self.service_gaps(&mut all);
+        self.policy_problems(&mut all);
         all.extend(self.room_problems());
         all.extend(self.refused.values().map(|(problem, _)| problem.clone()));
         let mut all: Vec<Problem> = all.into_iter().collect();
@@ -41,6 +42,7 @@ impl Compiler {
             (&mut wished.frontends, self.limits.frontends),
             (&mut wished.backends, self.limits.backends),
             (&mut wished.ring_slots, self.limits.ring_slots),
+            (&mut wished.policy_lines, self.limits.policy_lines),
             (&mut wished.flows, self.limits.flows),
         ] {
             if *wish == 0 {
@@ -377,7 +379,9 @@ fn identity(change: &Change) -> Option<String> {
         Change::Label(label, _) => format!("label {label}"),
         Change::Backends(id, _) => format!("backends {}", id.0),
         Change::Frontend(key, _) => format!("frontend {}", key),
-        Change::Settings(_)
+        // What does not fit is left out before: [`crate::policy`].
+        Change::Policy(_)
+        | Change::Settings(_)
         | Change::Own(_)
         | Change::FreeGroup(_)
         | Change::FreeNextHop(_)

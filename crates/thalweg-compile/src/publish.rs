@@ -15,7 +15,9 @@ impl Compiler {
     /// Puts the changes in order and frees what is left over.
     pub(crate) fn finish(&mut self, draft: Draft) -> Plan {
         let mut changes = Vec::with_capacity(draft.touched.len() + 64);
+        let policies = self.policy_change();
         self.settings_change(&mut changes);
+        changes.extend(policies);
         let routes = self.route_changes(&draft);
         for node in draft.nodes {
             self.rib.drop_if_empty(node);
@@ -66,7 +68,7 @@ impl Compiler {
             nat_ports: self.nat_ports().into(),
             quota: router.flows.per_workload.unwrap_or(0),
             passage: self.passage_link(),
-            reserved: 0,
+            policy: self.policies.first_line(),
         };
         if self.published.settings != Some(row) {
             self.published.settings = Some(row);
@@ -112,7 +114,12 @@ impl Compiler {
             return LinkRow { flags, ..LinkRow::default() };
         }
         let vrf = self.ribs.vrf(self.links.rib(index)).unwrap_or_default();
-        self.links.row(index, &self.intent, &self.host, vrf, egress)
+        let mut row = self.links.row(index, &self.intent, &self.host, vrf, egress);
+        if self.links.is_workload(index) {
+            let name = self.host.links.get(&index).map_or("", |link| &link.name);
+            row.policy = self.policies.record_of(name);
+        }
+        row
     }
 
     pub(crate) fn route_changes(&mut self, draft: &Draft) -> Vec<Change> {

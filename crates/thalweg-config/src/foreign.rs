@@ -60,6 +60,7 @@ const VERSIONS: &[(Kind, &[&str])] = &[
     (Kind::Policy(PolicyKind::StagedGlobal), CALICO),
     (Kind::Policy(PolicyKind::StagedCalico), CALICO),
     (Kind::Policy(PolicyKind::StagedKubernetes), CALICO),
+    (Kind::Policy(PolicyKind::Profile), CALICO),
     (Kind::Tier, CALICO),
     (Kind::NetworkSet, CALICO),
     (Kind::GlobalNetworkSet, CALICO),
@@ -203,9 +204,9 @@ fn shown(name: &ObjectName) -> String {
 }
 
 fn namespaced(kind: Kind) -> bool {
-    use PolicyKind::{Cluster, Global, StagedGlobal};
+    use PolicyKind::{Cluster, Global, Profile, StagedGlobal};
     match kind {
-        Kind::Policy(kind) => !matches!(kind, Cluster | Global | StagedGlobal),
+        Kind::Policy(kind) => !matches!(kind, Cluster | Global | Profile | StagedGlobal),
         Kind::Service | Kind::EndpointSlice | Kind::Pod => true,
         kind => matches!(kind, Kind::NetworkSet | Kind::ServiceAccount),
     }

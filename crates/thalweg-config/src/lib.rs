@@ -98,7 +98,7 @@ fn parse_sources(sources: Sources, unfit: &[u32], before: Vec<Problem>) -> Loade
     let mut problems = before;
     problems.extend(report.finish());
     if !broken {
-        problems.extend(thalweg_policy::check::tiers(&policies));
+        problems.extend(thalweg_policy::check::all(&policies));
     }
     Loaded { intent, policies, problems, sources }
 }

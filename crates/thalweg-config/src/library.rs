@@ -247,11 +247,12 @@ impl Library {
             }
         }
         let intent = self.joined.intent(files, &mut report);
-        let policies = self.joined.policies.clone();
+        let mut policies = self.joined.policies.clone();
+        policies.settings = intent.router.policy.clone();
         let mut problems = before;
         problems.extend(report.finish());
         if !broken && parts.iter().all(|(_, part)| part.whole) {
-            problems.extend(thalweg_policy::check::tiers(&policies));
+            problems.extend(thalweg_policy::check::all(&policies));
         }
         Loaded { intent, policies, problems, sources }
     }
@@ -418,6 +419,8 @@ fn follow_policies(all: &mut Objects, changes: &[(Option<&Part>, Option<&Part>)]
     follow(&mut all.hosts, changes, |part| &part.cluster.policies.hosts);
     follow(&mut all.namespaces, changes, |part| &part.cluster.policies.namespaces);
     follow(&mut all.accounts, changes, |part| &part.cluster.policies.accounts);
+    follow(&mut all.profiles, changes, |part| &part.cluster.policies.profiles);
+    follow(&mut all.nodes, changes, |part| &part.cluster.policies.nodes);
 }
 
 /// Lets a catalog of all follow those of parts that came, went or changed.

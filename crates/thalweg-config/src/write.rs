@@ -144,6 +144,7 @@ fn router(router: &Router, out: &mut Yaml) {
     }
     cluster::services(&router.services, out);
     cluster::flows(&router.flows, out);
+    cluster::policy(&router.policy, out);
     if let Some(tunnel) = &router.tunnel {
         cluster::tunnel(tunnel, out);
     }

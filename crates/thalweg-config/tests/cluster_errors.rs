@@ -461,7 +461,7 @@ items:
               |
             4 | - {apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}
               |                               ^^^^^^^^^^
-              = help: of Kubernetes, `Service`, `EndpointSlice`, `Node`, `Pod`, `IPPool`, `ServiceCIDR`, `Namespace`, `ServiceAccount`, `Tier`, `NetworkSet`, `GlobalNetworkSet`, `HostEndpoint`, `ClusterNetworkPolicy`, `GlobalNetworkPolicy`, `NetworkPolicy`, `StagedGlobalNetworkPolicy`, `StagedNetworkPolicy` and `StagedKubernetesNetworkPolicy` are read
+              = help: of Kubernetes, `Service`, `EndpointSlice`, `Node`, `Pod`, `IPPool`, `ServiceCIDR`, `Namespace`, `ServiceAccount`, `Tier`, `NetworkSet`, `GlobalNetworkSet`, `HostEndpoint`, `ClusterNetworkPolicy`, `GlobalNetworkPolicy`, `NetworkPolicy`, `StagedGlobalNetworkPolicy`, `StagedNetworkPolicy`, `StagedKubernetesNetworkPolicy` and `Profile` are read
 
             warning: an object of kind `Servce` is ignored
              --> lab.yaml:6:26 (kind)

@@ -11,11 +11,13 @@ pub mod fast;
 mod floating;
 mod fragment;
 mod hairpin;
+pub mod inward;
 mod key;
 mod leave;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
+pub mod policy;
 pub mod quota;
 pub mod sctp;
 mod service;
@@ -128,6 +130,41 @@ pub trait Flows: Cells {
     fn backend(&self, row: u32) -> Option<Self::Ref<BackendRow>>;
     /// A bound of ranges of sources.
     fn range(&self, row: u32) -> Option<Self::Ref<RangeRow>>;
+
+    /// A line of table `policy`.
+    fn policy(&self, line: u32) -> Option<Self::Ref<thalweg_abi::policy::Line>>;
+    /// Counts what has decided about a flow, by its number.
+    #[inline(always)]
+    fn hit(&self, _cause: u32) {}
+
+    /// [`policy::find`], in the kernel as a function that the verifier checks once.
+    #[inline(always)]
+    fn policy_find(&self, prefix: [u64; 2], length: u8, family: u8) -> u32
+    where
+        Self: Sized,
+    {
+        policy::find(self, prefix, length, family)
+    }
+
+    /// [`policy::value`], likewise.
+    #[inline(always)]
+    fn policy_value(&self, address: [u64; 2], family: u8) -> u32
+    where
+        Self: Sized,
+    {
+        policy::value(self, address, family, |prefix, length| {
+            self.policy_find(prefix, length, family)
+        })
+    }
+
+    /// [`policy::cell`], likewise.
+    #[inline(always)]
+    fn policy_cell(&self, set: u32, class: u32, protocol: u8, ports: u32) -> u64
+    where
+        Self: Sized,
+    {
+        policy::cell(self, set, class, protocol, ports)
+    }
 
     /// [`search`], in the kernel as a function that the verifier checks once: it is asked at many places.
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use thalweg_abi::policy::Line;
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
     BackendRow, GroupId, IlmWord, LinkRow, NextHopId, NextHopRow, SettingsRow, VrfId,
@@ -56,6 +57,8 @@ pub enum Change {
     RemoveFrontend(FrontendKey),
     /// Backends that no frontend has any more.
     FreeBackends(SetId),
+    /// Lines of table `policy`, by number.
+    Policy(Vec<(u32, Line)>),
     /// A group that nothing refers to any more.
     FreeGroup(GroupId),
     /// A next hop that nothing refers to any more.

@@ -34,6 +34,8 @@ pub struct Limits {
     pub ring_slots: u32,
     /// Flows, each with a row for both directions.
     pub flows: u32,
+    /// Lines of policies.
+    pub policy_lines: u32,
 }
 
 impl Capacity {
@@ -86,6 +88,7 @@ fn cells(table: TableId, limits: &Limits) -> u64 {
         TableId::Ranges if limits.frontends == 0 => 0,
         TableId::Ranges => u64::from(limits.frontends).max(1 << 12),
         TableId::Rings => limits.ring_slots.into(),
+        TableId::Policy => limits.policy_lines.into(),
         TableId::FlowSlots => buckets(limits),
         TableId::Flows => buckets(limits) * u64::from(thalweg_abi::flow::WAYS),
         TableId::Boards | TableId::Kept if limits.flows == 0 => 0,

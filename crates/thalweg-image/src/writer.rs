@@ -10,6 +10,7 @@ use crate::routes::{Misfit, Routes};
 use crate::services::Services;
 use crate::tables::{Full, Tables};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use thalweg_abi::policy::Line;
 use thalweg_abi::{
     GroupId, IlmWord, LinkRow, SettingsRow, TableId, VrfId, link, link::VLANS_PER_PAGE,
 };
@@ -134,6 +135,18 @@ impl Writer {
         Ok(())
     }
 
+    /// All of these lines, or none.
+    fn set_policy(&mut self, lines: &[(u32, Line)]) -> Result<(), Full> {
+        let cells = self.memory().cells(TableId::Policy);
+        if lines.iter().any(|(number, _)| *number >= cells) {
+            return Err(Full::beyond(TableId::Policy));
+        }
+        for (number, line) in lines {
+            self.tables.set_row(TableId::Policy, *number, line)?;
+        }
+        Ok(())
+    }
+
     /// Applies one change that is neither a route nor a removal.
     fn set(&mut self, change: &Change) -> Result<(), Full> {
         match change {
@@ -156,6 +169,7 @@ impl Writer {
                 true => Ok(()),
                 false => Err(Full::beyond(TableId::Backends)),
             },
+            Change::Policy(lines) => self.set_policy(lines),
             Change::FreeGroup(id) => match self.groups.free_group(&mut self.tables, *id) {
                 true => Ok(()),
                 false => Err(Full::beyond(TableId::Groups)),

@@ -7,6 +7,7 @@ use crate::Prefix;
 use crate::catalog::Catalog;
 use crate::cluster::{Cluster, FlowSettings, ServiceSettings};
 use crate::origin::{Key, Origin};
+use crate::policy::PolicySettings;
 use crate::tunnel::{Tunnel, TunnelSettings};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,6 +94,8 @@ pub struct Router {
     pub services: ServiceSettings,
     /// The table of flows.
     pub flows: FlowSettings,
+    /// How policies are carried out at hosts.
+    pub policy: PolicySettings,
 }
 
 impl Default for Router {
@@ -113,6 +116,7 @@ impl Default for Router {
             tunnel: None,
             services: ServiceSettings::default(),
             flows: FlowSettings::default(),
+            policy: PolicySettings::default(),
         }
     }
 }
@@ -179,6 +183,9 @@ pub struct Limits {
     pub ring_slots: u32,
     /// Flows; 0 takes [`FlowSettings::limit`] where there are services, workloads or nodes.
     pub flows: u32,
+    /// Lines of 64 octets that policies take, twice each; 0 takes what the policies at the start need and as
+    /// much again, and at least 65,536.
+    pub policy_lines: u32,
 }
 
 impl Default for Limits {
@@ -197,6 +204,7 @@ impl Default for Limits {
             backends: 0,
             ring_slots: 0,
             flows: 0,
+            policy_lines: 0,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod fpm;
 pub mod host;
 pub mod intent;
 pub mod origin;
+pub mod policy;
 pub mod problem;
 mod room;
 pub mod tunnel;
@@ -21,6 +22,7 @@ pub use fpm::{FpmUpdate, Teller};
 pub use host::{HostState, Update};
 pub use intent::Intent;
 pub use origin::{Key, Origin};
+pub use policy::{PolicySettings, ToHost};
 pub use problem::{Problem, Severity};
 pub use tunnel::{Tunnel, TunnelProtocol, TunnelSettings};
 

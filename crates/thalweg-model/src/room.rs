@@ -11,6 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 
 /// Least room for frontends, backends, and slots of rings: 256 rings of 16,381.
 const LEAST: (u64, u64, u64) = (1 << 15, 1 << 16, 1 << 22);
+/// Least room for policies, in lines.
+const LEAST_LINES: u64 = 1 << 16;
 /// Addresses of a node that its ports answer at, as far as anybody knows before it looks.
 const NODE_ADDRESSES: u64 = 2;
 
@@ -48,6 +50,7 @@ impl Limits {
         or(&mut self.backends, backends);
         or(&mut self.ring_slots, slots);
         or(&mut self.flows, router.flows.limit.into());
+        or(&mut self.policy_lines, LEAST_LINES);
         self
     }
 }

@@ -1,11 +1,13 @@
 //! Table reads over [`Memory`].
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class, MeterRow};
+use thalweg_abi::policy::Line;
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
@@ -24,6 +26,8 @@ pub struct MemoryCells {
     clock: AtomicU32,
     /// Whether flows may only be looked at.
     looking: bool,
+    /// What policies decided, by the number of the rule.
+    hits: Mutex<HashMap<u32, u64>>,
 }
 
 impl MemoryCells {
@@ -35,6 +39,7 @@ impl MemoryCells {
             start: Instant::now(),
             clock: AtomicU32::new(1),
             looking: false,
+            hits: Mutex::default(),
         }
     }
 
@@ -42,7 +47,7 @@ impl MemoryCells {
     pub fn with_meters(memory: Memory) -> Self {
         let buckets = memory.cells(TableId::Links) as usize * CLASSES as usize;
         let meters = Some(Mutex::new(vec![MeterRow::default(); buckets]));
-        Self { memory, meters, start: Instant::now(), clock: AtomicU32::new(1), looking: false }
+        Self { meters, ..Self::new(memory) }
     }
 
     /// Reads `memory`, at a time of the clock that its programs use; what they write stays as it is.
@@ -53,6 +58,12 @@ impl MemoryCells {
     /// Sets the time that flows see, in seconds.
     pub fn set_clock(&self, seconds: u32) {
         self.clock.store(seconds, Ordering::Relaxed);
+    }
+
+    /// How often a rule has decided, by its number.
+    pub fn hits(&self, cause: u32) -> u64 {
+        let hits = self.hits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        hits.get(&cause).copied().unwrap_or(0)
     }
 
     /// The memory that is read.
@@ -295,5 +306,14 @@ impl<'a> Flows for CellsAt<'a> {
 
     fn range(&self, row: u32) -> Option<Copied<RangeRow>> {
         self.view.row(TableId::Ranges, row).map(Copied)
+    }
+
+    fn policy(&self, line: u32) -> Option<Copied<Line>> {
+        self.view.row(TableId::Policy, line).map(Copied)
+    }
+
+    fn hit(&self, cause: u32) {
+        let mut hits = self.tables.hits.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *hits.entry(cause).or_default() += u64::from(!self.tables.looking);
     }
 }

@@ -3,8 +3,11 @@
 //!
 //! Each question walks all tiers, all policies in them, and all who could have an address.
 
+mod host;
 pub mod selector;
 mod who;
+
+pub use host::{Gate, Said};
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -60,6 +63,21 @@ pub enum Why {
     Itself,
     /// It is from the node that the pod is on.
     OwnNode,
+    /// The port of a host stays open.
+    FailSafe,
+    /// What pods say to their host, a setting decides.
+    ToHost,
+}
+
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asked {
+    /// Those about what ends or begins at an endpoint.
+    Normal,
+    /// Those about what passes a host.
+    Forwarded,
+    PreDnat,
+    Untracked,
 }
 
 /// What a policy says.
@@ -99,32 +117,12 @@ impl<'a> Policies<'a> {
         (egress, ingress)
     }
 
-    /// Walks the tiers for one pod and direction.
+    /// What one pod says in a direction.
     fn end(&self, pod: &ObjectName, ingress: bool, packet: &Question) -> Answer {
-        for (name, end) in self.tiers() {
-            let mut any = false;
-            let mut passed = false;
-            for (id, object) in self.of_tier(&name) {
-                if !self.applies(id, object, pod, ingress) {
-                    continue;
-                }
-                any = true;
-                let rule = |number| Why::Rule(id.clone(), number);
-                match self.word(id, object, ingress, packet) {
-                    Word::Allow(at) => return Answer { allowed: true, why: rule(at) },
-                    Word::Deny(at) => return Answer { allowed: false, why: rule(at) },
-                    Word::Pass => {
-                        passed = true;
-                        break;
-                    }
-                    Word::Nothing => {}
-                }
-            }
-            if any && !passed && end == EndAction::Deny {
-                return Answer { allowed: false, why: Why::EndOfTier(name) };
-            }
-        }
-        Answer { allowed: true, why: Why::Nobody }
+        let same = |holder: &&Holder| holder.who == Who::Pod(pod.clone());
+        let holder = self.everybody.iter().find(same);
+        let said = holder.and_then(|one| self.tiers_say(one, Asked::Normal, ingress, packet));
+        said.unwrap_or(Answer { allowed: true, why: Why::Nobody })
     }
 
     /// All tiers in order, each with what its end does.
@@ -174,17 +172,19 @@ impl<'a> Policies<'a> {
         &self,
         id: &PolicyId,
         object: &PolicyObject,
-        pod: &ObjectName,
+        holder: &Holder,
+        asked: Asked,
         ingress: bool,
     ) -> bool {
-        let same = |holder: &&Holder| holder.who == Who::Pod(pod.clone());
-        let Some(holder) = self.everybody.iter().find(same) else { return false };
+        let is_pod = matches!(holder.who, Who::Pod(_));
+        let namespace_is = |name: &str| holder.namespace.as_deref() == Some(name);
         match &object.spec {
             Spec::Kubernetes(policy) => {
                 let isolates =
                     if ingress { policy.isolates_ingress } else { policy.isolates_egress };
                 isolates
-                    && id.name.namespace == pod.namespace
+                    && is_pod
+                    && namespace_is(&id.name.namespace)
                     && who::label_selector(&policy.pods, &holder.own)
             }
             Spec::Cluster(policy) => {
@@ -192,13 +192,20 @@ impl<'a> Policies<'a> {
                 !rules.is_empty() && holder.is_pod_of(&policy.subject)
             }
             Spec::Calico(policy) => {
-                let stage = policy.do_not_track || policy.pre_dnat;
+                let stage = match asked {
+                    Asked::Untracked => policy.do_not_track,
+                    Asked::PreDnat => policy.pre_dnat && !policy.do_not_track,
+                    Asked::Normal => !policy.do_not_track && !policy.pre_dnat,
+                    Asked::Forwarded => {
+                        !policy.do_not_track && !policy.pre_dnat && policy.apply_on_forward
+                    }
+                };
                 let applies = if ingress { policy.applies_ingress } else { policy.applies_egress };
                 let namespace = &id.name.namespace;
-                let within = namespace.is_empty() || *namespace == pod.namespace;
+                let within = namespace.is_empty() || namespace_is(namespace);
                 let of = policy.namespaces.as_ref();
                 let accounts = policy.accounts.as_ref();
-                !stage
+                stage
                     && applies
                     && within
                     && holder.selected(&policy.selector)
@@ -214,6 +221,9 @@ impl<'a> Policies<'a> {
                 let rules = if ingress { &policy.ingress } else { &policy.egress };
                 let peer = if ingress { packet.source } else { packet.destination };
                 for (at, rule) in rules.iter().enumerate() {
+                    if rule.left_out {
+                        continue;
+                    }
                     let who = rule.peers.is_empty()
                         || rule.peers.iter().any(|one| self.is_peer(one, &id.name.namespace, peer));
                     let port = rule.ports.is_empty()
@@ -238,7 +248,7 @@ impl<'a> Policies<'a> {
             Spec::Calico(policy) => {
                 let rules = if ingress { &policy.ingress } else { &policy.egress };
                 for (at, rule) in rules.iter().enumerate() {
-                    if !self.is_about(rule, &id.name.namespace, packet) {
+                    if rule.left_out || !self.is_about(rule, &id.name.namespace, packet) {
                         continue;
                     }
                     match rule.action {
@@ -277,14 +287,20 @@ impl<'a> Policies<'a> {
         ingress: bool,
         packet: &Question,
     ) -> Option<Word> {
-        if rule.peers.contains(&ClusterPeer::Unknown) {
-            return (rule.action != ClusterAction::Accept).then_some(Word::Deny(number));
+        let accepts = rule.action == ClusterAction::Accept;
+        let domains = rule.peers.iter().any(|peer| matches!(peer, ClusterPeer::Domains(_)));
+        if rule.peers.contains(&ClusterPeer::Unknown) || (domains && !accepts) {
+            return (!accepts).then_some(Word::Deny(number));
         }
         let address = if ingress { packet.source } else { packet.destination };
         let who = rule.peers.iter().any(|peer| match peer {
             ClusterPeer::Pods(of) => self.at(address).any(|holder| holder.is_pod_of(of)),
             ClusterPeer::Networks(nets) => nets.iter().any(|net| net.contains(address)),
-            ClusterPeer::Unknown => false,
+            ClusterPeer::Nodes(of) => self.cluster.nodes.iter().any(|(name, node)| {
+                let labels = self.objects.nodes.get(name).cloned().unwrap_or_default();
+                node.addresses.contains(&address) && who::label_selector(of, &labels)
+            }),
+            ClusterPeer::Domains(_) | ClusterPeer::Unknown => false,
         });
         let port = rule.ports.is_empty()
             || rule.ports.iter().any(|port| match port {

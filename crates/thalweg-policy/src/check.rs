@@ -2,10 +2,18 @@
 
 use crate::lower::{has_tier, tier_of};
 use crate::model::Direction;
-use crate::object::Objects;
+use crate::object::{Objects, PolicyKind};
 use crate::resolve::Resolution;
+use crate::world::is_known;
 use std::collections::BTreeSet;
-use thalweg_model::{Origin, Problem, Severity};
+use thalweg_model::{Key, Origin, Problem, Severity};
+
+/// What is wrong between objects.
+pub fn all(objects: &Objects) -> Vec<Problem> {
+    let mut found = tiers(objects);
+    found.extend(profiles(objects));
+    found
+}
 
 /// Policies of tiers that do not exist: they are left out, and all others count.
 pub fn tiers(objects: &Objects) -> Vec<Problem> {
@@ -43,8 +51,16 @@ pub fn doubts(resolution: &Resolution) -> Vec<Problem> {
             });
         };
         if resolved.subjects.is_empty() {
-            let what = format!("selects nobody: {}", policy.subject);
-            let remedy = "nothing is to be done if such pods are still to come";
+            let (what, remedy) = match policy.id.kind {
+                PolicyKind::Profile => (
+                    "no HostEndpoint lists it".into(),
+                    "name it in the `profiles` of a HostEndpoint, or remove it",
+                ),
+                _ => (
+                    format!("selects nobody: {}", policy.subject),
+                    "nothing is to be done if such pods are still to come",
+                ),
+            };
             doubt(policy.origin.clone(), "spec".into(), what, remedy);
             continue;
         }
@@ -83,6 +99,23 @@ pub fn doubts(resolution: &Resolution) -> Vec<Problem> {
                 }
             }
         }
+    }
+    found
+}
+
+/// Profiles that host endpoints list and nobody has: they deny what no profile before them decides.
+pub fn profiles(objects: &Objects) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (name, host) in &objects.hosts {
+        let missing = host.profiles.iter().find(|profile| !is_known(objects, profile));
+        found.extend(missing.map(|profile| Problem {
+            severity: Severity::Warning,
+            origin: host.origin.clone(),
+            object: Some(Key { kind: "HostEndpoint".into(), name: name.clone() }),
+            field: Some("spec.profiles".into()),
+            what: format!("there is no Profile `{profile}`, which denies what no policy allows"),
+            remedy: "add a Profile of that name, or name one that exists".into(),
+        }));
     }
     found
 }

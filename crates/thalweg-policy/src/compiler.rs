@@ -25,7 +25,7 @@ use crate::resolve::Resolution;
 use crate::table::{Change, Live, Moved, Tables};
 use here::AllHere;
 use member::Member;
-use members::Members;
+use members::{Members, are_other_nodes};
 use peers::Selectors;
 use policies::Policies;
 use std::collections::BTreeSet;
@@ -73,12 +73,14 @@ impl Compiler {
         local: &BTreeSet<ObjectName>,
     ) -> &Tables {
         let mut pass = Pass::default();
-        let touched = self.members.update((&self.objects, &self.cluster), (objects, cluster));
+        let (old, new) = ((&self.objects, &self.cluster), (objects, cluster));
+        let nodes = are_other_nodes(old, new);
+        let touched = self.members.update(old, new);
         self.come_and_go(local, &touched, &mut pass);
         self.set_policies(objects, &mut pass);
         self.resolve(objects, &mut pass);
         pass.moved = Moved {
-            peers: self.move_peers(&touched),
+            peers: self.move_peers(&touched, nodes),
             services: self.move_services(cluster),
             names: self.move_names(&touched),
         };

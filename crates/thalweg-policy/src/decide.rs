@@ -1,5 +1,6 @@
 //! What the policies of a chain decide about a packet, and why.
 
+pub mod host;
 mod rule;
 mod trace;
 
@@ -71,6 +72,8 @@ pub enum Cause {
     OwnNode,
     /// A port of the host that stays open whatever policies say.
     FailSafe,
+    /// The setting about what pods say to their host.
+    ToHost,
 }
 
 /// What was decided, and by what.
@@ -98,23 +101,6 @@ impl Judgement {
         !denies(&self.egress) && !denies(&self.ingress)
     }
 }
-
-/// Ports of a host that policies for what ends there cannot close, by protocol: otherwise an error in them
-/// locks everybody out.
-pub const FAIL_SAFE_IN: [(u8, u16); 9] =
-    [(6, 22), (17, 68), (6, 179), (6, 2379), (6, 2380), (6, 5473), (6, 6443), (6, 6666), (6, 6667)];
-/// Ports elsewhere that policies cannot close to a host.
-pub const FAIL_SAFE_OUT: [(u8, u16); 9] = [
-    (17, 53),
-    (17, 67),
-    (6, 179),
-    (6, 2379),
-    (6, 2380),
-    (6, 5473),
-    (6, 6443),
-    (6, 6666),
-    (6, 6667),
-];
 
 impl Resolution {
     /// What the policies of both ends say of a packet; each end is the number of an endpoint, or none.
@@ -151,7 +137,7 @@ impl Resolution {
         !endpoint.is_host() && node.is_some_and(|addresses| addresses.contains(&address))
     }
 
-    /// What an endpoint says of a packet that begins or ends there.
+    /// What an endpoint says of a packet that begins or ends there, and was not translated.
     fn end(
         &self,
         endpoint: usize,
@@ -159,22 +145,8 @@ impl Resolution {
         packet: &Packet,
         tell: &mut impl FnMut(Step),
     ) -> Decision {
-        let is_host = self.world.endpoints[endpoint].is_host();
-        if is_host && is_fail_safe(direction, packet) {
-            return Decision { verdict: Verdict::Allow, cause: Cause::FailSafe };
-        }
-        let before: &[Stage] = match (is_host, direction) {
-            (true, Direction::Ingress) => &[Stage::Untracked, Stage::PreDnat],
-            (true, Direction::Egress) => &[Stage::Untracked],
-            (false, _) => &[],
-        };
-        for stage in before {
-            let kind = ChainKind { direction, stage: *stage, forwarded: false };
-            let Some(chain) = self.chain_at(endpoint, kind) else { continue };
-            let decision = self.decide(chain, packet, tell);
-            if decision.verdict != Verdict::Next {
-                return decision;
-            }
+        if self.world.endpoints[endpoint].is_host() {
+            return self.host_end(endpoint, direction, packet, tell);
         }
         match self.chain_at(endpoint, ChainKind::normal(direction)) {
             Some(chain) => self.decide(chain, packet, tell),
@@ -221,13 +193,4 @@ impl Resolution {
             (true, false, false) => decided(Verdict::Deny, Cause::Profile),
         }
     }
-}
-
-/// Whether a packet is for or from a port of a host that stays open.
-fn is_fail_safe(direction: Direction, packet: &Packet) -> bool {
-    let open = match direction {
-        Direction::Ingress => FAIL_SAFE_IN,
-        Direction::Egress => FAIL_SAFE_OUT,
-    };
-    packet.ports.is_some_and(|(_, port)| open.contains(&(packet.protocol, port)))
 }

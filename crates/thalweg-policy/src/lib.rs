@@ -11,6 +11,8 @@
 //!
 //! [`Compiler`] makes these tables and lets them follow what objects say.
 //!
+//! What hosts say of what ends, begins or passes there is asked as a [`decide::host::Way`].
+//!
 //! Nothing of it reaches the data plane yet.
 #![forbid(unsafe_code)]
 

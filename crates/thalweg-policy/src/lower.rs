@@ -4,9 +4,12 @@ mod calico;
 mod kubernetes;
 
 use crate::model::{Model, Policy, Tier};
-use crate::object::{EndAction, Objects, PolicyId, PolicyObject, Spec, StagedAction};
+use crate::object::{
+    EndAction, Objects, PolicyId, PolicyKind, PolicyObject, Profile, Spec, StagedAction,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use thalweg_model::cluster::ObjectName;
 
 /// The tier of policies that name none.
 pub const DEFAULT: &str = "default";
@@ -16,6 +19,8 @@ pub const FIXED: [(&str, f64, EndAction); 3] = [
     (DEFAULT, 1_000_000.0, EndAction::Deny),
     ("kube-baseline", 10_000_000.0, EndAction::Pass),
 ];
+/// The tier behind all others, of the rules of profiles. What it does not decide, the last profile does.
+pub const PROFILES: &str = "profiles";
 /// The label of what Kubernetes runs, and its value.
 pub const ORCHESTRATOR: (&str, &str) = ("projectcalico.org/orchestrator", "k8s");
 /// What labels of a namespace are known by.
@@ -74,8 +79,20 @@ impl Model {
         let mut tiers: Vec<Tier> = tiers.into_values().collect();
         tiers.sort_by(Tier::before);
         tiers.iter_mut().for_each(|tier| tier.policies.sort_by(|a, b| a.before(b)));
+        if !objects.profiles.is_empty() {
+            let policies = objects.profiles.iter();
+            let policies = policies.map(|(name, one)| Arc::new(profile(name, one))).collect();
+            let (name, end) = (PROFILES.into(), EndAction::Pass);
+            tiers.push(Tier { name, order: None, end, policies });
+        }
         Self { tiers }
     }
+}
+
+/// What a profile comes to; whom it is about, host endpoints say.
+fn profile(name: &str, profile: &Profile) -> Policy {
+    let id = PolicyId { kind: PolicyKind::Profile, name: ObjectName::new("", name) };
+    Policy { id, origin: profile.origin.clone(), ..calico::profile(profile) }
 }
 
 /// Policies whose place is taken by a staged one, or that it takes away.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use thalweg_model::cluster::{NamedPort, ObjectName};
-use thalweg_model::{Catalog, Key, Origin, Prefix};
+use thalweg_model::{Catalog, Key, Origin, PolicySettings, Prefix};
 
 /// Everything that policies are made of, beside pods, services and nodes.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,19 +20,26 @@ pub struct Objects {
     pub sets: Catalog<ObjectName, NetworkSet>,
     /// `HostEndpoint`, by name.
     pub hosts: Catalog<String, HostEndpoint>,
+    /// `Profile`, by name.
+    pub profiles: Catalog<String, Profile>,
     /// Labels of each `Namespace`.
     pub namespaces: Catalog<String, BTreeMap<String, String>>,
     /// Labels of each `ServiceAccount`.
     pub accounts: Catalog<ObjectName, BTreeMap<String, String>>,
+    /// Labels of each `Node`.
+    pub nodes: Catalog<String, BTreeMap<String, String>>,
+    /// What the `Router` object says of policies.
+    pub settings: PolicySettings,
 }
 
 impl Objects {
-    /// Whether there is nothing that policies would be made of.
+    /// Whether there is nothing that policies would be made of. Nodes and settings alone make none.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty()
             && self.tiers.is_empty()
             && self.sets.is_empty()
             && self.hosts.is_empty()
+            && self.profiles.is_empty()
             && self.namespaces.is_empty()
             && self.accounts.is_empty()
     }
@@ -77,12 +84,14 @@ pub enum PolicyKind {
     StagedCalico,
     /// `projectcalico.org StagedKubernetesNetworkPolicy`.
     StagedKubernetes,
+    /// `projectcalico.org Profile`: what host endpoints that list it say where no policy decides.
+    Profile,
 }
 
 impl PolicyKind {
     /// All, each with its name. Calico's `NetworkPolicy` has its group behind it, as `kubectl` has it where
     /// two kinds share a name.
-    pub const ALL: [(&str, Self); 7] = [
+    pub const ALL: [(&str, Self); 8] = [
         ("ClusterNetworkPolicy", Self::Cluster),
         ("GlobalNetworkPolicy", Self::Global),
         ("NetworkPolicy.projectcalico.org", Self::Calico),
@@ -90,6 +99,7 @@ impl PolicyKind {
         ("StagedGlobalNetworkPolicy", Self::StagedGlobal),
         ("StagedNetworkPolicy", Self::StagedCalico),
         ("StagedKubernetesNetworkPolicy", Self::StagedKubernetes),
+        ("Profile", Self::Profile),
     ];
 
     /// Its name.
@@ -215,7 +225,7 @@ pub struct HostEndpoint {
     pub labels: BTreeMap<String, String>,
     /// `spec.node`.
     pub node: String,
-    /// `spec.interfaceName`; `*` is all of them.
+    /// `spec.interfaceName`; `*` is all that no other one is for, none those with one of `addresses`.
     pub interface: Option<String>,
     /// `spec.expectedIPs`.
     pub addresses: Vec<IpAddr>,
@@ -223,4 +233,17 @@ pub struct HostEndpoint {
     pub profiles: Vec<String>,
     /// `spec.ports`.
     pub ports: Vec<NamedPort>,
+}
+
+/// What host endpoints say where no policy decides, and labels for those that list it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Profile {
+    /// Where it stands.
+    pub origin: Origin,
+    /// `spec.labelsToApply`.
+    pub labels: BTreeMap<String, String>,
+    /// `spec.ingress`.
+    pub ingress: Vec<calico::Rule>,
+    /// `spec.egress`.
+    pub egress: Vec<calico::Rule>,
 }

@@ -5,6 +5,7 @@
 
 mod index;
 mod print;
+mod profile;
 
 use crate::model::{Direction, Model, Policy, Rule, Side, Stage};
 use crate::ranges::Ranges;
@@ -142,7 +143,10 @@ impl Resolution {
         let index = Index::new(&world, model.policies().map(|(_, policy)| &**policy));
         let mut numbers: HashMap<Selector, usize> = HashMap::new();
         for (tier, policy) in model.policies() {
-            let mut subjects = index.endpoints(&world, &policy.subject);
+            let mut subjects = match profile::subjects(&world, policy) {
+                Some(listed) => listed,
+                None => index.endpoints(&world, &policy.subject),
+            };
             subjects.retain(|at| wanted(*at));
             let mut resolved =
                 Resolved { policy: policy.clone(), tier, subjects, sides: Default::default() };
@@ -187,8 +191,9 @@ impl Resolution {
             resolved.subjects.iter().for_each(|endpoint| applying[*endpoint].push(at));
         }
         let mut numbers: HashMap<Chain, usize> = HashMap::new();
-        for (at, applying) in applying.iter().enumerate().filter(|(at, _)| wanted(*at)) {
+        for (at, applying) in applying.iter_mut().enumerate().filter(|(at, _)| wanted(*at)) {
             let endpoint = &self.world.endpoints[at];
+            profile::sort(endpoint, applying, |at| &self.policies[at].policy);
             let kinds: Vec<ChainKind> = match endpoint.is_host() {
                 true => ChainKind::of_hosts().collect(),
                 false => [Direction::Ingress, Direction::Egress].map(ChainKind::normal).into(),

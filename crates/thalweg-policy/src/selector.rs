@@ -60,6 +60,9 @@ pub enum Term {
     And(Vec<Selector>),
     /// `… || …`, at least two.
     Or(Vec<Selector>),
+    /// Nodes with such labels, by their addresses: none of the endpoints and sets. It stands alone, and no
+    /// text reads as it.
+    Nodes(Selector),
 }
 
 impl Default for Selector {
@@ -118,7 +121,7 @@ impl Selector {
         &self.0
     }
 
-    /// Whether it selects what has these labels.
+    /// Whether it selects an endpoint or set that has these labels.
     pub fn selects(&self, labels: &impl Labels) -> bool {
         let value = |key: &str| labels.label(key);
         match &*self.0 {
@@ -137,6 +140,7 @@ impl Selector {
             Term::Not(inner) => !inner.selects(labels),
             Term::And(parts) => parts.iter().all(|part| part.selects(labels)),
             Term::Or(parts) => parts.iter().any(|part| part.selects(labels)),
+            Term::Nodes(_) => false,
         }
     }
 
@@ -173,6 +177,7 @@ impl Selector {
             Term::Not(inner) => inner.with_prefix(prefix, namespaces).negated(),
             Term::And(parts) => Term::And(each(parts)).into(),
             Term::Or(parts) => Term::Or(each(parts)).into(),
+            Term::Nodes(_) => self.clone(),
         }
     }
 

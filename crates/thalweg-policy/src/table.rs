@@ -19,6 +19,7 @@
 mod change;
 mod class;
 mod flat;
+mod layout;
 mod live;
 mod mixer;
 mod ports;

@@ -1,15 +1,15 @@
 //! Everybody whom policies may be about or may name: endpoints and sets, with the labels that count.
 
 use crate::lower::{ACCOUNT, OF_ACCOUNT, OF_NAMESPACE, ORCHESTRATOR};
-use crate::object::{NetworkSet, Objects};
-use crate::selector::{Labels, NAMESPACE};
-use std::collections::{BTreeMap, HashMap};
+use crate::object::{HostEndpoint, NetworkSet, Objects};
+use crate::selector::{Labels, NAMESPACE, Selector};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use thalweg_model::catalog::Entry;
-use thalweg_model::cluster::{Cluster, EndpointSlice, NamedPort, ObjectName, Pod};
-use thalweg_model::{Origin, Prefix};
+use thalweg_model::cluster::{Cluster, EndpointSlice, NamedPort, Node, ObjectName, Pod};
+use thalweg_model::{Catalog, Origin, PolicySettings, Prefix};
 
 /// The label with the name of a namespace or service account.
 const NAME: &str = "projectcalico.org/name";
@@ -18,7 +18,15 @@ const METADATA_NAME: &str = "kubernetes.io/metadata.name";
 /// The service account of pods that name none.
 const USUAL_ACCOUNT: &str = "default";
 /// The profile that allows everything.
-const ALLOW: &str = "projectcalico-default-allow";
+pub const ALLOW: &str = "projectcalico-default-allow";
+/// What the profile of a namespace is called: it allows everything, and has the namespace's labels.
+pub const PROFILE_OF_NAMESPACE: &str = "kns.";
+/// What the profile of a service account is called (`NAMESPACE.NAME` behind it): it has its labels alone.
+pub const PROFILE_OF_ACCOUNT: &str = "ksa.";
+/// The label that tells who made a host endpoint, and its value for those of nodes.
+const CREATED_BY: (&str, &str) = ("projectcalico.org/created-by", "calico-kube-controllers");
+/// What stands for all interfaces of a node.
+const ALL_INTERFACES: &str = "*";
 
 /// What an endpoint is.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -79,7 +87,12 @@ pub struct Endpoint {
     pub ports: Vec<NamedPort>,
     /// The node that it is on.
     pub node: Option<String>,
-    /// Whether its profiles allow what no policy speaks of.
+    /// The interface that it stands for, if it is a host's that names one; `*` is all that no other
+    /// endpoint of its node stands for.
+    pub interface: Option<String>,
+    /// Profiles whose rules decide what no policy does, in this order.
+    pub profiles: Vec<String>,
+    /// Whether what these do not decide either is allowed.
     pub open: bool,
 }
 
@@ -110,8 +123,12 @@ pub struct World {
     pub sets: Vec<Set>,
     /// Addresses of each node.
     pub nodes: BTreeMap<String, Vec<IpAddr>>,
+    /// Labels of each node that has any.
+    pub node_labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Who serves a service: address, protocol and port.
     pub services: BTreeMap<ObjectName, Vec<(IpAddr, u8, u16)>>,
+    /// What else decides at hosts.
+    pub settings: PolicySettings,
 }
 
 /// Labels that members of a namespace, or pods of a service account, inherit.
@@ -223,6 +240,8 @@ impl Maker<'_> {
             addresses: pod.addresses.clone(),
             ports: pod.ports.clone(),
             node: pod.node.clone(),
+            interface: None,
+            profiles: Vec::new(),
             open: true,
         }
     }
@@ -235,28 +254,88 @@ impl Maker<'_> {
         PodEntry { entry: entry.clone(), inherited }
     }
 
-    /// All hosts, by name.
-    pub fn hosts(&mut self) -> Vec<Endpoint> {
+    /// All hosts, by name: those of objects, then those that nodes have without.
+    pub fn hosts(&mut self, nodes: &Catalog<String, Node>) -> Vec<Endpoint> {
         let objects = self.objects;
-        let namespace = |profile: &str| Some(profile.strip_prefix("kns.")?.to_owned());
+        let mut made: Vec<Endpoint> =
+            objects.hosts.iter().map(|(name, host)| self.host(name, host)).collect();
+        made.extend(self.auto_hosts(nodes));
+        made
+    }
+
+    fn host(&mut self, name: &str, host: &HostEndpoint) -> Endpoint {
+        let inherited = host.profiles.iter().filter_map(|name| self.labels_of(name)).collect();
+        // The first profile that decides everything is the last one that is asked: one that allows, or
+        // one that nobody has.
+        let decides = |name: &&String| {
+            !self.objects.profiles.contains_key(name.as_str()) && !self.is_account(name)
+        };
+        let last = host.profiles.iter().find(decides);
+        let asked = host.profiles.iter().take_while(|name| Some(*name) != last);
+        Endpoint {
+            name: EndpointName::Host(name.into()),
+            origin: host.origin.clone(),
+            labels: EndpointLabels { own: host.labels.clone(), inherited },
+            addresses: host.addresses.clone(),
+            ports: host.ports.clone(),
+            node: Some(host.node.clone()),
+            interface: host.interface.clone(),
+            profiles: asked.filter(|name| !self.is_account(name)).cloned().collect(),
+            open: last.is_some_and(|name| self.allows(name)),
+        }
+    }
+
+    /// Whether a profile is that of a service account, which has no rules.
+    fn is_account(&self, profile: &str) -> bool {
+        account_of(profile).is_some_and(|name| self.objects.accounts.contains_key(&name))
+    }
+
+    /// Whether a profile allows everything.
+    fn allows(&self, profile: &str) -> bool {
+        let namespace = profile.strip_prefix(PROFILE_OF_NAMESPACE);
+        profile == ALLOW || namespace.is_some_and(|name| self.objects.namespaces.contains_key(name))
+    }
+
+    /// Labels that a profile gives to those who list it.
+    fn labels_of(&mut self, profile: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        if self.is_account(profile) {
+            return account_of(profile).map(|name| self.account(&name));
+        }
+        match profile.strip_prefix(PROFILE_OF_NAMESPACE) {
+            Some(namespace) => self.allows(profile).then(|| self.namespace(namespace)),
+            None => {
+                let known = self.objects.profiles.get(profile);
+                known.map(|profile| Arc::new(profile.labels.clone()))
+            }
+        }
+    }
+
+    /// Host endpoints for all interfaces of nodes that have none by an object.
+    fn auto_hosts(&mut self, nodes: &Catalog<String, Node>) -> Vec<Endpoint> {
+        let objects = self.objects;
+        if !objects.settings.auto_hosts {
+            return Vec::new();
+        }
+        let of_all = |host: &&HostEndpoint| host.interface.as_deref() == Some(ALL_INTERFACES);
+        let have: BTreeSet<&str> =
+            objects.hosts.values().filter(of_all).map(|host| host.node.as_str()).collect();
         let mut made = Vec::new();
-        for (name, host) in &objects.hosts {
-            // A profile that nobody has denies, as does no profile at all.
-            let known = |profile: &String| {
-                let known = |name| objects.namespaces.contains_key(&name);
-                profile == ALLOW || namespace(profile).is_some_and(known)
+        for (node, of) in nodes.iter().filter(|(node, _)| !have.contains(node.as_str())) {
+            let name = format!("{node}-auto-hep");
+            if objects.hosts.contains_key(&name) {
+                continue;
+            }
+            let mut labels = objects.nodes.get(node).cloned().unwrap_or_default();
+            labels.insert(CREATED_BY.0.into(), CREATED_BY.1.into());
+            let host = HostEndpoint {
+                labels,
+                node: node.clone(),
+                interface: Some(ALL_INTERFACES.into()),
+                addresses: of.addresses.clone(),
+                profiles: vec![ALLOW.into()],
+                ..HostEndpoint::default()
             };
-            let inherited: Vec<_> = host.profiles.iter().filter_map(|p| namespace(p)).collect();
-            let inherited = inherited.iter().map(|name| self.namespace(name)).collect();
-            made.push(Endpoint {
-                name: EndpointName::Host(name.clone()),
-                origin: host.origin.clone(),
-                labels: EndpointLabels { own: host.labels.clone(), inherited },
-                addresses: host.addresses.clone(),
-                ports: host.ports.clone(),
-                node: Some(host.node.clone()),
-                open: host.profiles.first().is_some_and(known),
-            });
+            made.push(self.host(&name, &host));
         }
         made
     }
@@ -279,6 +358,21 @@ impl Maker<'_> {
     }
 }
 
+/// Whether there is such a profile: by an object, or of a namespace or service account.
+pub(crate) fn is_known(objects: &Objects, profile: &str) -> bool {
+    let namespace = profile.strip_prefix(PROFILE_OF_NAMESPACE);
+    profile == ALLOW
+        || objects.profiles.contains_key(profile)
+        || namespace.is_some_and(|name| objects.namespaces.contains_key(name))
+        || account_of(profile).is_some_and(|name| objects.accounts.contains_key(&name))
+}
+
+/// The service account that a profile is of, by its name.
+fn account_of(profile: &str) -> Option<ObjectName> {
+    let (namespace, name) = profile.strip_prefix(PROFILE_OF_ACCOUNT)?.split_once('.')?;
+    Some(ObjectName::new(namespace, name))
+}
+
 impl World {
     /// Everybody there is. `origin` tells where a pod stands.
     pub fn new(
@@ -294,14 +388,54 @@ impl World {
                 endpoints.push(maker.pod(name, pod, origin(name)));
             }
         }
-        endpoints.extend(maker.hosts());
+        endpoints.extend(maker.hosts(&cluster.nodes));
         let nodes = cluster.nodes.iter();
         Self {
             endpoints,
             sets: maker.sets(),
             nodes: nodes.map(|(name, node)| (name.clone(), node.addresses.clone())).collect(),
+            node_labels: objects
+                .nodes
+                .iter()
+                .map(|(name, of)| (name.clone(), of.clone()))
+                .collect(),
             services: services(cluster),
+            settings: objects.settings.clone(),
         }
+    }
+
+    /// Nodes whose labels are as a selector says, with their addresses.
+    pub fn nodes_of<'w>(
+        &'w self,
+        selector: &'w Selector,
+    ) -> impl Iterator<Item = (&'w str, &'w [IpAddr])> {
+        let none = BTreeMap::new();
+        let selected = move |name: &&String| {
+            selector.selects(self.node_labels.get(name.as_str()).unwrap_or(&none))
+        };
+        let nodes = self.nodes.iter().filter(move |(name, _)| selected(name));
+        nodes.map(|(name, addresses)| (name.as_str(), addresses.as_slice()))
+    }
+
+    /// The host endpoint that stands for an interface of a node: the one that names it, else one that
+    /// names none and has one of its addresses, else the one for all. Of several, the first by name.
+    pub fn host_at(&self, node: &str, interface: &str, addresses: &[IpAddr]) -> Option<usize> {
+        let has = |one: &Endpoint| one.addresses.iter().any(|of| addresses.contains(of));
+        let named = |one: &Endpoint| one.interface.as_deref() == Some(interface);
+        let found = self.host_of(node, named);
+        let found = found.or_else(|| self.host_of(node, |one| one.interface.is_none() && has(one)));
+        found.or_else(|| self.host_of_all(node))
+    }
+
+    /// The host endpoint for all interfaces of a node that no other one stands for, and for what its pods
+    /// send and receive.
+    pub fn host_of_all(&self, node: &str) -> Option<usize> {
+        self.host_of(node, |one| one.interface.as_deref() == Some(ALL_INTERFACES))
+    }
+
+    fn host_of(&self, node: &str, is: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+        let of = |one: &Endpoint| one.is_host() && one.node.as_deref() == Some(node) && is(one);
+        self.endpoints.iter().position(of)
     }
 
     /// The endpoint that has an address.

@@ -94,6 +94,7 @@ pub fn limits(limits: &intent::Limits) -> Limits {
         backends: limits.backends,
         ring_slots: limits.ring_slots,
         flows: limits.flows,
+        policy_lines: limits.policy_lines,
     }
 }
 
@@ -265,6 +266,7 @@ impl<'a> Course<'a> {
         if !std::mem::take(&mut self.stale) {
             return Ok(());
         }
+        self.compiler.set_policies(self.world.policies()?);
         self.compiler.set_intent(self.world.intent.clone());
         let plan = self.compiler.plan();
         let problems = self.compiler.problems();

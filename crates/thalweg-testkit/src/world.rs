@@ -24,6 +24,8 @@ pub struct World {
     pub intent: Intent,
     /// What the kernel would report.
     pub host: HostState,
+    /// Texts of objects that policies are made of, by a name of the journey's.
+    objects: BTreeMap<String, String>,
     base: u32,
     ordinals: BTreeMap<String, u32>,
 }
@@ -46,6 +48,7 @@ impl World {
             backends: 256,
             ring_slots: 8192,
             flows: 1024,
+            policy_lines: 4096,
             sessions: 16,
         };
         intent.router.services.ring = 251;
@@ -54,7 +57,13 @@ impl World {
         intent.router.punt_rate = 1_000_000;
         intent.router.burst = 1_000_000;
         intent.router.hash_seed = Some(0x7468_616c_7765_6721);
-        Self { intent, host: HostState::default(), base, ordinals: BTreeMap::new() }
+        Self {
+            intent,
+            host: HostState::default(),
+            objects: BTreeMap::new(),
+            base,
+            ordinals: BTreeMap::new(),
+        }
     }
 
     /// A world from lines of text.
@@ -84,6 +93,21 @@ impl World {
             self.host.apply(update.clone());
         }
         Ok(updates)
+    }
+
+    /// What policies are made of.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with an object.
+    pub fn policies(&self) -> Result<thalweg_policy::Objects, String> {
+        let texts = self.objects.iter().map(|(name, text)| (name.clone(), text.clone()));
+        let loaded = thalweg_config::parse(&texts.collect::<Vec<_>>());
+        let error = thalweg_model::Severity::Error;
+        match loaded.problems.iter().find(|problem| problem.severity == error) {
+            None => Ok(loaded.policies),
+            Some(problem) => Err(problem.to_string()),
+        }
     }
 
     /// Interface index of a link.

@@ -104,6 +104,7 @@ fn programs() -> Vec<Finding> {
         backends: 16,
         ring_slots: 256,
         flows: 64,
+        policy_lines: 64,
     };
     match Loaded::load(thalweg_bpf_object::object(), &capacity(&small)) {
         Ok(mut loaded) => vec![

@@ -12,6 +12,7 @@ use thalweg_agent::offline::policy::Policies;
 use thalweg_policy::lower::{policy as lower, tier_of};
 use thalweg_policy::model::{Direction, Policy, Side, Stage};
 use thalweg_policy::object::{EndAction, PolicyId, PolicyObject, StagedAction};
+use thalweg_policy::selector::Term;
 use thalweg_policy::{Resolution, Selector, View, words};
 
 /// Most names in a line.
@@ -125,6 +126,9 @@ fn count(numbers: impl Iterator<Item = usize>) -> usize {
 fn who(read: &Policies, resolution: &Resolution, side: &Side) -> Option<String> {
     let selector = side.selector.as_ref()?;
     let mut names = members(resolution, selector);
+    if let Term::Nodes(of) = selector.term() {
+        names.extend(resolution.world.nodes_of(of).map(|(name, _)| format!("node {name}")));
+    }
     let sets = resolution.world.sets.iter().filter(|set| selector.selects(&set.labels));
     names.extend(sets.map(|set| {
         let nets = read.objects.sets.get(&set.name).map_or(0, |set| set.nets.len());

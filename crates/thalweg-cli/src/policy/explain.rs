@@ -228,6 +228,7 @@ fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String 
         Cause::Itself => "an endpoint always reaches itself".into(),
         Cause::OwnNode => "a node always reaches its pods".into(),
         Cause::FailSafe => "a port that stays open whatever policies say".into(),
+        Cause::ToHost => "spec.policy.endpointToHost of the Router says so".into(),
     }
 }
 

@@ -273,7 +273,7 @@ fn what_if_knows_what_the_suite_told() {
     bench.fpm("object 7 nexthop via 10.0.1.254 dev eth1");
     bench.fpm("kernel 10.6.0.0/16 metric 20 nhid 7");
     bench.tell(told(100, lsp("ldp", &[hop(2, Some("10.0.0.254"), &[200])])));
-    let other = bench.compiler.what_if(bench.compiler.intent().clone());
+    let other = bench.compiler.what_if(bench.compiler.intent().clone(), Default::default());
     assert!(thalweg_compile::diff(&bench.compiler, &other).is_empty());
     assert_eq!(other.host(), bench.compiler.host());
     assert_eq!(other.host().fpm.routes.len(), 1);

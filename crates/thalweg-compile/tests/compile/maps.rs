@@ -53,6 +53,7 @@ impl Maps {
                 | Change::Backends(..)
                 | Change::Frontend(..)
                 | Change::RemoveFrontend(_)
+                | Change::Policy(_)
                 | Change::FreeBackends(_) => {}
                 Change::Link(link, row) if *row == LinkRow::default() => {
                     assert!(self.links.remove(link).is_some(), "link {link} taken out twice");

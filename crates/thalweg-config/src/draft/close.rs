@@ -56,7 +56,8 @@ impl Draft {
         intent.labels = self.labels.into_iter().collect();
         intent.sessions = self.sessions;
         intent.routes = self.routes.into_iter().map(|claim| (claim.name, claim.route)).collect();
-        let (cluster, policies) = self.cluster.finish(&intent.router.services, report);
+        let (cluster, mut policies) = self.cluster.finish(&intent.router.services, report);
+        policies.settings = intent.router.policy.clone();
         intent.cluster = cluster;
         (intent, policies)
     }

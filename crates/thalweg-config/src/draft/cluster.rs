@@ -11,7 +11,7 @@ use thalweg_model::cluster::{
     Cluster, EndpointSlice, IpPool, Node, ObjectName, Pod, Protocol, Service, ServiceSettings,
 };
 use thalweg_policy::Objects;
-use thalweg_policy::object::{HostEndpoint, NetworkSet, PolicyId, PolicyObject, Tier};
+use thalweg_policy::object::{HostEndpoint, NetworkSet, PolicyId, PolicyObject, Profile, Tier};
 
 /// A port of all nodes that a service asks for.
 #[derive(Debug)]
@@ -192,6 +192,7 @@ impl ClusterPart {
         new.sets.share(&old.sets);
         new.namespaces.share(&old.namespaces);
         new.accounts.share(&old.accounts);
+        new.nodes.share(&old.nodes);
     }
 }
 
@@ -209,8 +210,11 @@ pub(crate) struct PolicyDraft {
     pub tiers: Vec<(String, Tier)>,
     pub sets: Vec<(ObjectName, NetworkSet)>,
     pub hosts: Vec<(String, HostEndpoint)>,
+    pub profiles: Vec<(String, Profile)>,
     pub namespaces: Vec<(String, BTreeMap<String, String>)>,
     pub accounts: Vec<(ObjectName, BTreeMap<String, String>)>,
+    /// Labels of nodes.
+    pub nodes: Vec<(String, BTreeMap<String, String>)>,
 }
 
 impl PolicyDraft {
@@ -220,8 +224,12 @@ impl PolicyDraft {
             tiers: self.tiers.into_iter().collect(),
             sets: self.sets.into_iter().collect(),
             hosts: self.hosts.into_iter().collect(),
+            profiles: self.profiles.into_iter().collect(),
             namespaces: self.namespaces.into_iter().collect(),
             accounts: self.accounts.into_iter().collect(),
+            nodes: self.nodes.into_iter().collect(),
+            // Another file may have the router.
+            ..Objects::default()
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
     }
     if report.errors() == before {
         draft.cluster.node(meta, node);
+        draft.cluster.policies.nodes.push((meta.name.name.clone(), meta.labels()));
     }
 }
 

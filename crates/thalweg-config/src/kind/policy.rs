@@ -6,6 +6,7 @@ mod entity;
 mod kubernetes;
 mod parts;
 mod sets;
+pub(crate) mod settings;
 
 use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
@@ -41,6 +42,8 @@ pub(crate) fn read(
 ) {
     let before = report.errors();
     match kind {
+        Kind::Policy(PolicyKind::Profile) => return sets::profile(object, meta, draft, report),
+        Kind::Policy(of) => return policy(of, object, meta, draft, report),
         Kind::Namespace => {
             draft.cluster.policies.namespaces.push((meta.name.name.clone(), meta.labels()));
             return;
@@ -52,7 +55,6 @@ pub(crate) fn read(
         Kind::Tier => sets::tier(object, meta, draft, report),
         Kind::NetworkSet | Kind::GlobalNetworkSet => sets::set(object, meta, draft, report),
         Kind::HostEndpoint => sets::host(object, meta, draft, report),
-        Kind::Policy(of) => policy(of, object, meta, draft, report),
         _ => {}
     }
     if report.errors() == before {
@@ -60,8 +62,9 @@ pub(crate) fn read(
     }
 }
 
+/// Reads a policy. It stays as long as whom it selects is known, whatever else is wrong: without it,
+/// pods that it alone selects would be open.
 fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
-    let before = report.errors();
     let Some(spec) = object.required("spec", "write what it allows under `spec`", report) else {
         return;
     };
@@ -74,15 +77,16 @@ fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, rep
         PolicyKind::Cluster => kubernetes::cluster_policy(&spec, report).map(Spec::Cluster),
         _ => calico::policy(&spec, kind, stored, report).map(|one| Spec::Calico(Box::new(one))),
     };
-    let staged = match kind.of_staged() {
-        Some(_) => Fields::of(spec.node, &spec.path)
-            .and_then(|fields| fields.choice_of("stagedAction", STAGED, report)),
-        None => None,
-    };
-    if let (Some(read), true) = (read, report.errors() == before) {
+    let staged = parts::sound(report, |report| {
+        kind.of_staged()?;
+        let fields = Fields::of(spec.node, &spec.path)?;
+        fields.choice_of("stagedAction", STAGED, report)
+    });
+    if let (Some(read), Some(staged)) = (read, staged) {
         let origin = report.origin(meta.at);
         let id = PolicyId { kind, name: meta.name.clone() };
         let staged = staged.unwrap_or_default();
         draft.cluster.policies.policies.push((id, PolicyObject { origin, staged, spec: read }));
+        draft.cluster.unenforced(Kind::Policy(kind), meta.at);
     }
 }

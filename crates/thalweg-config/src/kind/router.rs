@@ -1,6 +1,7 @@
 //! `Router`: settings of the router as a whole.
 
 use crate::draft::{Draft, ObjectId};
+use crate::kind::policy::settings;
 use crate::kind::{traffic, tunnel};
 use crate::name;
 use crate::read::{Field, Fields};
@@ -26,6 +27,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "services",
     "flows",
     "tunnel",
+    "policy",
 ];
 
 /// `icmp.source`.
@@ -100,6 +102,7 @@ pub(crate) fn read(spec: &Fields, id: ObjectId, draft: &mut Draft, report: &mut 
     router.services = traffic::services(spec, report);
     router.flows = traffic::flows(spec, report);
     router.tunnel = tunnel::read(spec, report);
+    router.policy = settings::read(spec, report);
     if router.services.dsr
         && router.tunnel.is_none()
         && let Some(services) = spec.get("services", report)

@@ -2,6 +2,7 @@
 
 use super::{Yaml, quoted, word};
 use crate::kind::foreign::time_text;
+use crate::kind::policy::settings::TO_HOST;
 use crate::kind::service::{DISTRIBUTIONS, POLICIES, TYPES};
 use crate::kind::traffic::{
     EXTERNAL, MAPPING, MID_FLOW, RANGES, SOCKETS, TIMEOUTS, WITHOUT, timeout,
@@ -10,11 +11,11 @@ use crate::kind::tunnel::FAMILIES;
 use crate::kind::{floating, node, pod, slice};
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use thalweg_model::TunnelSettings;
 use thalweg_model::cluster::{
     Cluster, Distribution, Endpoint, EndpointSlice, Family, FlowSettings, FlowTimeouts, IpPool,
-    Node, ObjectName, Pod, Service, ServiceSettings, ServiceType, TrafficPolicy,
+    Node, ObjectName, Pod, Protocol, Service, ServiceSettings, ServiceType, TrafficPolicy,
 };
+use thalweg_model::{PolicySettings, TunnelSettings};
 
 /// Writes all objects of a cluster.
 pub(super) fn objects(cluster: &Cluster, out: &mut Yaml) {
@@ -52,6 +53,27 @@ pub(super) fn services(settings: &ServiceSettings, out: &mut Yaml) {
     out.differing(2, "dsr", settings.dsr, usual.dsr);
     let sockets = |scope| word(SOCKETS, scope);
     out.differing(2, "socket", sockets(&settings.sockets), sockets(&usual.sockets));
+}
+
+/// Writes `policy` of a router.
+pub(super) fn policy(settings: &PolicySettings, out: &mut Yaml) {
+    let usual = PolicySettings::default();
+    if *settings == usual {
+        return;
+    }
+    out.line(1, "policy:");
+    let mut ports = |name, ports: &[(Protocol, u16)], usual: &[(Protocol, u16)]| {
+        let words = ports.iter().map(|(of, port)| quoted(&format!("{of}:{port}").to_lowercase()));
+        let words = words.collect::<Vec<_>>().join(", ");
+        if ports != usual {
+            out.field(2, name, format_args!("[{words}]"));
+        }
+    };
+    ports("failSafeInbound", &settings.fail_safe_in, &usual.fail_safe_in);
+    ports("failSafeOutbound", &settings.fail_safe_out, &usual.fail_safe_out);
+    let to_host = |one| word(TO_HOST, one);
+    out.differing(2, "endpointToHost", to_host(&settings.to_host), to_host(&usual.to_host));
+    out.differing(2, "autoHostEndpoints", settings.auto_hosts, usual.auto_hosts);
 }
 
 /// Writes `tunnel` of a router.

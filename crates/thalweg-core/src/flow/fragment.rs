@@ -95,13 +95,13 @@ fn alone<C: Flows>(cells: &C, packet: &Packet) -> ControlFlow<Verdict> {
     ControlFlow::Continue(())
 }
 
-/// Writes the row that fragments behind the first find; of one whose addresses stay only if it is for this
-/// host (`here`). Whether others wait for it already.
+/// Writes the row that fragments behind the first find; of one whose addresses stay only if they are to be led
+/// all the same (`leads`): it is for this host, or policies were asked about it. Whether others wait for it already.
 #[inline(always)]
-pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, here: bool) -> bool {
+pub fn remember<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, leads: bool) -> bool {
     let Some(settings) = cells.settings() else { return false };
     let rewrites = tracked.facts().is(what::REWRITES);
-    if !rewrites && !here {
+    if !rewrites && !leads {
         return false;
     }
     if super::sctp::is_unfit(packet) && tracked.new_key(packet)[4] != tracked.key[4] {

@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat, quota, shelf};
+use super::{Flows, fast, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -21,6 +21,13 @@ pub trait FlowStages: Stages {
     fn keep(&mut self, packet: &mut Packet);
     /// Finds who has the port outside that a packet is for; [`super::hairpin`].
     fn hairpin(&mut self, packet: &mut Packet);
+    /// Asks policies about a packet that begins a flow, or whose flow they were not asked about since the
+    /// tables changed; [`policy::permit`].
+    fn permit(&mut self, packet: &Packet) -> Option<Verdict>;
+    /// Whether policies are asked about what a packet belongs to; [`policy::is_guarded`].
+    fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool;
+    /// Whether both directions of what a packet for this host belongs to are seen; [`policy::is_seen`].
+    fn is_seen(&self, packet: &Packet) -> bool;
     /// What that has found out.
     fn facts(&self) -> Facts;
     /// Looks for a token for a new flow; [`quota::admit`].
@@ -147,6 +154,19 @@ where
 
     fn hairpin(&mut self, packet: &mut Packet) {
         super::hairpin(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked);
+    }
+
+    fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
+        let cells = self.stages.tables.at(packet.epoch());
+        policy::permit(&cells, packet, &mut self.tracked).break_value()
+    }
+
+    fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
+        policy::is_guarded(&self.stages.tables.at(packet.epoch()), packet, nexthop)
+    }
+
+    fn is_seen(&self, packet: &Packet) -> bool {
+        policy::is_seen(&self.stages.tables.at(packet.epoch()), packet)
     }
 
     fn facts(&self) -> Facts {
@@ -329,6 +349,7 @@ fn dispatch<S: FlowStages>(
     if ended.is_none() && begins {
         stages.hairpin(packet);
     }
+    let ended = if ended.is_none() { stages.permit(packet) } else { ended };
     let mut decision = Decision::new(packet);
     match ended {
         Some(verdict) => decision.verdict = verdict,
@@ -371,6 +392,18 @@ fn dispatch<S: FlowStages>(
     if is_early(packet, stages.facts(), verdict) {
         return early(stages, packet, verdict, device);
     }
+    let follows = packet.has(flag::LATER_FRAGMENT) || packet.depth() > 0;
+    if sent
+        && follows
+        && !stages.facts().is(what::LED | what::REWRITES)
+        && stages.is_guarded(packet, decision.nexthop())
+    {
+        // Policies were asked about the first fragment, and nobody was about what has labels.
+        return match packet.depth() {
+            0 => early(stages, packet, ALONE, device),
+            _ => Some(Outcome::stop(Verdict::drop(Reason::Policy))),
+        };
+    }
     if unresolved {
         // What the kernel would tell, it would tell of a way that it does not know; and what is for a
         // service, it would take for itself. Who gets no answer sends again.
@@ -392,7 +425,8 @@ fn dispatch<S: FlowStages>(
     }
     let facts = stages.facts();
     let here = verdict == Verdict::deliver(Reason::Local);
-    if facts.is(what::FRAGMENT) && stages.remember_fragments(packet, here) {
+    let leads = here || facts.is(what::FRAGMENT) && stages.is_guarded(packet, decision.nexthop());
+    if facts.is(what::FRAGMENT) && stages.remember_fragments(packet, leads) {
         if stages.can_hand_over(device) {
             return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
         }
@@ -506,13 +540,15 @@ fn settle<S: FlowStages>(
         stages.renew(packet, facts.found(), nexthop);
         return too_large(stages, decision);
     }
-    // What this host's own stack says comes by no hook: half a conversation tells no state. But what it
-    // answers to a packet from another node must go back there ([`super::leave`]).
-    let lent = opened && decision.verdict == LOCAL && !facts.is(what::AMID);
-    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) && !lent {
-        return None;
-    }
-    if !(lent || facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+    // What this host's own stack says to others comes by no hook: half a conversation tells no state. But what
+    // it says to workloads is seen ([`super::inward`]), and what it answers to a packet from another node must go
+    // back there ([`super::leave`]). It knows its connections, also those that are older than their flow.
+    if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
+        let local = decision.verdict == LOCAL && !facts.is(what::AMID);
+        if !(local && (opened || stages.is_seen(packet))) {
+            return None;
+        }
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
         return None;
     }
     // Another node knows whether a connection that goes straight back is amid.
@@ -536,8 +572,11 @@ fn settle<S: FlowStages>(
         let full = Verdict::drop(Reason::FlowsFull);
         return if write(stages, packet, nexthop, false) { None } else { Some(full) };
     }
-    // This host is as well off without a row that there is no room for: only the way back is not known.
-    open(stages, packet, nexthop).filter(|_| !lent)
+    let full = open(stages, packet, nexthop)?;
+    // This host is as well off without a row that there is no room for: only the way back is not known. But where
+    // policies are asked, it would then seem to begin what it answers.
+    let here = decision.verdict == LOCAL && !facts.is(what::SERVICE);
+    (!here || stages.is_guarded(packet, 0)).then_some(full)
 }
 
 /// Whoever has another source has an address of this host, and the kernel believes no such packet from a

@@ -6,12 +6,13 @@ use super::service::{
 };
 use super::state::{self as states, ANEW, next, next_of_one, tcp, timeout_of};
 use super::{Flows, Words, error, floating, fragment, quota, table};
-use crate::frame::Frame;
+use crate::frame::{Frame, Offset};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, state, word};
 use thalweg_abi::{BackendRow, link, service, settings, tunnel};
+use thalweg_wire::U16;
 use thalweg_wire::l4::protocol;
 
 /// What was found out about the flow of a packet; the key that it leaves with is the packet's own.
@@ -36,6 +37,10 @@ pub struct Tracked {
     /// The node whose tunnel the packet came out of, or with [`what::RETURNS`] the one it goes to
     /// ([`thalweg_abi::tunnel::node_id`]); 0 for none.
     pub node: u64,
+    /// Of ICMP its type × 256 + code.
+    pub(super) icmp: u64,
+    /// The number of the rule that has decided last ([`thalweg_abi::policy::cause`]); 0 for none.
+    pub cause: u64,
     /// Where the token lies that a flow takes ([`super::quota`]): a row, counted from 1, times 8, and its
     /// number there; 0 for none.
     pub(super) token: u64,
@@ -115,6 +120,8 @@ impl Tracked {
         query: 0,
         work: [[0; 5]; 2],
         node: 0,
+        icmp: 0,
+        cause: 0,
         token: 0,
     };
 
@@ -174,6 +181,7 @@ pub fn track<F: Frame, C: Flows>(
 ) -> ControlFlow<Verdict> {
     // The quote is only read where it was written.
     (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
+    tracked.icmp = icmp_of(frame, packet);
     if packet.depth() > 0 || packet.family() == 0 || packet.has(flag::LINK_GROUP) {
         return ControlFlow::Continue(());
     }
@@ -206,6 +214,16 @@ pub fn track<F: Frame, C: Flows>(
     }
     tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
     begin(frame, cells, packet, tracked)
+}
+
+/// Type and code of ICMP; 0 of anything else.
+#[inline(always)]
+pub(super) fn icmp_of<F: Frame>(frame: &F, packet: &Packet) -> u64 {
+    let icmp = matches!(packet.protocol(), protocol::ICMP | protocol::ICMPV6);
+    if !icmp || packet.l4() == 0 || packet.has(flag::LATER_FRAGMENT) {
+        return 0;
+    }
+    frame.header::<U16>(Offset::new(packet.l4())).map_or(0, |word| word.get().into())
 }
 
 /// A known tuple from another link than before is looked at again: workloads may not speak for others.

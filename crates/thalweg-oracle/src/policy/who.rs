@@ -15,7 +15,7 @@ pub(super) type Map = BTreeMap<String, String>;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Who {
     Pod(ObjectName),
-    Host,
+    Host(String),
     Set,
 }
 
@@ -28,6 +28,8 @@ pub(super) struct Holder {
     pub own: Map,
     pub namespace_labels: Map,
     pub account_labels: Map,
+    /// Labels by profiles, those of the first one first.
+    pub given: Vec<Map>,
     pub nets: Vec<Prefix>,
     pub ports: Vec<NamedPort>,
 }
@@ -72,7 +74,8 @@ impl Holder {
             (_, Some(key)) => self.account_labels.get(key).cloned(),
             _ => None,
         };
-        self.own.get(key).cloned().or_else(inherited)
+        let given = || self.given.iter().find_map(|labels| labels.get(key).cloned());
+        self.own.get(key).cloned().or_else(given).or_else(inherited)
     }
 
     pub fn selected(&self, by: &Selector) -> bool {
@@ -116,6 +119,7 @@ pub(super) fn everybody(objects: &Objects, cluster: &Cluster) -> Vec<Holder> {
             own: pod.labels.clone(),
             namespace_labels: namespace(&name.namespace),
             account_labels,
+            given: Vec::new(),
             nets: pod.addresses.iter().copied().map(Prefix::host).collect(),
             ports: pod.ports.clone(),
         });
@@ -129,21 +133,94 @@ pub(super) fn everybody(objects: &Objects, cluster: &Cluster) -> Vec<Holder> {
             own: set.labels.clone(),
             namespace_labels: if global { Map::new() } else { namespace(&name.namespace) },
             account_labels: Map::new(),
+            given: Vec::new(),
             nets: set.nets.clone(),
             ports: Vec::new(),
         });
     }
-    for (_, host) in &objects.hosts {
+    for host in hosts(objects, cluster) {
+        let given = host.profiles.iter().map(|name| by_profile(objects, name)).collect();
         all.push(Holder {
-            who: Who::Host,
+            who: Who::Host(host.name),
             namespace: None,
             account: None,
-            own: host.labels.clone(),
+            own: host.labels,
             namespace_labels: Map::new(),
             account_labels: Map::new(),
+            given,
             nets: host.addresses.iter().copied().map(Prefix::host).collect(),
-            ports: host.ports.clone(),
+            ports: host.ports,
         });
     }
     all
+}
+
+/// A host endpoint, by an object or of a node.
+pub(super) struct Host {
+    pub name: String,
+    pub node: String,
+    pub interface: Option<String>,
+    pub labels: Map,
+    pub addresses: Vec<std::net::IpAddr>,
+    pub profiles: Vec<String>,
+    pub ports: Vec<NamedPort>,
+}
+
+/// All host endpoints, by name; those of nodes last.
+pub(super) fn hosts(objects: &Objects, cluster: &Cluster) -> Vec<Host> {
+    let mut all = Vec::new();
+    for (name, host) in &objects.hosts {
+        all.push(Host {
+            name: name.clone(),
+            node: host.node.clone(),
+            interface: host.interface.clone(),
+            labels: host.labels.clone(),
+            addresses: host.addresses.clone(),
+            profiles: host.profiles.clone(),
+            ports: host.ports.clone(),
+        });
+    }
+    let by_objects = all.len();
+    for (node, of) in &cluster.nodes {
+        let covers = |host: &Host| host.node == *node && host.interface == Some(String::from("*"));
+        if !objects.settings.auto_hosts || all[..by_objects].iter().any(covers) {
+            continue;
+        }
+        let mut labels = objects.nodes.get(node).cloned().unwrap_or_default();
+        labels.insert("projectcalico.org/created-by".into(), "calico-kube-controllers".into());
+        all.push(Host {
+            name: format!("{node}-auto-hep"),
+            node: node.clone(),
+            interface: Some("*".into()),
+            labels,
+            addresses: of.addresses.clone(),
+            profiles: vec!["projectcalico-default-allow".into()],
+            ports: Vec::new(),
+        });
+    }
+    all
+}
+
+/// Labels of those who list a profile.
+fn by_profile(objects: &Objects, name: &str) -> Map {
+    let mut labels = Map::new();
+    let mut add = |prefix: &str, name: &str, own: &Map, more: &[&str]| {
+        labels.extend(own.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone())));
+        labels.extend(more.iter().map(|key| (format!("{prefix}{key}"), name.to_owned())));
+    };
+    if let Some(namespace) = name.strip_prefix("kns.") {
+        if let Some(own) = objects.namespaces.get(namespace) {
+            let more = ["projectcalico.org/name", "kubernetes.io/metadata.name"];
+            add("pcns.", namespace, own, &more);
+        }
+    } else if let Some(account) = name.strip_prefix("ksa.") {
+        for (known, own) in &objects.accounts {
+            if format!("{}.{}", known.namespace, known.name) == account {
+                add("pcsa.", &known.name, own, &["projectcalico.org/name"]);
+            }
+        }
+    } else if let Some(profile) = objects.profiles.get(name) {
+        add("", "", &profile.labels, &[]);
+    }
+    labels
 }

@@ -4,16 +4,16 @@
 use super::member::Member;
 use crate::object::Objects;
 use crate::ranges::Ranges;
-use crate::selector::{Labels, Selector};
+use crate::selector::{Labels, Selector, Term};
 use crate::world::{EndpointName, Maker, account};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use thalweg_model::Prefix;
 use thalweg_model::catalog::{Edit, Entry};
-use thalweg_model::cluster::{Cluster, ObjectName, Pod};
+use thalweg_model::cluster::{Cluster, Node, ObjectName, Pod};
+use thalweg_model::{Catalog, Prefix};
 
 /// With no more candidates than this, no other label is looked at for fewer.
 const FEW: usize = 1_000;
@@ -21,6 +21,21 @@ const FEW: usize = 1_000;
 const KEPT: usize = 1_024;
 
 type Shared = Arc<BTreeMap<String, String>>;
+
+/// Whether hosts may be others by what is theirs alone.
+fn are_other_hosts(old: (&Objects, &Cluster), new: (&Objects, &Cluster)) -> bool {
+    let automatic = [old, new].map(|(objects, _)| objects.settings.auto_hosts);
+    !old.0.hosts.differences(&new.0.hosts).is_empty()
+        || !old.0.profiles.differences(&new.0.profiles).is_empty()
+        || automatic[0] != automatic[1]
+        || automatic[1] && are_other_nodes(old, new)
+}
+
+/// Whether nodes have other addresses or labels, or are others.
+pub(super) fn are_other_nodes(old: (&Objects, &Cluster), new: (&Objects, &Cluster)) -> bool {
+    !old.1.nodes.differences(&new.1.nodes).is_empty()
+        || !old.0.nodes.differences(&new.0.nodes).is_empty()
+}
 
 /// A pod as a key: its name, which stays in the catalog.
 #[derive(Clone, Debug)]
@@ -69,6 +84,9 @@ pub(super) struct Members {
     listed: HashMap<String, HashMap<String, Vec<u32>>>,
     namespaces: HashMap<String, Shared>,
     accounts: HashMap<ObjectName, Shared>,
+    /// Nodes, and their labels.
+    nodes: Catalog<String, Node>,
+    node_labels: Catalog<String, BTreeMap<String, String>>,
     /// How many of these two were needed when that was looked at last.
     inherited: usize,
 }
@@ -96,6 +114,7 @@ impl Members {
         let inherits = |entry: &Entry<ObjectName, Pod>, of: &ObjectName| {
             of.name.is_empty() || account(&entry.1) == of.name
         };
+        let no_accounts = accounts.is_empty();
         let all = namespaces.iter().map(|name| ObjectName::new(*name, ""));
         for of in all.chain(accounts.into_iter().cloned()) {
             let first = ObjectName::new(&of.namespace, "");
@@ -105,10 +124,13 @@ impl Members {
                 self.edit_pod(&mut maker, &Edit::Set(entry.clone()), &mut touched);
             }
         }
-        let hosts = old.0.hosts.differences(&new.0.hosts);
-        if !hosts.is_empty() || !namespaces.is_empty() && !self.hosts.is_empty() {
-            self.set_hosts(&mut maker, &mut touched);
+        // Profiles are of namespaces and service accounts, too.
+        let inherited = !namespaces.is_empty() || !no_accounts;
+        if inherited && !self.hosts.is_empty() || are_other_hosts(old, new) {
+            self.set_hosts(&mut maker, &new.1.nodes, &mut touched);
         }
+        self.nodes = new.1.nodes.clone();
+        self.node_labels = new.0.nodes.clone();
         let sets = old.0.sets.differences(&new.0.sets);
         let mut sets: BTreeSet<ObjectName> = sets.iter().map(|one| one.key.clone()).collect();
         let inherits = |name: &&ObjectName| namespaces.contains(&name.namespace);
@@ -139,19 +161,21 @@ impl Members {
         }
     }
 
-    fn set_hosts(&mut self, maker: &mut Maker<'_>, touched: &mut Touched) {
+    /// Makes all hosts anew; those that are the same as before are not touched.
+    fn set_hosts(
+        &mut self,
+        maker: &mut Maker<'_>,
+        nodes: &Catalog<String, Node>,
+        touched: &mut Touched,
+    ) {
         let mut gone = std::mem::take(&mut self.hosts);
-        for name in maker.objects.hosts.keys() {
+        for host in maker.hosts(nodes) {
+            let EndpointName::Host(name) = &host.name else { continue };
             let number = gone.remove(name).unwrap_or_else(|| self.number());
             self.hosts.insert(name.clone(), number);
+            self.replace(number, Some(Member::Host(Box::new(host))), touched);
         }
         gone.into_values().for_each(|number| self.replace(number, None, touched));
-        for host in maker.hosts() {
-            let EndpointName::Host(name) = &host.name else { continue };
-            if let Some(number) = self.hosts.get(name) {
-                self.replace(*number, Some(Member::Host(Box::new(host))), touched);
-            }
-        }
     }
 
     fn set_set(&mut self, maker: &mut Maker<'_>, name: &ObjectName, touched: &mut Touched) {
@@ -247,8 +271,20 @@ impl Members {
         self.at(address).any(|member| selector.selects(member)) || of_set()
     }
 
+    /// The addresses of all nodes whose labels are as a selector says.
+    fn nodes(&self, selector: &Selector) -> Ranges {
+        let none = BTreeMap::new();
+        let selected =
+            |name: &String| selector.selects(self.node_labels.get(name).unwrap_or(&none));
+        let nodes = self.nodes.iter().filter(|(name, _)| selected(name));
+        nodes.flat_map(|(_, node)| node.addresses.iter().copied()).map(Prefix::host).collect()
+    }
+
     /// All addresses that a selector means.
     pub fn meant(&mut self, selector: &Selector) -> Ranges {
+        if let Term::Nodes(of) = selector.term() {
+            return self.nodes(of);
+        }
         self.list(selector);
         let selected: Vec<&Member> = match self.shortest(selector) {
             Some((lists, _)) => {

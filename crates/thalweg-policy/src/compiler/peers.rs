@@ -5,7 +5,7 @@ use super::members::{Members, Touched};
 use super::watch::Watch;
 use crate::ranges::Ranges;
 use crate::resolve::Peers;
-use crate::selector::Selector;
+use crate::selector::{Selector, Term};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -15,6 +15,8 @@ pub(super) struct Selectors {
     numbers: HashMap<Selector, usize>,
     uses: Vec<usize>,
     watch: Watch,
+    /// Those that mean nodes.
+    of_nodes: BTreeSet<usize>,
     free: Vec<usize>,
     /// Those that were not there when the change began, and are up to date.
     fresh: BTreeSet<usize>,
@@ -50,7 +52,10 @@ impl Selectors {
                 self.uses.push(1);
             }
         }
-        self.watch.add(number, selector);
+        match selector.term() {
+            Term::Nodes(_) => drop(self.of_nodes.insert(number)),
+            _ => self.watch.add(number, selector),
+        }
         self.numbers.insert(selector.clone(), number);
         self.fresh.insert(number);
         number
@@ -73,6 +78,7 @@ impl Selectors {
                 let unused = &mut peers[number];
                 self.numbers.remove(&unused.selector);
                 self.watch.remove(number, &unused.selector);
+                self.of_nodes.remove(&number);
                 unused.selector = Selector::all();
                 unused.ranges = Ranges::default();
                 self.free.push(number);
@@ -82,9 +88,17 @@ impl Selectors {
 }
 
 impl Compiler {
-    /// Brings the addresses that selectors mean up to date. Returns what came and what went.
-    pub(super) fn move_peers(&mut self, touched: &Touched) -> BTreeMap<usize, [Ranges; 2]> {
+    /// Brings the addresses that selectors mean up to date. Returns what came and what went. `nodes` tells
+    /// whether nodes are others.
+    pub(super) fn move_peers(
+        &mut self,
+        touched: &Touched,
+        nodes: bool,
+    ) -> BTreeMap<usize, [Ranges; 2]> {
         let mut anew: BTreeSet<usize> = BTreeSet::new();
+        if nodes {
+            anew.extend(self.peers.of_nodes.difference(&self.peers.fresh));
+        }
         let mut places: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
         for (number, old) in touched {
             let both = [old.as_ref(), self.members.get(*number)];

@@ -2,8 +2,8 @@
 
 use super::{ACCOUNT, OF_ACCOUNT, OF_NAMESPACE};
 use crate::model::{Policy, Rule, Side, Stage};
-use crate::object::calico::{self, Accounts, Entity};
-use crate::object::{PolicyId, PolicyKind};
+use crate::object::calico::{self, Accounts, Action, Entity};
+use crate::object::{PolicyId, PolicyKind, Profile};
 use crate::selector::{NAMESPACE, Selector, Term};
 use thalweg_model::cluster::Family;
 
@@ -18,9 +18,7 @@ pub fn policy(namespace: &str, spec: &calico::Policy) -> Policy {
     let namespaces = spec.namespaces.as_ref().map(|of| of.with_prefix(OF_NAMESPACE, true));
     let accounts = spec.accounts.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
     let parts = [within, namespaces, Some(spec.selector.clone()), accounts];
-    let rules = |rules: &[calico::Rule]| {
-        rules.iter().zip(1..).map(|(one, number)| rule(namespace, one, number)).collect()
-    };
+    let rules = |all: &[calico::Rule]| rules(namespace, all).collect();
     Policy {
         id: PolicyId { kind: PolicyKind::Global, name: Default::default() },
         origin: Default::default(),
@@ -35,6 +33,32 @@ pub fn policy(namespace: &str, spec: &calico::Policy) -> Policy {
         ingress: spec.applies_ingress.then(|| rules(&spec.ingress)),
         egress: spec.applies_egress.then(|| rules(&spec.egress)),
     }
+}
+
+/// A `Profile`. Name and place are left out, and whom it is about. It has no next tier to pass to: that
+/// denies.
+pub fn profile(profile: &Profile) -> Policy {
+    let rules = |all: &[calico::Rule]| {
+        let mut made: Vec<Rule> = rules("", all).collect();
+        let passes = made.iter_mut().filter(|rule| rule.action == Action::Pass);
+        passes.for_each(|rule| rule.action = Action::Deny);
+        made
+    };
+    Policy {
+        id: PolicyId { kind: PolicyKind::Profile, name: Default::default() },
+        origin: Default::default(),
+        order: None,
+        subject: Selector::all(),
+        stage: Stage::Normal,
+        forwarded: false,
+        ingress: Some(rules(&profile.ingress)),
+        egress: Some(rules(&profile.egress)),
+    }
+}
+
+fn rules(namespace: &str, rules: &[calico::Rule]) -> impl Iterator<Item = Rule> {
+    let rules = rules.iter().zip(1..).filter(|(rule, _)| !rule.left_out);
+    rules.map(move |(one, number)| rule(namespace, one, number))
 }
 
 fn rule(namespace: &str, rule: &calico::Rule, number: usize) -> Rule {

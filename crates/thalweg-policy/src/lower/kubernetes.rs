@@ -8,7 +8,7 @@ use crate::object::kubernetes::{
     LabelSelector, NetworkPolicy, Peer, PodsOf, PortMatch,
 };
 use crate::object::{PolicyId, PolicyKind};
-use crate::selector::{NAMESPACE, Selector};
+use crate::selector::{NAMESPACE, Selector, Term};
 use thalweg_model::cluster::Protocol;
 
 /// The order of each `NetworkPolicy` in its tier.
@@ -38,7 +38,7 @@ pub fn network_policy(namespace: &str, spec: &NetworkPolicy) -> Policy {
     let subject =
         Selector::and([Selector::is(NAMESPACE, namespace), pods(), spec.pods.selector("")]);
     let rules = |rules: &[k8s::Rule], ingress: bool| {
-        let rules = rules.iter().zip(1..);
+        let rules = rules.iter().zip(1..).filter(|(rule, _)| !rule.left_out);
         rules.flat_map(|(rule, number)| allowed(namespace, rule, number, ingress)).collect()
     };
     Policy {
@@ -140,7 +140,13 @@ fn pods_of(of: &PodsOf) -> Selector {
 /// closed: it accepts nothing, or denies everything.
 fn cluster_rule(rule: &ClusterRule, number: usize, ingress: bool) -> Vec<Rule> {
     let plain = |action| Rule { place: rule.place, number, action, ..Rule::default() };
-    if rule.peers.contains(&ClusterPeer::Unknown) {
+    let accepts = rule.action == ClusterAction::Accept;
+    let is_unknown = |peer: &ClusterPeer| match peer {
+        ClusterPeer::Unknown => true,
+        ClusterPeer::Domains(_) => !accepts,
+        _ => false,
+    };
+    if rule.peers.iter().any(is_unknown) {
         return match rule.action {
             ClusterAction::Accept => Vec::new(),
             ClusterAction::Deny | ClusterAction::Pass => vec![plain(Action::Deny)],
@@ -160,7 +166,11 @@ fn cluster_rule(rule: &ClusterRule, number: usize, ingress: bool) -> Vec<Rule> {
         let side = match peer {
             ClusterPeer::Pods(of) => Side { selector: Some(pods_of(of)), ..Side::default() },
             ClusterPeer::Networks(nets) => Side { nets: nets.clone(), ..Side::default() },
-            ClusterPeer::Unknown => continue,
+            ClusterPeer::Nodes(of) => {
+                let nodes = Term::Nodes(of.selector("")).into();
+                Side { selector: Some(nodes), ..Side::default() }
+            }
+            ClusterPeer::Domains(_) | ClusterPeer::Unknown => continue,
         };
         for (protocol, ports) in &ports {
             made.push(with(plain(action), side.clone(), *protocol, ports.clone(), ingress));

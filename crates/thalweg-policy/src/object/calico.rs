@@ -70,6 +70,9 @@ pub struct Rule {
     pub source: Entity,
     /// `destination`.
     pub destination: Entity,
+    /// Whether it is wrong and about nobody, since half of a rule that allows allows too much. It keeps
+    /// its number.
+    pub left_out: bool,
 }
 
 /// Type and code of ICMP or ICMPv6.

@@ -81,6 +81,8 @@ pub struct Rule {
     pub peers: Vec<Peer>,
     /// `ports`; empty for all, and for protocols without ports.
     pub ports: Vec<Port>,
+    /// Whether it is wrong and allows nobody, since half of it allows too much. It keeps its number.
+    pub left_out: bool,
 }
 
 /// Somebody to speak with.
@@ -178,6 +180,10 @@ pub enum ClusterPeer {
     Pods(PodsOf),
     /// `networks`.
     Networks(Vec<Prefix>),
+    /// `nodes`, by their addresses.
+    Nodes(LabelSelector),
+    /// `domainNames`, in rules that accept: nobody, as long as no DNS is watched.
+    Domains(Vec<String>),
     /// Something that is not known here, or not yet: the rule fails closed.
     Unknown,
 }

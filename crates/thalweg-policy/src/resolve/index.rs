@@ -5,9 +5,10 @@
 
 use super::{Peers, addresses};
 use crate::model::Policy;
-use crate::selector::{Labels, Selector};
+use crate::selector::{Labels, Selector, Term};
 use crate::world::World;
 use std::collections::{BTreeSet, HashMap};
+use thalweg_model::Prefix;
 
 /// Endpoints, then sets, by labels that selectors demand.
 pub(super) struct Index {
@@ -81,6 +82,9 @@ impl Index {
 
     /// The addresses of all that a selector means.
     pub fn peers(&self, world: &World, selector: &Selector) -> Peers {
+        if let Term::Nodes(of) = selector.term() {
+            return nodes(world, selector, of);
+        }
         let members = self.members(world, selector);
         let split = members.partition_point(|at| *at < world.endpoints.len());
         let (endpoints, sets) = members.split_at(split);
@@ -90,4 +94,11 @@ impl Index {
         );
         Peers { selector: selector.clone(), ranges, members: members.len() }
     }
+}
+
+/// The addresses of all nodes that a selector `of` them means.
+fn nodes(world: &World, selector: &Selector, of: &Selector) -> Peers {
+    let chosen = || world.nodes_of(of).map(|(_, addresses)| addresses);
+    let ranges = chosen().flatten().copied().map(Prefix::host).collect();
+    Peers { selector: selector.clone(), ranges, members: chosen().count() }
 }

@@ -28,6 +28,7 @@ impl fmt::Display for Selector {
             Term::Not(inner) => write!(f, "!{inner}"),
             Term::And(parts) => joined(f, parts, " && "),
             Term::Or(parts) => joined(f, parts, " || "),
+            Term::Nodes(of) => write!(f, "nodes({of})"),
         }
     }
 }

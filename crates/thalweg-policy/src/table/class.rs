@@ -163,6 +163,11 @@ impl Classes {
         after.checked_sub(1).map_or(0, |at| self.from[at].1)
     }
 
+    /// Where stretches begin, with their class.
+    pub(super) fn parts(&self) -> &[(IpAddr, u32)] {
+        &self.from
+    }
+
     /// How many stretches of addresses there are.
     pub fn stretches(&self) -> usize {
         self.from.len()

@@ -60,42 +60,22 @@ struct History {
     local: BTreeSet<ObjectName>,
 }
 
-fn set(arrival: &Arrival, History { objects, cluster, .. }: &mut History) {
-    match arrival {
-        Arrival::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
-        Arrival::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
-        Arrival::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
-        Arrival::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
-        Arrival::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
-        Arrival::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
-        Arrival::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
-        Arrival::Node(name, node) => cluster.nodes.insert(name.clone(), node.clone()),
-        Arrival::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
-    }
-}
-
-fn remove(arrival: &Arrival, History { objects, cluster, .. }: &mut History) {
-    match arrival {
-        Arrival::Policy(id, _) => drop(objects.policies.remove(id)),
-        Arrival::Tier(name, _) => drop(objects.tiers.remove(name)),
-        Arrival::Set(name, _) => drop(objects.sets.remove(name)),
-        Arrival::Host(name, _) => drop(objects.hosts.remove(name)),
-        Arrival::Namespace(name, _) => drop(objects.namespaces.remove(name)),
-        Arrival::Account(name, _) => drop(objects.accounts.remove(name)),
-        Arrival::Pod(name, _) => drop(cluster.pods.remove(name)),
-        Arrival::Node(name, _) => drop(cluster.nodes.remove(name)),
-        Arrival::Slice(name, _) => drop(cluster.slices.remove(name)),
-    }
-}
-
 impl History {
+    fn set(&mut self, arrival: &Arrival) {
+        arrival.comes(&mut self.objects, &mut self.cluster);
+    }
+
+    fn remove(&mut self, arrival: &Arrival) {
+        arrival.goes(&mut self.objects, &mut self.cluster);
+    }
+
     /// One object comes, goes or becomes another; a pod comes here or leaves.
     fn step(&mut self, dice: &mut Dice) {
         let seed = dice.below(1 << 40) as u64;
         let all = arrivals(&mut Dice::new(seed));
         let one = &all[dice.below(all.len())];
         match dice.below(8) {
-            0 | 1 => remove(one, self),
+            0 | 1 => self.remove(one),
             2 => {
                 let pods: Vec<ObjectName> = self.cluster.pods.keys().cloned().collect();
                 if !pods.is_empty() {
@@ -105,7 +85,7 @@ impl History {
                     }
                 }
             }
-            _ => set(one, self),
+            _ => self.set(one),
         }
     }
 
@@ -278,7 +258,7 @@ fn objects_may_arrive_in_any_order_one_by_one() {
             if let Arrival::Pod(name, _) = one {
                 history.local.insert(name.clone());
             }
-            set(one, &mut history);
+            history.set(one);
             if !dice.one_in(4) || at + 1 == all.len() {
                 compiler.update(&history.objects, &history.cluster, &history.local);
             }
@@ -322,9 +302,9 @@ fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
             let all: Vec<&Arrival> = all.iter().filter(rules).collect();
             let one = dice.of(&all);
             if dice.one_in(3) {
-                remove(one, &mut history)
+                history.remove(one)
             } else {
-                set(one, &mut history)
+                history.set(one)
             };
             compiler.update(&history.objects, &history.cluster, &history.local);
             for (set, direction, packet, verdict) in before {

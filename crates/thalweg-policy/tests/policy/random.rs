@@ -7,27 +7,36 @@ use thalweg_model::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamedPort, Node, ObjectName, Pod,
     Protocol,
 };
+use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::object::calico::{self, Accounts, Action, Entity, Icmp};
 use thalweg_policy::object::kubernetes::{
     self as k8s, ClusterAction, ClusterPeer, ClusterPort, ClusterRule, LabelSelector, Operator,
     Peer, PodsOf, PortMatch, Requirement,
 };
 use thalweg_policy::object::{
-    EndAction, HostEndpoint, NetworkSet, Objects, PolicyId, PolicyKind, PolicyObject, Spec,
-    StagedAction, Tier,
+    EndAction, HostEndpoint, NetworkSet, Objects, PolicyId, PolicyKind, PolicyObject, Profile,
+    Spec, StagedAction, Tier,
 };
 use thalweg_policy::selector::Term;
 use thalweg_policy::{Packet, Selector};
 
-/// Numbers that are the same for the same seed (splitmix64).
-pub struct Dice(u64);
+/// Numbers that are the same for the same seed (splitmix64), once octets that were given are used up.
+pub struct Dice(u64, Vec<u8>);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635)
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635, Vec::new())
+    }
+
+    /// Numbers that octets choose.
+    pub fn chosen(octets: &[u8]) -> Self {
+        Self(Self::new(octets.len() as u64).0, octets.iter().rev().copied().collect())
     }
 
     pub fn below(&mut self, end: usize) -> usize {
+        if let Some(octet) = self.1.pop() {
+            return usize::from(octet) % end;
+        }
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -168,6 +177,7 @@ fn network_policy(dice: &mut Dice) -> k8s::NetworkPolicy {
     let rule = |dice: &mut Dice| k8s::Rule {
         peers: dice.list(2, peer),
         ports: dice.list(2, port),
+        left_out: dice.one_in(9),
         ..k8s::Rule::default()
     };
     k8s::NetworkPolicy {
@@ -182,8 +192,10 @@ fn network_policy(dice: &mut Dice) -> k8s::NetworkPolicy {
 fn cluster_policy(dice: &mut Dice) -> k8s::ClusterNetworkPolicy {
     let pods_of =
         |dice: &mut Dice| PodsOf { namespaces: label_selector(dice), pods: label_selector(dice) };
-    let peer = |dice: &mut Dice| match dice.below(8) {
+    let peer = |dice: &mut Dice| match dice.below(12) {
         0 => ClusterPeer::Unknown,
+        8 => ClusterPeer::Domains(vec!["example.org".into()]),
+        9 | 10 => ClusterPeer::Nodes(label_selector(dice)),
         1 | 2 => ClusterPeer::Networks(vec![prefix(dice), prefix(dice)]),
         _ => ClusterPeer::Pods(pods_of(dice)),
     };
@@ -252,6 +264,7 @@ fn calico_rule(dice: &mut Dice) -> calico::Rule {
         Icmp { kind: Some(kind), code: dice.some(2, |dice| dice.below(2) as u8) }
     };
     let is_icmp = matches!(protocol, Some(1 | 58));
+    let few = dice.one_in(8);
     calico::Rule {
         place: Default::default(),
         action: dice.of(&[Action::Allow, Action::Allow, Action::Deny, Action::Log, Action::Pass]),
@@ -260,8 +273,9 @@ fn calico_rule(dice: &mut Dice) -> calico::Rule {
         not_protocol: dice.some(6, |dice| dice.of(&[6, 17, 1])),
         icmp: if is_icmp { dice.some(2, icmp) } else { None },
         not_icmp: if is_icmp { dice.some(3, icmp) } else { None },
-        source: entity(dice, ports && dice.0 & 7 == 0),
+        source: entity(dice, ports && few),
         destination: entity(dice, ports),
+        left_out: dice.one_in(9),
     }
 }
 
@@ -341,16 +355,99 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
     }
 }
 
+/// Nodes with their addresses.
+pub const NODES: [(&str, &str); 3] = [("n1", "192.0.2.1"), ("n2", "192.0.2.2"), ("n3", "10.0.0.3")];
+/// Interfaces that host endpoints may name.
+pub const INTERFACES: [&str; 2] = ["eth0", "eth1"];
+
+/// A rule that is about much.
+fn loose_rule(dice: &mut Dice) -> calico::Rule {
+    let mut rule = calico_rule(dice);
+    rule.icmp = None;
+    rule.not_protocol = None;
+    for side in [&mut rule.source, &mut rule.destination] {
+        if !dice.one_in(4) {
+            *side = Entity { ports: std::mem::take(&mut side.ports), ..Entity::default() };
+        }
+    }
+    rule
+}
+
+/// A random world with more policies about hosts.
+pub fn arrivals_at_hosts(dice: &mut Dice) -> Vec<Arrival> {
+    let mut all = arrivals(dice);
+    for at in 0..1 + dice.below(5) {
+        let mut policy = calico_policy(dice, true);
+        let stage = dice.below(4);
+        (policy.do_not_track, policy.pre_dnat) = (stage == 0, stage == 1);
+        policy.apply_on_forward = stage < 3;
+        policy.tier = dice.of(&["default", "early", "open"]).into();
+        (policy.namespaces, policy.accounts) = (None, None);
+        if !dice.one_in(3) {
+            policy.selector = Selector::all();
+        }
+        policy.ingress = dice.list(3, loose_rule);
+        policy.egress = dice.list(3, loose_rule);
+        let name = ObjectName::new("", format!("of-hosts-{at}"));
+        let id = PolicyId { kind: PolicyKind::Global, name };
+        let spec = Spec::Calico(Box::new(policy));
+        let object = PolicyObject { origin: Default::default(), staged: Default::default(), spec };
+        all.push(Arrival::Policy(id, object));
+    }
+    all
+}
+
+fn host(dice: &mut Dice) -> HostEndpoint {
+    let profiles = [
+        "mine",
+        "mine",
+        "ours",
+        "ours",
+        "kns.a",
+        "kns.b",
+        "ksa.a.robot",
+        "missing",
+        "projectcalico-default-allow",
+    ];
+    let port = |dice: &mut Dice| NamedPort {
+        name: dice.of(&PORTS).into(),
+        protocol: protocol(dice),
+        port: dice.below(6) as u16,
+    };
+    HostEndpoint {
+        labels: labels(dice),
+        node: dice.of(&["n1", "n1", "n2"]).into(),
+        interface: dice.of(&[None, Some("*"), Some("eth0"), Some("eth1")]).map(Into::into),
+        addresses: dice.list(2, address),
+        profiles: dice.list(3, |dice| dice.of(&profiles).to_owned()),
+        ports: dice.list(1, port),
+        ..HostEndpoint::default()
+    }
+}
+
+fn settings(dice: &mut Dice) -> PolicySettings {
+    let port = |dice: &mut Dice| (protocol(dice), dice.below(6) as u16);
+    PolicySettings {
+        fail_safe_in: dice.list(2, port),
+        fail_safe_out: dice.list(2, port),
+        to_host: dice.of(&[ToHost::Accept, ToHost::Drop, ToHost::Return, ToHost::Return]),
+        auto_hosts: dice.one_in(2),
+    }
+}
+
 /// Objects one by one, in the order in which they arrive.
+#[derive(Clone)]
 pub enum Arrival {
     Policy(PolicyId, PolicyObject),
     Tier(String, Tier),
     Set(ObjectName, NetworkSet),
     Host(String, HostEndpoint),
+    Profile(String, Profile),
+    Settings(PolicySettings),
     Namespace(String, BTreeMap<String, String>),
     Account(ObjectName, BTreeMap<String, String>),
     Pod(ObjectName, Pod),
-    Node(String, Node),
+    Node(String, Node, BTreeMap<String, String>),
     Slice(ObjectName, EndpointSlice),
 }
 
@@ -374,13 +471,23 @@ pub fn arrivals(dice: &mut Dice) -> Vec<Arrival> {
         let namespace = dice.of(&["", "a", "b"]);
         all.push(Arrival::Set(ObjectName::new(namespace, name), set));
     }
-    let host = HostEndpoint {
-        labels: labels(dice),
-        node: "n1".into(),
-        addresses: dice.list(1, address),
-        ..HostEndpoint::default()
-    };
-    all.push(Arrival::Host("h".into(), host));
+    for name in ["h1", "h2", "h3"] {
+        if !dice.one_in(3) {
+            all.push(Arrival::Host(name.into(), host(dice)));
+        }
+    }
+    for name in ["mine", "ours"] {
+        if !dice.one_in(4) {
+            let profile = Profile {
+                labels: labels(dice),
+                ingress: dice.list(3, loose_rule),
+                egress: dice.list(3, loose_rule),
+                ..Profile::default()
+            };
+            all.push(Arrival::Profile(name.into(), profile));
+        }
+    }
+    all.push(Arrival::Settings(settings(dice)));
     for name in NAMESPACES {
         if !dice.one_in(5) {
             all.push(Arrival::Namespace(name.into(), labels(dice)));
@@ -391,27 +498,76 @@ pub fn arrivals(dice: &mut Dice) -> Vec<Arrival> {
         }
         all.push(Arrival::Slice(ObjectName::new(name, "s"), slice(dice)));
     }
-    let node = Node { addresses: vec!["192.0.2.1".parse().unwrap()], ..Node::default() };
-    all.push(Arrival::Node("n1".into(), node));
+    for (name, address) in NODES {
+        let node = Node { addresses: vec![address.parse().unwrap()], ..Node::default() };
+        all.push(Arrival::Node(name.into(), node, labels(dice)));
+    }
     all
+}
+
+impl Arrival {
+    /// What tells objects apart.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Policy(id, _) => format!("policy {id}"),
+            Self::Tier(name, _) => format!("tier {name}"),
+            Self::Set(name, _) => format!("set {name}"),
+            Self::Host(name, _) => format!("host {name}"),
+            Self::Profile(name, _) => format!("profile {name}"),
+            Self::Settings(_) => "settings".into(),
+            Self::Namespace(name, _) => format!("namespace {name}"),
+            Self::Account(name, _) => format!("account {name}"),
+            Self::Pod(name, _) => format!("pod {name}"),
+            Self::Node(name, ..) => format!("node {name}"),
+            Self::Slice(name, _) => format!("slice {name}"),
+        }
+    }
+
+    /// It comes, or takes the place of what has its name.
+    pub fn comes(&self, objects: &mut Objects, cluster: &mut Cluster) {
+        match self {
+            Self::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
+            Self::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
+            Self::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
+            Self::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
+            Self::Profile(name, one) => objects.profiles.insert(name.clone(), one.clone()),
+            Self::Settings(settings) => objects.settings = settings.clone(),
+            Self::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
+            Self::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
+            Self::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
+            Self::Node(name, node, labels) => {
+                cluster.nodes.insert(name.clone(), node.clone());
+                objects.nodes.insert(name.clone(), labels.clone());
+            }
+            Self::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
+        }
+    }
+
+    /// It goes.
+    pub fn goes(&self, objects: &mut Objects, cluster: &mut Cluster) {
+        match self {
+            Self::Policy(id, _) => drop(objects.policies.remove(id)),
+            Self::Tier(name, _) => drop(objects.tiers.remove(name)),
+            Self::Set(name, _) => drop(objects.sets.remove(name)),
+            Self::Host(name, _) => drop(objects.hosts.remove(name)),
+            Self::Profile(name, _) => drop(objects.profiles.remove(name)),
+            Self::Settings(_) => objects.settings = PolicySettings::default(),
+            Self::Namespace(name, _) => drop(objects.namespaces.remove(name)),
+            Self::Account(name, _) => drop(objects.accounts.remove(name)),
+            Self::Pod(name, _) => drop(cluster.pods.remove(name)),
+            Self::Node(name, ..) => {
+                cluster.nodes.remove(name);
+                objects.nodes.remove(name);
+            }
+            Self::Slice(name, _) => drop(cluster.slices.remove(name)),
+        }
+    }
 }
 
 /// What arrived.
 pub fn gather(arrivals: &[Arrival]) -> (Objects, Cluster) {
     let (mut objects, mut cluster) = (Objects::default(), Cluster::default());
-    for one in arrivals {
-        match one {
-            Arrival::Policy(id, object) => objects.policies.insert(id.clone(), object.clone()),
-            Arrival::Tier(name, tier) => objects.tiers.insert(name.clone(), tier.clone()),
-            Arrival::Set(name, set) => objects.sets.insert(name.clone(), set.clone()),
-            Arrival::Host(name, host) => objects.hosts.insert(name.clone(), host.clone()),
-            Arrival::Namespace(name, of) => objects.namespaces.insert(name.clone(), of.clone()),
-            Arrival::Account(name, of) => objects.accounts.insert(name.clone(), of.clone()),
-            Arrival::Pod(name, pod) => cluster.pods.insert(name.clone(), pod.clone()),
-            Arrival::Node(name, node) => cluster.nodes.insert(name.clone(), node.clone()),
-            Arrival::Slice(name, slice) => cluster.slices.insert(name.clone(), slice.clone()),
-        }
-    }
+    arrivals.iter().for_each(|one| one.comes(&mut objects, &mut cluster));
     (objects, cluster)
 }
 

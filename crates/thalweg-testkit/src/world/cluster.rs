@@ -13,7 +13,14 @@ fn name(words: &mut Words) -> Result<ObjectName, String> {
     Ok(ObjectName::new("default", words.word("a name")?))
 }
 
-/// `pod NAME ADDRESS[,ADDRESS] dev LINK [hostport PORT:PORT/PROTOCOL]… [floating ADDRESS]…`.
+/// `object NAME {…}`: what policies are made of, as a line of YAML. The name is the journey's own.
+pub fn object(world: &mut World, rest: &str) -> Result<(), String> {
+    let (name, text) = rest.split_once(' ').ok_or("an object needs a name and a text")?;
+    world.objects.insert(name.to_owned(), text.to_owned());
+    world.policies().map(|_| ())
+}
+
+/// `pod NAME ADDRESS[,ADDRESS] dev LINK [label KEY=VALUE]… [hostport PORT:PORT/PROTOCOL]… [floating ADDRESS]…`.
 pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), String> {
     let name = name(words)?;
     if gone {
@@ -31,6 +38,10 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     let mut pod = Pod { addresses, interface, ..Pod::default() };
     while let Some(word) = words.take() {
         match word {
+            "label" => {
+                let (key, value) = words.word("KEY=VALUE")?.split_once('=').ok_or("no KEY=VALUE")?;
+                pod.labels.insert(key.to_owned(), value.to_owned());
+            }
             "floating" => pod.floating.push(words.value("an address")?),
             "hostport" => pod.host_ports.push(host_port(words.word("PORT:PORT/PROTOCOL")?)?),
             other => return Err(format!("`{other}` says nothing of a pod")),

@@ -12,6 +12,9 @@ const VRF_BASE: u32 = 100;
 
 /// Changes `world` by one line; the caller applies the updates.
 pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
+    if let Some(rest) = line.strip_prefix("object ") {
+        return cluster::object(world, rest).map(|()| Vec::new());
+    }
     let mut words = Words::new(line);
     let gone = words.accept("no");
     let updates = match (words.word("`link`, `neigh`, `route`, …")?, gone) {
@@ -27,6 +30,11 @@ pub fn change(world: &mut World, line: &str) -> Result<Vec<Update>, String> {
         ("vrf", false) => vrf(world, &mut words)?,
         ("router", false) => router(world, &mut words)?,
         ("pod", _) => cluster::pod(world, &mut words, gone).map(|()| Vec::new())?,
+        ("object", true) => {
+            let name = words.word("a name")?;
+            world.objects.remove(name).ok_or("there is no such object")?;
+            Vec::new()
+        }
         ("pool", _) => cluster::pool(world, &mut words, gone).map(|()| Vec::new())?,
         ("service", _) => cluster::service(world, &mut words, gone).map(|()| Vec::new())?,
         ("node", _) => cluster::node(world, &mut words, gone).map(|()| Vec::new())?,

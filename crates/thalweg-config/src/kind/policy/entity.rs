@@ -29,16 +29,16 @@ const FIELDS: &[&str] = &[
 const BESIDE_SERVICES: [&str; 6] =
     ["selector", "notSelector", "namespaceSelector", "nets", "notNets", "serviceAccounts"];
 
-/// Reads `source` or `destination` of a rule; `remote` is the side of the peer.
+/// Reads `source` or `destination` of a rule, whose protocol `has_ports`; `remote` is the side of the peer.
 pub(super) fn read<'p>(
     rule: &Fields<'_, '_, 'p>,
     name: &'p str,
-    protocol: Option<u8>,
+    has_ports: bool,
     remote: bool,
     report: &mut Report,
 ) -> Entity {
     let Some(field) = rule.given(name) else { return Entity::default() };
-    let fields = Fields::open_foreign(field.node, &field.path, FIELDS, report);
+    let fields = Fields::open(field.node, &field.path, FIELDS, report);
     let Some(fields) = fields else { return Entity::default() };
     for name in ["selector", "notSelector", "namespaceSelector"] {
         let long = fields.text_of(name, report).is_some_and(|text| text.len() > SELECTOR);
@@ -53,8 +53,8 @@ pub(super) fn read<'p>(
         selector: selector_of(&fields, "selector", false, report),
         not_selector: selector_of(&fields, "notSelector", false, report),
         namespaces: selector_of(&fields, "namespaceSelector", true, report),
-        ports: ports(&fields, "ports", protocol, report),
-        not_ports: ports(&fields, "notPorts", protocol, report),
+        ports: ports(&fields, "ports", has_ports, report),
+        not_ports: ports(&fields, "notPorts", has_ports, report),
         accounts: fields.given("serviceAccounts").and_then(|field| accounts(&field, report)),
         service: fields.given("services").and_then(|field| service(&field, report)),
     };
@@ -65,11 +65,11 @@ pub(super) fn read<'p>(
             field.error(what, "make them two rules", report);
         }
         let is_source = name == "source";
-        let has_ports = !entity.ports.is_empty() || !entity.not_ports.is_empty();
+        let with_ports = !entity.ports.is_empty() || !entity.not_ports.is_empty();
         if !remote {
             let what = "a service can be the other side alone";
             field.error(what, "select the pods that the policy is about by labels", report);
-        } else if has_ports && !is_source {
+        } else if with_ports && !is_source {
             let what = "the ports of a destination come from its service";
             field.error(what, "remove `ports`", report);
         }
@@ -80,14 +80,14 @@ pub(super) fn read<'p>(
 fn ports<'p>(
     fields: &Fields<'_, '_, 'p>,
     name: &'p str,
-    protocol: Option<u8>,
+    has_ports: bool,
     report: &mut Report,
 ) -> Vec<PortMatch> {
     let Some(list) = fields.given(name) else { return Vec::new() };
     let ports: Vec<PortMatch> =
         list.members(report).filter_map(|item| calico_port(&item, report)).collect();
     at_most(&list, ports.len(), PORTS, report);
-    if !ports.is_empty() && !matches!(protocol, Some(6 | 17 | 132)) {
+    if !ports.is_empty() && !has_ports {
         let what = "ports without a protocol that has them";
         list.error(what, "write `protocol: TCP`, UDP or SCTP in the rule", report);
     }
@@ -95,7 +95,7 @@ fn ports<'p>(
 }
 
 fn accounts(field: &Field, report: &mut Report) -> Option<Accounts> {
-    let fields = Fields::open_foreign(field.node, &field.path, &["names", "selector"], report)?;
+    let fields = Fields::open(field.node, &field.path, &["names", "selector"], report)?;
     let mut accounts = Accounts::default();
     if let Some(list) = fields.given("names") {
         for item in list.members(report) {
@@ -107,7 +107,7 @@ fn accounts(field: &Field, report: &mut Report) -> Option<Accounts> {
 }
 
 fn service(field: &Field, report: &mut Report) -> Option<ObjectName> {
-    let fields = Fields::open_foreign(field.node, &field.path, &["name", "namespace"], report)?;
+    let fields = Fields::open(field.node, &field.path, &["name", "namespace"], report)?;
     let name = fields.required("name", "write the name of a Service", report);
     let name = name.and_then(|field| field.text(report));
     let namespace = fields.required("namespace", "write the namespace of the Service", report);

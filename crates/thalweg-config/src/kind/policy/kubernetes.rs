@@ -1,9 +1,10 @@
 //! `NetworkPolicy` and `ClusterNetworkPolicy` of Kubernetes.
 
-use super::parts::{at_most, label_selector, nets, place, port};
+use super::parts::{at_most, label_selector, nets, peer_selector, place, port, sound};
 use crate::kind::foreign::{protocol, range};
 use crate::read::{Field, Fields};
 use crate::report::Report;
+use crate::tree::Value;
 use thalweg_model::cluster::Protocol;
 use thalweg_policy::object::PolicyKind;
 use thalweg_policy::object::kubernetes::{
@@ -17,7 +18,8 @@ const MOST: usize = 25;
 /// `policyTypes`.
 const TYPES: &[(&str, bool)] = &[("Ingress", true), ("Egress", false)];
 
-/// Reads `spec` of a `NetworkPolicy`.
+/// Reads `spec` of a `NetworkPolicy`. Whatever is wrong but for its `podSelector` leaves the isolation as it
+/// is: a rule that is wrong allows nobody.
 pub(super) fn network_policy(
     spec: &Field,
     kind: PolicyKind,
@@ -26,22 +28,25 @@ pub(super) fn network_policy(
     let known = ["podSelector", "policyTypes", "ingress", "egress", "stagedAction"];
     let known = if kind == PolicyKind::Kubernetes { &known[..4] } else { &known };
     let fields = Fields::open_foreign(spec.node, &spec.path, known, report)?;
-    let pods = fields.given("podSelector").map(|field| label_selector(&field, report));
+    let pods = fields.given("podSelector");
+    let pods = sound(report, |report| pods.map(|field| label_selector(&field, report)))?;
     let list = |name, report: &mut Report| {
         let list = fields.given(name);
         let items: Vec<Field> = list.iter().flat_map(|list| list.members(report)).collect();
-        let mut rules = Vec::new();
-        for item in &items {
-            rules.extend(rule(item, name == "ingress", report));
-        }
-        rules
+        items.iter().map(|item| rule_or_nobody(item, name == "ingress", report)).collect()
     };
-    let (ingress, egress) = (list("ingress", report), list("egress", report));
-    let (mut isolates_ingress, mut isolates_egress) = (true, !egress.is_empty());
+    let (ingress, egress): (Vec<Rule>, Vec<Rule>) =
+        (list("ingress", report), list("egress", report));
+    let is_empty =
+        |field: Field| matches!(&field.node.value, Value::List(list) if list.members.is_empty());
+    let (mut isolates_ingress, mut isolates_egress) =
+        (true, fields.given("egress").is_some_and(|field| !is_empty(field)));
     if let Some(types) = fields.given("policyTypes") {
-        let given: Vec<bool> =
-            types.members(report).filter_map(|item| item.choice(TYPES, report)).collect();
-        if !given.is_empty() {
+        let given = sound(report, |report| {
+            types.members(report).filter_map(|item| item.choice(TYPES, report)).collect::<Vec<_>>()
+        });
+        // Of types that are wrong, those hold that there are without any.
+        if let Some(given) = given.filter(|given| !given.is_empty()) {
             isolates_ingress = given.contains(&true);
             isolates_egress = given.contains(&false);
         }
@@ -55,9 +60,19 @@ pub(super) fn network_policy(
     })
 }
 
+/// A rule, or in the place of a wrong one a rule that allows nobody.
+fn rule_or_nobody(item: &Field, ingress: bool, report: &mut Report) -> Rule {
+    if let Some(rule) = sound(report, |report| rule(item, ingress, report)).flatten() {
+        return rule;
+    }
+    let what = "the rule is left out; its policy stays, and isolates whom it selects";
+    item.warning(what, "mend what is wrong in the rule", report);
+    Rule { place: place(item, report), left_out: true, ..Rule::default() }
+}
+
 fn rule(item: &Field, ingress: bool, report: &mut Report) -> Option<Rule> {
     let peers = if ingress { "from" } else { "to" };
-    let fields = Fields::open_foreign(item.node, &item.path, &[peers, "ports"], report)?;
+    let fields = Fields::open(item.node, &item.path, &[peers, "ports"], report)?;
     let mut rule = Rule { place: place(item, report), ..Rule::default() };
     if let Some(list) = fields.given(peers) {
         for item in list.members(report) {
@@ -74,7 +89,7 @@ fn rule(item: &Field, ingress: bool, report: &mut Report) -> Option<Rule> {
 
 fn peer(item: &Field, report: &mut Report) -> Option<Peer> {
     let known = ["podSelector", "namespaceSelector", "ipBlock"];
-    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let fields = Fields::open(item.node, &item.path, &known, report)?;
     let [pods, namespaces, block] = known.map(|name| fields.given(name));
     if let Some(block) = block {
         if pods.is_some() || namespaces.is_some() {
@@ -89,12 +104,12 @@ fn peer(item: &Field, report: &mut Report) -> Option<Peer> {
         item.error(what, "write podSelector, namespaceSelector or ipBlock", report);
         return None;
     }
-    let mut read = |field: Option<Field>| field.map(|field| label_selector(&field, report));
+    let mut read = |field: Option<Field>| field.map(|field| peer_selector(&field, report));
     Some(Peer::Pods { pods: read(pods), namespaces: read(namespaces) })
 }
 
 fn ip_block(block: &Field, report: &mut Report) -> Option<Peer> {
-    let fields = Fields::open_foreign(block.node, &block.path, &["cidr", "except"], report)?;
+    let fields = Fields::open(block.node, &block.path, &["cidr", "except"], report)?;
     let cidr = fields.required("cidr", "write the range: `cidr: 10.0.0.0/8`", report);
     let cidr = cidr.and_then(|field| range(&field, report))?;
     let mut except = Vec::new();
@@ -113,7 +128,7 @@ fn ip_block(block: &Field, report: &mut Report) -> Option<Peer> {
 
 fn policy_port(item: &Field, report: &mut Report) -> Option<Port> {
     let known = ["protocol", "port", "endPort"];
-    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let fields = Fields::open(item.node, &item.path, &known, report)?;
     let protocol = protocol(&fields, report)?;
     let first = fields.given("port").map(|field| port(&field, report));
     let end = fields.given("endPort");
@@ -154,7 +169,7 @@ const ACTIONS: &[(&str, ClusterAction)] = &[
 /// `tier`: whether it is the one behind all others.
 const TIERS: &[(&str, bool)] = &[("Admin", false), ("Baseline", true)];
 
-/// Reads `spec` of a `ClusterNetworkPolicy`.
+/// Reads `spec` of a `ClusterNetworkPolicy`. A rule that is wrong fails closed, as its API wants it.
 pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<ClusterNetworkPolicy> {
     let known = ["tier", "priority", "subject", "ingress", "egress"];
     let fields = Fields::open_foreign(spec.node, &spec.path, &known, report)?;
@@ -163,9 +178,9 @@ pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<Cluste
     let priority = fields.required("priority", "write 0 to 1000; lower goes first", report);
     let priority = priority.and_then(|field| field.number(0..=1_000u32, report));
     let remedy = "write `subject: {namespaces: {}}` for all pods";
-    let subject = fields.required("subject", remedy, report);
-    let subject = subject.and_then(|field| {
-        let pods = pods_of(&field, report);
+    let subject = sound(report, |report| {
+        let field = fields.required("subject", remedy, report)?;
+        let pods = pods_of(&field, false, report);
         if pods.is_none() {
             field.error("the subject is neither namespaces nor pods", remedy, report);
         }
@@ -177,82 +192,138 @@ pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<Cluste
         if let Some(list) = &list {
             at_most(list, items.len(), MOST, report);
         }
-        let mut rules = Vec::new();
-        for item in &items {
-            rules.extend(cluster_rule(item, name == "ingress", report));
-        }
-        rules
+        items.iter().map(|item| cluster_rule(item, name == "ingress", report)).collect()
     };
-    let (ingress, egress) = (list("ingress", report), list("egress", report));
+    let (ingress, egress): (Vec<ClusterRule>, Vec<ClusterRule>) =
+        (list("ingress", report), list("egress", report));
     Some(ClusterNetworkPolicy {
         baseline: tier?,
         priority: priority?,
-        subject: subject?,
+        subject: subject.flatten()?,
         ingress,
         egress,
     })
 }
 
-/// `namespaces` or `pods` of a subject or peer; none where neither is there.
-fn pods_of(field: &Field, report: &mut Report) -> Option<PodsOf> {
+/// `namespaces` or `pods` of a subject or `peer`; none where neither is there.
+fn pods_of(field: &Field, peer: bool, report: &mut Report) -> Option<PodsOf> {
+    let read = if peer { peer_selector } else { label_selector };
     let fields = Fields::of(field.node, &field.path)?;
     if let Some(namespaces) = fields.given("namespaces") {
-        let namespaces = label_selector(&namespaces, report);
+        let namespaces = read(&namespaces, report);
         return Some(PodsOf { namespaces, pods: LabelSelector::default() });
     }
     let pods = fields.given("pods")?;
     let known = ["namespaceSelector", "podSelector"];
-    let inner = Fields::open_foreign(pods.node, &pods.path, &known, report)?;
+    let inner = match peer {
+        true => Fields::open(pods.node, &pods.path, &known, report),
+        false => Fields::open_foreign(pods.node, &pods.path, &known, report),
+    }?;
     let [namespaces, pods] = known.map(|name| {
         let field = inner.given(name);
-        field.map(|field| label_selector(&field, report)).unwrap_or_default()
+        field.map(|field| read(&field, report)).unwrap_or_default()
     });
     Some(PodsOf { namespaces, pods })
 }
 
-fn cluster_rule(item: &Field, ingress: bool, report: &mut Report) -> Option<ClusterRule> {
-    let side = if ingress { "from" } else { "to" };
-    let known = ["name", "action", side, "protocols"];
-    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
-    let name = fields.text_of("name", report).unwrap_or_default().to_owned();
-    let action = fields.required("action", "write Accept, Deny or Pass", report);
-    let action = action.and_then(|field| field.choice(ACTIONS, report))?;
-    let list = fields.required(side, "list at least one peer", report)?;
-    let mut peers = Vec::new();
-    for item in list.items(report) {
-        peers.push(cluster_peer(&item, ingress, report));
-    }
-    at_most(&list, peers.len(), MOST, report);
-    let mut ports = Vec::new();
-    if let Some(list) = fields.given("protocols") {
-        for item in list.members(report) {
-            ports.extend(cluster_port(&item, report));
+/// A rule; one that is wrong has the peer that nobody knows, and denies if it does not say what else.
+fn cluster_rule(item: &Field, ingress: bool, report: &mut Report) -> ClusterRule {
+    let place = place(item, report);
+    let before = report.errors();
+    let known = ["name", "action", if ingress { "from" } else { "to" }, "protocols"];
+    let fields = Fields::open(item.node, &item.path, &known, report);
+    let action = fields.as_ref().and_then(|fields| {
+        let field = fields.required("action", "write Accept, Deny or Pass", report)?;
+        field.choice(ACTIONS, report)
+    });
+    let mut rule = ClusterRule {
+        place,
+        name: String::new(),
+        action: action.unwrap_or(ClusterAction::Deny),
+        peers: Vec::new(),
+        ports: Vec::new(),
+    };
+    if let Some(fields) = &fields {
+        rule.name = fields.text_of("name", report).unwrap_or_default().to_owned();
+        read_peers(fields, known[2], &mut rule, report);
+        if let Some(list) = fields.given("protocols") {
+            let items = list.members(report);
+            rule.ports = items.filter_map(|item| cluster_port(&item, report)).collect();
+            at_most(&list, rule.ports.len(), MOST, report);
         }
-        at_most(&list, ports.len(), MOST, report);
     }
-    Some(ClusterRule { place: place(item, report), name, action, peers, ports })
+    if report.errors() > before {
+        (rule.peers, rule.ports) = (vec![ClusterPeer::Unknown], Vec::new());
+        let what = match rule.action {
+            ClusterAction::Accept => "the rule fails closed: it accepts nobody",
+            _ => "the rule fails closed: it denies everybody",
+        };
+        item.warning(what, "mend what is wrong in the rule", report);
+    }
+    rule
 }
 
-fn cluster_peer(item: &Field, ingress: bool, report: &mut Report) -> ClusterPeer {
-    if let Some(pods) = pods_of(item, report) {
-        return ClusterPeer::Pods(pods);
+fn read_peers<'p>(
+    fields: &Fields<'_, '_, 'p>,
+    side: &'p str,
+    rule: &mut ClusterRule,
+    report: &mut Report,
+) {
+    let Some(list) = fields.required(side, "list at least one peer", report) else { return };
+    for item in list.items(report) {
+        rule.peers.push(cluster_peer(&item, side == "from", rule.action, report));
     }
+    at_most(&list, rule.peers.len(), MOST, report);
+}
+
+fn cluster_peer(
+    item: &Field,
+    ingress: bool,
+    action: ClusterAction,
+    report: &mut Report,
+) -> ClusterPeer {
     let fields = Fields::of(item.node, &item.path);
-    if let Some(fields) = &fields
-        && !ingress
-        && fields.given("networks").is_some()
-    {
-        return ClusterPeer::Networks(nets(fields, "networks", MOST, report));
+    let mut said = fields.iter().flat_map(Fields::iter).filter(|field| !field.node.is_null());
+    // One thing alone, and that known: whatever stands beside it may be a condition.
+    let word = said.next().filter(|_| said.next().is_none());
+    let known = match word.as_ref().map(Field::name) {
+        Some("namespaces" | "pods") => pods_of(item, true, report).map(ClusterPeer::Pods),
+        Some("networks") if !ingress => {
+            fields.as_ref().map(|of| ClusterPeer::Networks(nets(of, "networks", MOST, report)))
+        }
+        Some("nodes") if !ingress => {
+            word.map(|field| ClusterPeer::Nodes(peer_selector(&field, report)))
+        }
+        Some("domainNames") if !ingress => word.map(|field| domains(&field, action, report)),
+        _ => None,
+    };
+    known.unwrap_or_else(|| {
+        let what = "nothing in this peer is known here, so the rule fails closed: it accepts nobody, or \
+                    denies everybody";
+        item.warning(what, "use namespaces, pods, or (for egress) networks and nodes", report);
+        ClusterPeer::Unknown
+    })
+}
+
+/// Names that only a resolver knows the addresses of.
+fn domains(list: &Field, action: ClusterAction, report: &mut Report) -> ClusterPeer {
+    let items: Vec<Field> = list.items(report).collect();
+    let names = items.iter().filter_map(|item| item.text(report)).map(str::to_owned).collect();
+    at_most(list, items.len(), MOST, report);
+    let remedy = "list their addresses as `networks`";
+    match action {
+        ClusterAction::Accept => {
+            let what = "no DNS is watched here, so that the rule accepts nobody by these names";
+            list.warning(what, remedy, report);
+        }
+        _ => list.error("`domainNames` stand in rules that accept alone", remedy, report),
     }
-    let what = "nothing in this peer is known here, so the rule fails closed: it accepts nobody, or \
-                denies everybody";
-    item.warning(what, "use namespaces, pods, or (for egress) networks", report);
-    ClusterPeer::Unknown
+    ClusterPeer::Domains(names)
 }
 
 fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
     let known = ["tcp", "udp", "sctp", "destinationNamedPort"];
-    let fields = Fields::open_foreign(item.node, &item.path, &known, report)?;
+    let fields = Fields::open(item.node, &item.path, &known, report)?;
     if let Some(name) = fields.text_of("destinationNamedPort", report) {
         return Some(ClusterPort::Named(name.to_owned()));
     }
@@ -263,18 +334,18 @@ fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
         item.error("no protocol is given", "write tcp, udp or sctp", report);
         return None;
     };
-    let inner = Fields::open_foreign(field.node, &field.path, &["destinationPort"], report)?;
+    let inner = Fields::open(field.node, &field.path, &["destinationPort"], report)?;
     let Some(port) = inner.given("destinationPort") else {
         return Some(ClusterPort::Of(protocol, None));
     };
-    let inner = Fields::open_foreign(port.node, &port.path, &["number", "range"], report)?;
+    let inner = Fields::open(port.node, &port.path, &["number", "range"], report)?;
     if let Some(number) = inner.given("number") {
         let number = number.number(1..=65_535, report)?;
         return Some(ClusterPort::Of(protocol, Some((number, number))));
     }
     let range =
         inner.required("range", "write `number`, or `range: {start: …, end: …}`", report)?;
-    let inner = Fields::open_foreign(range.node, &range.path, &["start", "end"], report)?;
+    let inner = Fields::open(range.node, &range.path, &["start", "end"], report)?;
     let first = inner.required("start", "write the first port", report);
     let first = first.and_then(|field| field.number(1..=65_535u16, report));
     let last = inner.required("end", "write the last port", report);

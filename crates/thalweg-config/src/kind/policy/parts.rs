@@ -14,6 +14,13 @@ pub(super) fn place(field: &Field, report: &mut Report) -> Place {
     Place::from(&report.origin(field.node.span))
 }
 
+/// What was read without an error; none where there was any.
+pub(super) fn sound<T>(report: &mut Report, read: impl FnOnce(&mut Report) -> T) -> Option<T> {
+    let before = report.errors();
+    let read = read(report);
+    (report.errors() == before).then_some(read)
+}
+
 /// Words of `operator`.
 const OPERATORS: &[(&str, Operator)] = &[
     ("In", Operator::In),
@@ -52,13 +59,24 @@ pub(super) fn selector_of<'p>(
     selector(&field, global, report)
 }
 
-/// A selector of Kubernetes.
+/// A selector of Kubernetes, of whom a policy is about.
 pub(super) fn label_selector(field: &Field, report: &mut Report) -> LabelSelector {
+    let open = Fields::open_foreign(field.node, &field.path, &SELECTOR, report);
+    open.map(|fields| requirements(&fields, report)).unwrap_or_default()
+}
+
+/// A selector of Kubernetes, of whom a rule is about: what is not known in it is an error, since without it
+/// the rule would mean more.
+pub(super) fn peer_selector(field: &Field, report: &mut Report) -> LabelSelector {
+    let open = Fields::open(field.node, &field.path, &SELECTOR, report);
+    open.map(|fields| requirements(&fields, report)).unwrap_or_default()
+}
+
+/// Fields of a selector of Kubernetes.
+const SELECTOR: [&str; 2] = ["matchLabels", "matchExpressions"];
+
+fn requirements(fields: &Fields, report: &mut Report) -> LabelSelector {
     let mut selector = LabelSelector::default();
-    let known = ["matchLabels", "matchExpressions"];
-    let Some(fields) = Fields::open_foreign(field.node, &field.path, &known, report) else {
-        return selector;
-    };
     if let Some(labels) = fields.given("matchLabels")
         && let Some(labels) = Fields::any(labels.node, &labels.path, report)
     {

@@ -1,17 +1,19 @@
-//! Calico's `Tier`, `NetworkSet`, `GlobalNetworkSet` and `HostEndpoint`.
+//! Calico's `Tier`, `NetworkSet`, `GlobalNetworkSet`, `HostEndpoint` and `Profile`.
 
-use super::calico::{order, protocol};
-use super::parts::nets;
-use crate::draft::Draft;
+use super::calico::{order, protocol, rules};
+use super::parts::{nets, sound};
+use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
 use crate::kind::foreign::address;
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::tree::short;
+use std::collections::BTreeMap;
 use thalweg_model::cluster::{NamedPort, Protocol};
 use thalweg_policy::lower::FIXED;
-use thalweg_policy::object::{EndAction, HostEndpoint, NetworkSet, Tier};
+use thalweg_policy::object::{EndAction, HostEndpoint, NetworkSet, PolicyKind, Profile, Tier};
+use thalweg_policy::world::{ALLOW, PROFILE_OF_ACCOUNT, PROFILE_OF_NAMESPACE};
 
 /// `defaultAction`.
 const ENDS: &[(&str, EndAction)] = &[("Deny", EndAction::Deny), ("Pass", EndAction::Pass)];
@@ -97,6 +99,49 @@ pub(super) fn host(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
     if report.errors() == before {
         draft.cluster.policies.hosts.push((meta.name.name.clone(), host));
     }
+}
+
+/// Reads a `Profile`. Rules that are wrong fail closed, as in policies.
+pub(super) fn profile(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
+    let name = &meta.name.name;
+    if [PROFILE_OF_NAMESPACE, PROFILE_OF_ACCOUNT].iter().any(|of| name.starts_with(*of))
+        || name == ALLOW
+    {
+        let what = format!(
+            "`{}` comes with its Namespace or ServiceAccount, and is ignored here",
+            short(name)
+        );
+        let remedy = "leave it out, and keep the object that it comes with";
+        report.warning(meta.at, &object.path().below("metadata.name"), what, remedy);
+        return;
+    }
+    let mut profile = Profile { origin: report.origin(meta.at), ..Profile::default() };
+    if let Some(spec) = object.given("spec") {
+        let known = ["labelsToApply", "ingress", "egress"];
+        let fields = Fields::open_foreign(spec.node, &spec.path, &known, report);
+        let Some(fields) = fields else { return };
+        let labels = sound(report, |report| labels(&fields, report));
+        profile.ingress = rules(&fields, "ingress", report);
+        profile.egress = rules(&fields, "egress", report);
+        // Without its labels, policies would not select those who have it.
+        let Some(labels) = labels else { return };
+        profile.labels = labels;
+    }
+    draft.cluster.policies.profiles.push((name.clone(), profile));
+    draft.cluster.unenforced(Kind::Policy(PolicyKind::Profile), meta.at);
+}
+
+fn labels(fields: &Fields, report: &mut Report) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    if let Some(field) = fields.given("labelsToApply")
+        && let Some(all) = Fields::any(field.node, &field.path, report)
+    {
+        for label in all.iter() {
+            let value = label.text(report);
+            labels.extend(value.map(|value| (label.name().to_owned(), value.to_owned())));
+        }
+    }
+    labels
 }
 
 fn interface(field: &Field, report: &mut Report) -> Option<String> {

@@ -1,13 +1,16 @@
 //! What policies are read as, and what people read when they are wrong. `UPDATE_EXPECT=1` rewrites the
 //! latter.
 
+mod rules;
+
 use expect_test::{Expect, expect};
-use thalweg_config::{Library, Loaded, parse, render};
+use thalweg_config::{Library, Loaded, parse, render, to_yaml};
 use thalweg_model::Severity;
-use thalweg_model::cluster::ObjectName;
+use thalweg_model::cluster::{ObjectName, Protocol};
+use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::object::kubernetes::{Peer, PortMatch};
 use thalweg_policy::object::{PolicyId, PolicyKind, Spec};
-use thalweg_policy::{Model, View};
+use thalweg_policy::{Model, View, World};
 
 fn load(text: &str) -> Loaded {
     parse(&[("lab.yaml".into(), text.into())])
@@ -220,7 +223,7 @@ fn peers_that_are_not_known_fail_closed() {
     check(
         "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
          metadata: {name: one}\nspec:\n  tier: Admin\n  priority: 5\n  subject: {namespaces: {}}\n  \
-         egress:\n  - {action: Deny, to: [{domainNames: [example.org]}]}\n",
+         egress:\n  - {action: Deny, to: [{fellows: [example.org]}]}\n  - {action: Accept, to: [{domainNames: [example.org]}]}\n",
         expect![[r#"
             warning: an object of kind `ClusterNetworkPolicy` is read but NOT enforced
              --> lab.yaml:3:18 (kind)
@@ -232,64 +235,134 @@ fn peers_that_are_not_known_fail_closed() {
             warning: ClusterNetworkPolicy/one: nothing in this peer is known here, so the rule fails closed: it accepts nobody, or denies everybody
              --> lab.yaml:9:25 (spec.egress[0].to[0])
               |
-            9 |   - {action: Deny, to: [{domainNames: [example.org]}]}
+            9 |   - {action: Deny, to: [{fellows: [example.org]}]}
               |                         ^
-              = help: use namespaces, pods, or (for egress) networks
+              = help: use namespaces, pods, or (for egress) networks and nodes
 
-            2 warnings
+            warning: ClusterNetworkPolicy/one: no DNS is watched here, so that the rule accepts nobody by these names
+              --> lab.yaml:10:41 (spec.egress[1].to[0].domainNames)
+               |
+            10 |   - {action: Accept, to: [{domainNames: [example.org]}]}
+               |                                         ^
+               = help: list their addresses as `networks`
+
+            3 warnings
         "#]],
     );
 }
 
+const ROUTER: &str = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec:
+  policy:
+    failSafeInbound: [tcp:22, \"UDP:68\", SCTP:7]
+    failSafeOutbound: []
+    endpointToHost: Return
+    autoHostEndpoints: true
+";
+
 #[test]
-fn fields_that_exclude_each_other() {
-    let global = |spec: &str| calico("GlobalNetworkPolicy", spec);
-    let rule = |rule: &str| global(&format!("  egress:\n  - {rule}\n"));
-    errors(
-        &global("  preDNAT: true\n  applyOnForward: true\n  types: [Ingress, Egress]\n"),
-        &["5: `preDNAT` is about what arrives, and this policy is about egress, too"],
+fn what_a_router_says_of_policies() {
+    let loaded = load(ROUTER);
+    let settings = &loaded.intent.router.policy;
+    let open = [(Protocol::Tcp, 22), (Protocol::Udp, 68), (Protocol::Sctp, 7)];
+    assert_eq!(settings.fail_safe_in, open);
+    assert!(settings.fail_safe_out.is_empty() && settings.auto_hosts);
+    assert_eq!(settings.to_host, ToHost::Return);
+    assert_eq!(loaded.policies.settings, *settings);
+    // What is written reads the same.
+    let again = load(&to_yaml(&loaded.intent));
+    assert_eq!(again.intent.router.policy, *settings);
+    assert_eq!(load(KUBERNETES).policies.settings, PolicySettings::default());
+    check(
+        ROUTER,
+        expect![[r#"
+        warning: Router/router: `policy.failSafeInbound` is read but NOT enforced
+         --> lab.yaml:6:5 (spec.policy.failSafeInbound)
+          |
+        6 |     failSafeInbound: [tcp:22, "UDP:68", SCTP:7]
+          |     ^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.failSafeOutbound` is read but NOT enforced
+         --> lab.yaml:7:5 (spec.policy.failSafeOutbound)
+          |
+        7 |     failSafeOutbound: []
+          |     ^^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.endpointToHost` is read but NOT enforced
+         --> lab.yaml:8:5 (spec.policy.endpointToHost)
+          |
+        8 |     endpointToHost: Return
+          |     ^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        warning: Router/router: `policy.autoHostEndpoints` is read but NOT enforced
+         --> lab.yaml:9:5 (spec.policy.autoHostEndpoints)
+          |
+        9 |     autoHostEndpoints: true
+          |     ^^^^^^^^^^^^^^^^^
+          = help: this version lets packets pass as if it were not there; see `thalweg policy`
+
+        4 warnings
+    "#]],
     );
-    errors(&global("  doNotTrack: true\n"), &["5: `doNotTrack` without `applyOnForward`"]);
-    errors(
-        &global("  doNotTrack: true\n  preDNAT: true\n  applyOnForward: true\n"),
-        &["6: `preDNAT` and `doNotTrack` exclude each other"],
+}
+
+#[test]
+fn what_a_router_cannot_say_of_policies() {
+    let errors = |text: String| {
+        let loaded = load(&text);
+        assert!(!loaded.is_ok());
+        let errors = loaded.problems.into_iter().filter(|one| one.severity == Severity::Error);
+        errors.map(|one| format!("{}: {}", one.origin.line, one.what)).collect::<Vec<_>>()
+    };
+    for (port, shown) in [
+        ("tcp", "tcp"),
+        ("icmp:1", "icmp:1"),
+        ("tcp:0", "tcp:0"),
+        ("tcp:+5", "tcp:+5"),
+        ("\"tcp:65536\"", "tcp:65536"),
+    ] {
+        let found = errors(ROUTER.replace("SCTP:7", port));
+        assert_eq!(found, [format!("6: `{shown}` is no protocol with a port")]);
+    }
+    assert_eq!(errors(ROUTER.replace("[]", "{}")), ["7: expected a list, found a mapping"]);
+    assert_eq!(errors(ROUTER.replace("Return", "RETURN")), ["8: unknown value `RETURN`"]);
+    assert_eq!(errors(ROUTER.replace("auto", "Auto")), ["9: unknown field `AutoHostEndpoints`"]);
+}
+
+#[test]
+fn profiles_and_those_who_list_them() {
+    let profile = calico(
+        "Profile",
+        "  labelsToApply: {role: edge}\n  ingress:\n  - {action: Pass, protocol: TCP}\n  \
+         - {action: Allow, source: {nets: [x]}}\n",
     );
-    errors(
-        &rule("{action: Allow, destination: {ports: [80]}}"),
-        &["6: ports without a protocol that has them"],
-    );
-    errors(
-        &rule("{action: Allow, protocol: UDP, destination: {ports: ['90:80']}}"),
-        &["6: `90:80` is no port"],
-    );
-    errors(
-        &rule("{action: Allow, protocol: ICMP, icmp: {code: 1}}"),
-        &["6: a code means nothing without its type"],
-    );
-    errors(
-        &rule("{action: Allow, icmp: {type: 8}}"),
-        &["6: `icmp` without a protocol that has it"],
-    );
-    errors(
-        &rule("{action: Allow, http: {methods: [GET]}}"),
-        &["6: what is said over HTTP cannot be told from packets"],
-    );
-    errors(
-        &rule("{action: Allow, source: {selector: global()}}"),
-        &["6: `global()` selects among namespaces alone"],
-    );
-    errors(
-        &rule("{action: Allow, destination: {services: {name: a, namespace: b}, nets: [::/0]}}"),
-        &["6: `services` stands beside `nets`"],
-    );
-    errors(
-        &calico("HostEndpoint", "  node: n1\n"),
-        &["5: neither an interface nor addresses are given"],
-    );
-    errors(&KUBERNETES.replace("- podSelector: {}", "- {}"), &["8: the peer says nobody"]);
-    errors(
-        &KUBERNETES.replace("except: [10.1", "except: [11.1"),
-        &["12: 11.1.0.0/16 is no smaller part of 10.0.0.0/8"],
+    let host =
+        calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n  profiles: [one, two]\n");
+    let loaded = load(&format!(
+        "{profile}---\n{host}---\n{}",
+        calico("Profile", "  ingress: []\n").replace("one", "kns.a")
+    ));
+    let one = &loaded.policies.profiles["one"];
+    assert_eq!(one.labels.get("role").map(String::as_str), Some("edge"));
+    assert!(!one.ingress[0].left_out && one.ingress[1].left_out);
+    let world = World::new(&loaded.policies, &loaded.intent.cluster, |_| Default::default());
+    assert_eq!(world.endpoints[0].profiles, ["one"]);
+    let told = loaded.problems.iter().map(|one| format!("{}: {}", one.origin.line, one.what));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "3: an object of kind `Profile` is read but NOT enforced",
+            "8: the rule is left out; its policy stays, with all others of its rules",
+            "8: `x` is no range of addresses",
+            "12: an object of kind `HostEndpoint` is read but NOT enforced",
+            "20: `kns.a` comes with its Namespace or ServiceAccount, and is ignored here",
+            "12: there is no Profile `two`, which denies what no policy allows",
+        ]
     );
 }
 
@@ -301,8 +374,13 @@ fn a_library_follows_policies_from_file_to_file() {
     };
     let tier = calico("Tier", "  order: 5\n");
     let policy = calico("GlobalNetworkPolicy", "  tier: one\n");
+    let profile = calico("Profile", "  labelsToApply: {a: b}\n");
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {a: b}}\n";
     for texts in [
         &[KUBERNETES, &policy][..],
+        &[KUBERNETES, &profile, ROUTER],
+        &[KUBERNETES, node, ROUTER],
+        &[ROUTER, &profile.replace("a: b", "a: c"), &node.replace("a: b", "a: c")],
         &[KUBERNETES, &policy, &tier],
         &["", &policy, &tier],
         &[KUBERNETES, &tier, &policy],

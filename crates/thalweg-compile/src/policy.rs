@@ -1,0 +1,248 @@
+//! Policies: from objects to lines of table `policy`, each time those that differ.
+
+mod addresses;
+mod causes;
+mod lines;
+
+pub use causes::Cause;
+pub(crate) use causes::Numbers;
+
+use crate::compiler::Compiler;
+use crate::pods;
+use causes::Causes;
+use lines::{FIRST, Local};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use thalweg_abi::policy::Line;
+use thalweg_image::Change;
+use thalweg_model::cluster::{Cluster, ObjectName, Pod};
+use thalweg_model::{Intent, Origin, Problem, Severity};
+use thalweg_policy::model::Direction;
+use thalweg_policy::table::Tables;
+use thalweg_policy::world::EndpointName;
+use thalweg_policy::{Model, Objects, Resolution, Verdict, View, World};
+
+/// What policies come to, and what of it is in force.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    pub(crate) objects: Objects,
+    /// Lines in force, without zeros at their end.
+    force: Vec<Line>,
+    pub(crate) numbers: Numbers,
+    resolution: Resolution,
+    /// By interface the number of a local record of the workload there, plus one.
+    links: BTreeMap<String, u32>,
+    /// Workloads whose rules have no room.
+    closed: BTreeSet<ObjectName>,
+    /// Whether anything was changed that they depend on.
+    todo: bool,
+}
+
+impl Policies {
+    /// Where policies begin; 0 where there are none.
+    pub fn first_line(&self) -> u32 {
+        if self.force.is_empty() { 0 } else { FIRST }
+    }
+
+    /// The number of a local record of the workload at an interface, plus one; 0 for none.
+    pub fn record_of(&self, interface: &str) -> u32 {
+        self.links.get(interface).copied().unwrap_or(0)
+    }
+
+    /// Notes that something changed that policies depend on.
+    pub fn note(&mut self) {
+        self.todo = true;
+    }
+
+    /// Puts other lines in the place of those in force: the change, if they differ.
+    fn replace(&mut self, lines: Vec<Line>) -> Option<Change> {
+        let len = lines.len().max(self.force.len());
+        let of = |lines: &[Line], at: usize| lines.get(at).copied().unwrap_or_default();
+        let differs = |at: &usize| of(&lines, *at) != of(&self.force, *at);
+        let changed: Vec<(u32, Line)> =
+            (0..len).filter(differs).map(|at| (at as u32, of(&lines, at))).collect();
+        self.force = lines;
+        (!changed.is_empty()).then_some(Change::Policy(changed))
+    }
+}
+
+impl Compiler {
+    /// Replaces the objects that policies are made of.
+    pub fn set_policies(&mut self, objects: Objects) {
+        let before = std::mem::replace(&mut self.policies.objects, objects);
+        if before != self.policies.objects {
+            self.policies.note();
+        }
+    }
+
+    /// The objects that policies are made of.
+    pub fn policy_objects(&self) -> &Objects {
+        &self.policies.objects
+    }
+
+    /// Notes whether policies must be looked at again.
+    pub(crate) fn note_policies(&mut self, old: &Intent) {
+        let (old, new) = ((&old.cluster, &old.router), (&self.intent.cluster, &self.intent.router));
+        if !old.0.pods.differences(&new.0.pods).is_empty()
+            || !old.0.services.differences(&new.0.services).is_empty()
+            || !old.0.slices.differences(&new.0.slices).is_empty()
+            || old.0.nodes != new.0.nodes
+            || old.1.node != new.1.node
+        {
+            self.policies.note();
+        }
+    }
+
+    /// Policies as they were resolved for the workloads of this host.
+    pub fn policies(&self) -> &Resolution {
+        &self.policies.resolution
+    }
+
+    /// What a number of the data plane stands for ([`thalweg_abi::policy::cause`]).
+    pub fn policy_cause(&self, number: u32) -> Option<&Cause> {
+        self.policies.numbers.cause(number)
+    }
+
+    /// All that can decide, with the numbers that it is counted by.
+    pub fn policy_causes(&self) -> impl Iterator<Item = (u32, &Cause)> {
+        self.policies.numbers.iter()
+    }
+
+    /// Lines of policies in force, and how many there is room for.
+    pub fn policy_room(&self) -> (u32, u32) {
+        (self.policies.force.len() as u32, self.limits.policy_lines)
+    }
+
+    /// The change to table `policy`, if there is any.
+    pub(crate) fn policy_change(&mut self) -> Option<Change> {
+        if !std::mem::take(&mut self.policies.todo) || self.limits.flows == 0 {
+            return None;
+        }
+        let before = std::mem::take(&mut self.policies.links);
+        let lines = self.policy_lines();
+        let now = &self.policies.links;
+        let differs = |name: &&String| before.get(*name) != now.get(*name);
+        let touched = before.keys().chain(now.keys()).filter(differs);
+        self.pending.links.extend(touched.filter_map(|name| self.names.get(name)));
+        self.policies.replace(lines)
+    }
+
+    fn policy_lines(&mut self) -> Vec<Line> {
+        self.policies.closed.clear();
+        let objects = &self.policies.objects;
+        if objects.policies.is_empty() {
+            self.policies.resolution = Resolution::default();
+            return Vec::new();
+        }
+        let cluster = &self.intent.cluster;
+        let world = World::new(objects, cluster, |_| Origin::default());
+        let model = Model::new(objects, View::Enforced);
+        let here = |at: usize, world: &World| match &world.endpoints[at].name {
+            EndpointName::Pod(name) => {
+                cluster.pods.get(name).is_some_and(|pod| pods::is_here(&self.intent, pod))
+            }
+            EndpointName::Host(_) => false,
+        };
+        let local: BTreeSet<usize> =
+            (0..world.endpoints.len()).filter(|at| here(*at, &world)).collect();
+        let resolution = Resolution::within(world, model, |at| local.contains(&at));
+        let tables = Tables::new(&resolution, |at| local.contains(&at));
+        let mut locals = self.own_locals();
+        locals.extend(pod_locals(&tables));
+        let lines = self.fit(&tables, &resolution, &mut locals);
+        let here = |pod: &Pod| pods::is_here(&self.intent, pod);
+        self.policies.links = links(&locals, &self.intent.cluster, here);
+        self.policies.resolution = resolution;
+        lines
+    }
+
+    /// Addresses of this host: whoever speaks from them reaches its workloads.
+    fn own_locals(&self) -> BTreeMap<IpAddr, Local> {
+        let own = self.host.addresses.values().map(|address| address.address);
+        own.filter(|address| !address.is_loopback()).map(|own| (own, lines::HOST)).collect()
+    }
+
+    /// The lines, and if need be some workloads without room for their rules, from the largest on.
+    fn fit(
+        &mut self,
+        tables: &Tables,
+        resolution: &Resolution,
+        locals: &mut BTreeMap<IpAddr, Local>,
+    ) -> Vec<Line> {
+        loop {
+            let numbers = &mut self.policies.numbers;
+            let mut causes = Causes { resolution, numbers };
+            let lines = lines::lay_out(tables, locals, false, &mut causes);
+            if lines.len() as u32 <= self.limits.policy_lines {
+                return lines;
+            }
+            let size = |local: &Local| {
+                let rows = |set: &u32| tables.sets[*set as usize].rows().len();
+                local.sets.iter().flatten().map(rows).max()
+            };
+            let open = locals.iter().filter(|(_, local)| !local.closed);
+            let largest = open.filter_map(|(at, local)| Some((size(local)?, *at))).max();
+            let Some((_, largest)) = largest else {
+                // Not even addresses fit: nothing that is local is told apart any more.
+                return lines::all_closed(locals, &mut causes);
+            };
+            let name = resolution.world.at(largest).map(|at| &resolution.world.endpoints[at].name);
+            if let Some(EndpointName::Pod(name)) = name {
+                self.policies.closed.insert(name.clone());
+            }
+            locals.entry(largest).and_modify(|local| local.closed = true);
+        }
+    }
+
+    /// Workloads whose rules had no room.
+    pub(crate) fn policy_problems(&self, all: &mut BTreeSet<Problem>) {
+        for name in &self.policies.closed {
+            let what = format!(
+                "there is no room for the policies that apply to it ({} lines): it reaches nobody and \
+                 nobody reaches it",
+                self.limits.policy_lines
+            );
+            let remedy = "raise spec.limits.policyLines of the Router object and restart the agent";
+            let name = name.to_string();
+            all.insert(self.of_object("Pod", &name, Severity::Error, None, what, remedy.into()));
+        }
+    }
+}
+
+/// Addresses of workloads of this host with their sets. Of two with one address the first counts.
+fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
+    let mut all: Vec<_> = tables.endpoints().collect();
+    all.sort_unstable();
+    let mut locals: BTreeMap<IpAddr, (usize, Local)> = BTreeMap::new();
+    for (at, address, direction, set) in all {
+        let (first, local) = locals.entry(address).or_insert((at, Local::default()));
+        if *first == at {
+            let place = if direction == Direction::Ingress { 0 } else { 1 };
+            local.sets[place] = Some(set).filter(|set| !allows_all(tables, *set));
+        }
+    }
+    locals.into_iter().map(|(address, (_, local))| (address, local)).collect()
+}
+
+/// By interface the number of a record of the workload there, plus one: records go by address.
+fn links(
+    locals: &BTreeMap<IpAddr, Local>,
+    cluster: &Cluster,
+    is_here: impl Fn(&Pod) -> bool,
+) -> BTreeMap<String, u32> {
+    let numbers: HashMap<IpAddr, u32> = locals.keys().copied().zip(1..).collect();
+    let here = cluster.pods.values().filter(|pod| is_here(pod));
+    let record = |pod: &Pod| {
+        let number = pod.addresses.iter().find_map(|address| numbers.get(address))?;
+        Some((pod.interface.clone()?, *number))
+    };
+    here.filter_map(record).collect()
+}
+
+/// Whether a set has nothing to say.
+fn allows_all(tables: &Tables, set: u32) -> bool {
+    let is_open = |row: &u32| {
+        matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow)
+    };
+    tables.sets[set as usize].rows().iter().all(is_open)
+}

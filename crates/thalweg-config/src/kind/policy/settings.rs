@@ -1,0 +1,62 @@
+//! `policy` of a `Router`: how policies are carried out at hosts.
+
+use crate::read::{Field, Fields};
+use crate::report::Report;
+use crate::tree::{Value, short};
+use thalweg_model::cluster::Protocol;
+use thalweg_model::policy::{PolicySettings, ToHost};
+
+/// Fields of `policy`.
+const FIELDS: &[&str] =
+    &["failSafeInbound", "failSafeOutbound", "endpointToHost", "autoHostEndpoints"];
+/// `endpointToHost`.
+pub(crate) const TO_HOST: &[(&str, ToHost)] =
+    &[("Accept", ToHost::Accept), ("Drop", ToHost::Drop), ("Return", ToHost::Return)];
+
+/// Reads `policy`.
+pub(crate) fn read(spec: &Fields, report: &mut Report) -> PolicySettings {
+    let mut settings = PolicySettings::default();
+    let Some(field) = spec.get("policy", report) else { return settings };
+    let Some(fields) = Fields::open(field.node, &field.path, FIELDS, report) else {
+        return settings;
+    };
+    for (name, ports) in [
+        ("failSafeInbound", &mut settings.fail_safe_in),
+        ("failSafeOutbound", &mut settings.fail_safe_out),
+    ] {
+        if let Some(list) = fields.get(name, report) {
+            *ports = list.members(report).filter_map(|item| port(&item, report)).collect();
+        }
+    }
+    if let Some(to_host) = fields.get("endpointToHost", report) {
+        settings.to_host = to_host.choice(TO_HOST, report).unwrap_or_default();
+    }
+    if let Some(auto) = fields.get("autoHostEndpoints", report) {
+        settings.auto_hosts = auto.flag(report).unwrap_or_default();
+    }
+    // Nothing of it reaches a data plane yet.
+    for field in FIELDS.iter().filter_map(|name| fields.given(name)) {
+        let what = format!("`policy.{}` is read but NOT enforced", field.name());
+        let remedy = "this version lets packets pass as if it were not there; see `thalweg policy`";
+        report.warning(field.key_span, &field.path, what, remedy);
+    }
+    settings
+}
+
+/// A protocol and a port: `tcp:22`.
+fn port(field: &Field, report: &mut Report) -> Option<(Protocol, u16)> {
+    let remedy = "write protocol and port, as in \"tcp:22\"; `[]` keeps no port open";
+    // Without quotes, some such words are numbers to base 60.
+    let text = field.word("a protocol and a port", remedy, report)?;
+    let read = text.split_once(':').and_then(|(word, number)| {
+        let of = Protocol::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(word))?.1;
+        let plain = number.bytes().all(|b| b.is_ascii_digit());
+        let number = number.parse::<u16>().ok().filter(|number| plain && *number > 0)?;
+        Some((of, number))
+    });
+    if read.is_none() && matches!(field.node.value, Value::Scalar { .. }) {
+        let what = format!("`{}` is no protocol with a port", short(text));
+        field.error(what, remedy, report);
+    }
+    read
+}

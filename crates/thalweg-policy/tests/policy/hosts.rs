@@ -1,0 +1,256 @@
+//! What hosts say of packets that pass them, end or begin there, against what objects say literally.
+
+use crate::oracle::{answer, each_world, resolve, worlds};
+use crate::random::{Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use thalweg_model::Origin;
+use thalweg_model::cluster::{Cluster, ObjectName};
+use thalweg_oracle::policy::{Gate as AskedGate, Policies, Question, Said as Expected};
+use thalweg_policy::decide::Cause;
+use thalweg_policy::decide::host::{Gate, Way};
+use thalweg_policy::model::{Direction, Stage};
+use thalweg_policy::object::calico::{self, Action, Entity, Rule};
+use thalweg_policy::object::kubernetes::PortMatch;
+use thalweg_policy::object::{
+    HostEndpoint, PolicyId, PolicyKind, PolicyObject, Spec, StagedAction,
+};
+use thalweg_policy::world::EndpointName;
+use thalweg_policy::{Model, Objects, Packet, Resolution, View, World};
+
+/// Packets asked of each world.
+const PACKETS: usize = 32;
+
+/// Where a packet comes in or leaves, for both sides.
+#[derive(Clone, Debug)]
+enum Place {
+    Network(&'static str, Vec<IpAddr>),
+    Pod(ObjectName),
+    Host,
+}
+
+impl Place {
+    fn asked(&self) -> AskedGate<'_> {
+        match self {
+            Self::Network(name, addresses) => AskedGate::Network(name, addresses),
+            Self::Pod(name) => AskedGate::Pod(name),
+            Self::Host => AskedGate::Host,
+        }
+    }
+
+    fn gate(&self, resolution: &Resolution, node: &str) -> Gate {
+        match self {
+            Self::Network(name, addresses) => {
+                Gate::Network(resolution.world.host_at(node, name, addresses))
+            }
+            Self::Pod(name) => Gate::Pod(resolution.world.pod(name).unwrap()),
+            Self::Host => Gate::Host,
+        }
+    }
+}
+
+/// A place with an address that is there.
+fn place(dice: &mut Dice, resolution: &Resolution) -> (Place, IpAddr) {
+    let any = address(dice);
+    match dice.below(4) {
+        0 => (Place::Host, any),
+        1 => {
+            let pods = resolution.world.endpoints.iter().filter(|one| !one.is_host());
+            let pods: Vec<_> = pods.filter(|one| !one.addresses.is_empty()).collect();
+            if pods.is_empty() {
+                return (Place::Host, any);
+            }
+            let pod = dice.of(&pods);
+            let EndpointName::Pod(name) = &pod.name else { unreachable!() };
+            (Place::Pod(name.clone()), dice.of(&pod.addresses))
+        }
+        _ => {
+            let name = dice.of(&[INTERFACES[0], INTERFACES[1], "eth2"]);
+            let addresses = vec![address(dice), address(dice)];
+            (Place::Network(name, addresses), any)
+        }
+    }
+}
+
+fn question(packet: &Packet) -> Question {
+    let Packet { source, destination, protocol, ports, icmp } = *packet;
+    Question { source, destination, protocol, ports, icmp }
+}
+
+/// How often what was seen.
+#[derive(Default)]
+pub struct Counts {
+    asked: usize,
+    seen: BTreeMap<&'static str, usize>,
+}
+
+/// Holds one world against the oracle.
+pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
+    let all = arrivals_at_hosts(dice);
+    let (objects, cluster) = gather(&all);
+    let resolution = resolve(&all);
+    let oracle = Policies::new(&objects, &cluster);
+    for _ in 0..PACKETS {
+        let (node, _) = dice.of(&[NODES[0], NODES[0], NODES[1], NODES[2]]);
+        let [(from, source), (to, destination)] = [(); 2].map(|()| place(dice, &resolution));
+        if source.is_ipv4() != destination.is_ipv4() {
+            continue;
+        }
+        let after = packet(dice, source, destination);
+        // A service is translated: another destination, and another port.
+        let mut arrived = after;
+        if dice.one_in(3) {
+            let other = address(dice);
+            if other.is_ipv4() == source.is_ipv4() {
+                let port = dice.below(7) as u16;
+                arrived.destination = other;
+                arrived.ports = after.ports.map(|(from, _)| (from, port));
+            }
+        }
+        let way = Way {
+            from: from.gate(&resolution, node),
+            to: to.gate(&resolution, node),
+            all: resolution.world.host_of_all(node),
+        };
+        let passing = resolution.pass(&way, &arrived, &after);
+        let last = passing.said.len();
+        let found = passing.said.iter().zip(1..).map(|(said, at)| Expected {
+            who: resolution.world.endpoints[said.endpoint].name.to_string(),
+            ingress: said.direction == Direction::Ingress,
+            answer: answer(&resolution, said.decision, said.direction),
+            untracked: passing.untracked && at == last,
+        });
+        let found: Vec<Expected> = found.collect();
+        let gates = [from.asked(), to.asked()];
+        let expected = oracle.pass(node, gates, &question(&arrived), &question(&after));
+        assert_eq!(
+            found, expected,
+            "{arrived:?} as {after:?} at {node} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
+        );
+        let denied = expected.last().is_some_and(|said| !said.answer.allowed);
+        assert_eq!(passing.is_allowed(), !denied);
+        counts.asked += 1;
+        for said in &passing.said {
+            *counts.seen.entry(word(&resolution, said.decision.cause)).or_default() += 1;
+        }
+        *counts.seen.entry("last word").or_default() += usize::from(passing.untracked);
+    }
+}
+
+#[test]
+fn hosts_decide_as_the_objects_say() {
+    let mut counts = Counts::default();
+    each_world(0x4057, |dice| hosts(dice, &mut counts));
+    // Worlds in which nothing happens prove nothing.
+    let Counts { asked, seen } = counts;
+    let rare = ["profile rule", "untracked", "before translation", "forwarded", "fail-safe"];
+    for word in rare.into_iter().chain(["rule", "last word", "to host"]) {
+        let count = seen.get(word).copied().unwrap_or_default();
+        assert!(count * 1_000 > asked, "{word}: {count} of {asked}; {seen:?}");
+    }
+}
+
+fn word(resolution: &Resolution, cause: Cause) -> &'static str {
+    match cause {
+        Cause::Rule { policy, .. } => {
+            let policy = &resolution.policies[policy].policy;
+            match policy.stage {
+                Stage::Untracked => "untracked",
+                Stage::PreDnat => "before translation",
+                Stage::Normal if policy.forwarded => "forwarded",
+                Stage::Normal if policy.id.to_string().starts_with("Profile") => "profile rule",
+                Stage::Normal => "rule",
+            }
+        }
+        Cause::EndOfTier(_) => "end",
+        Cause::Profile => "profile",
+        Cause::NoPolicy => "nobody",
+        Cause::Itself => "itself",
+        Cause::OwnNode => "own node",
+        Cause::FailSafe => "fail-safe",
+        Cause::ToHost => "to host",
+    }
+}
+
+#[test]
+fn hosts_stand_for_interfaces_as_the_objects_say() {
+    for seed in 0..worlds() / 4 {
+        let mut dice = Dice::new(seed ^ 0x1f);
+        let all = arrivals_at_hosts(&mut dice);
+        let (objects, cluster) = gather(&all);
+        let resolution = resolve(&all);
+        let oracle = Policies::new(&objects, &cluster);
+        for (node, _) in NODES {
+            for interface in [INTERFACES[0], INTERFACES[1], "eth2", "*"] {
+                let addresses = [address(&mut dice), address(&mut dice)];
+                let found = resolution.world.host_at(node, interface, &addresses);
+                let found = found.map(|at| resolution.world.endpoints[at].name.to_string());
+                let expected = oracle.stands_for(node, interface, &addresses);
+                assert_eq!(found, expected.map(|name| format!("host {name}")), "seed {seed}");
+            }
+        }
+    }
+}
+
+/// What becomes of a packet to TCP ports of `10.0.0.1`, from the network, by the gate where it goes.
+fn passes(objects: &Objects, to: Gate, port: u16) -> bool {
+    let cluster = Cluster::default();
+    let world = World::new(objects, &cluster, |_| Origin::default());
+    let resolution = Resolution::new(world, Model::new(objects, View::Enforced));
+    let [source, destination] = ["192.0.2.9", "10.0.0.1"].map(|text| text.parse().unwrap());
+    let ports = Some((40_000, port));
+    let packet = Packet { source, destination, protocol: 6, ports, icmp: None };
+    let host = resolution.world.host_at("n1", "eth0", &[]);
+    let way = Way { from: Gate::Network(host), to, all: None };
+    resolution.pass(&way, &packet, &packet).is_allowed()
+}
+
+#[test]
+fn a_host_endpoint_denies_what_ends_there_and_nothing_else() {
+    let mut objects = Objects::default();
+    assert!(passes(&objects, Gate::Host, 80));
+    let host = HostEndpoint {
+        node: "n1".into(),
+        interface: Some("eth0".into()),
+        labels: [("role".to_owned(), "edge".to_owned())].into(),
+        ..HostEndpoint::default()
+    };
+    objects.hosts.insert("h".into(), host.clone());
+    assert!(!passes(&objects, Gate::Host, 80));
+    assert!(passes(&objects, Gate::Host, 22));
+    assert!(passes(&objects, Gate::Network(None), 80));
+    objects.settings.fail_safe_in.clear();
+    assert!(!passes(&objects, Gate::Host, 22));
+    let profiles = vec!["projectcalico-default-allow".into()];
+    objects.hosts.insert("h".into(), HostEndpoint { profiles, ..host });
+    assert!(passes(&objects, Gate::Host, 80));
+    // A policy that is not about what passes changes nothing there; one that is denies what it does
+    // not allow.
+    let policy = |forward| {
+        let id = PolicyId { kind: PolicyKind::Global, name: ObjectName::new("", "p") };
+        let rule = Rule {
+            action: Action::Allow,
+            protocol: Some(6),
+            destination: Entity { ports: vec![PortMatch::Range(80, 80)], ..Entity::default() },
+            ..Rule::default()
+        };
+        let spec = calico::Policy {
+            tier: "default".into(),
+            applies_ingress: true,
+            ingress: vec![rule],
+            apply_on_forward: forward,
+            ..calico::Policy::default()
+        };
+        let spec = Spec::Calico(Box::new(spec));
+        let (origin, staged) = (Origin::default(), StagedAction::default());
+        (id, PolicyObject { origin, staged, spec })
+    };
+    for (forward, other_port_passes) in [(false, true), (true, false)] {
+        let (id, object) = policy(forward);
+        objects.policies.insert(id, object);
+        assert!(passes(&objects, Gate::Host, 80));
+        assert!(!passes(&objects, Gate::Host, 81));
+        assert!(passes(&objects, Gate::Network(None), 80));
+        assert_eq!(passes(&objects, Gate::Network(None), 81), other_port_passes);
+    }
+}

@@ -1,0 +1,265 @@
+//! The tables of policies in the data plane against what the objects come to, over random worlds.
+
+#[path = "../../thalweg-policy/tests/policy/random.rs"]
+#[allow(dead_code, reason = "the worlds of another crate's tests")]
+mod random;
+
+use random::{Dice, address, arrivals, gather, packet};
+use std::net::IpAddr;
+use thalweg_compile::{Cause, Compiler};
+use thalweg_core::Tables as _;
+use thalweg_core::flow::policy::{SILENT, Talk, ask};
+use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
+use thalweg_model::cluster::{Cluster, Pod};
+use thalweg_model::host::{Address, Update};
+use thalweg_model::{Intent, ObjectName, Prefix};
+use thalweg_native::MemoryCells;
+use thalweg_policy::decide::{self, Decision};
+use thalweg_policy::model::Direction;
+use thalweg_policy::world::EndpointName;
+use thalweg_policy::{Model, Objects, Packet, Resolution, Verdict, View, World};
+use thalweg_testkit::World as Journey;
+
+/// An address of the host in all worlds.
+const OWN: &str = "192.0.2.1";
+
+/// A world in force: the tables, and what its policies come to.
+struct Bench {
+    compiler: Compiler,
+    cells: MemoryCells,
+    resolution: Resolution,
+}
+
+impl Bench {
+    fn new(dice: &mut Dice) -> Self {
+        let (objects, cluster) = gather(&arrivals(dice));
+        Self::of(objects, cluster)
+    }
+
+    fn of(objects: Objects, mut cluster: Cluster) -> Self {
+        let names: Vec<_> = cluster.pods.keys().cloned().collect();
+        for (number, name) in names.iter().enumerate() {
+            let mut pod = cluster.pods.get(name).cloned().unwrap();
+            pod.interface = Some(format!("veth{number}"));
+            cluster.pods.insert(name.clone(), pod);
+        }
+        let world = World::new(&objects, &cluster, |_| Default::default());
+        let resolution = Resolution::new(world, Model::new(&objects, View::Enforced));
+        let mut intent = Intent::default();
+        intent.router.limits = Journey::new(0).intent.router.limits;
+        intent.router.limits.policy_lines = 1 << 15;
+        intent.router.node = Some("n1".into());
+        intent.cluster = cluster;
+        let limits = intent.router.limits.clone();
+        let memory = Memory::heap(&Capacity::for_limits(&thalweg_testkit::engine::limits(&limits)));
+        let mut writer = Writer::new(memory.clone(), Box::new(NoReaders));
+        let mut compiler = Compiler::new(limits);
+        compiler.set_policies(objects);
+        compiler.set_intent(intent);
+        let own = Address {
+            link: 1,
+            address: OWN.parse().unwrap(),
+            len: 32,
+            peer: None,
+            scope: "global".into(),
+        };
+        compiler.update_host(Update::Address(own));
+        let applied = writer.apply(&compiler.plan()).unwrap();
+        assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+        Self { compiler, cells: MemoryCells::new(memory), resolution }
+    }
+
+    /// The pod on this host with an address; none where several have it.
+    fn at(&self, address: IpAddr) -> Result<Option<usize>, ()> {
+        let endpoints = self.resolution.world.endpoints.iter().enumerate();
+        let mut found = endpoints.filter(|(_, one)| !one.is_host()).filter(|(_, one)| {
+            one.addresses.contains(&address) && one.node.as_deref().is_none_or(|on| on == "n1")
+        });
+        match (found.next(), found.next()) {
+            (first, None) => Ok(first.map(|(at, _)| at)),
+            _ => Err(()),
+        }
+    }
+
+    /// What both sides' cells say.
+    fn asked(&self, packet: &Packet) -> [u64; 2] {
+        let cells = self.cells.at(self.cells.epoch());
+        let ports = match (packet.ports, packet.icmp) {
+            (Some((from, to)), _) => u32::from(from) << 16 | u32::from(to),
+            (None, Some((kind, code))) => u32::from(kind) << 8 | u32::from(code),
+            (None, None) => 0,
+        };
+        let talk = Talk {
+            source: halves(packet.source),
+            destination: halves(packet.destination),
+            ports,
+            from: 0,
+        };
+        let family = if packet.source.is_ipv4() { 4 } else { 6 };
+        ask(&cells, &talk, family, packet.protocol, false)
+    }
+
+    /// The name of what decided.
+    fn cause(&self, decision: &Decision, direction: Direction) -> Option<Cause> {
+        Some(match decision.cause {
+            decide::Cause::Rule { policy, rule } => {
+                let policy = &self.resolution.policies[policy].policy;
+                let number = policy.rules(direction).unwrap()[rule].number;
+                Cause::Rule(policy.id.clone(), direction, number)
+            }
+            decide::Cause::EndOfTier(tier) => {
+                Cause::EndOfTier(self.resolution.model.tiers[tier].name.clone(), direction)
+            }
+            decide::Cause::Profile => Cause::Profile(direction),
+            _ => return None,
+        })
+    }
+
+    fn agrees(&self, packet: &Packet) {
+        let (Ok(from), Ok(to)) = (self.at(packet.source), self.at(packet.destination)) else {
+            return;
+        };
+        // Itself, and its own node, are not asked of tables.
+        if packet.source == packet.destination || packet.source == OWN.parse::<IpAddr>().unwrap() {
+            return;
+        }
+        if from.is_some() && from == to {
+            return;
+        }
+        let cells = self.asked(packet);
+        let judged = self.resolution.judge(from, to, packet);
+        let sides = [(judged.egress, Direction::Egress), (judged.ingress, Direction::Ingress)];
+        for (cell, (decision, direction)) in cells.into_iter().zip(sides) {
+            let Some(decision) = decision else {
+                assert_eq!(cell, SILENT, "{direction:?} of nobody: {packet:?}");
+                continue;
+            };
+            let allows = decision.verdict == Verdict::Allow;
+            assert_eq!(
+                thalweg_abi::policy::allows(cell),
+                allows,
+                "{direction:?} of {packet:?}: {decision:?}"
+            );
+            let cause = self.compiler.policy_cause(thalweg_abi::policy::cause(cell));
+            if cell != SILENT {
+                assert_eq!(cause, self.cause(&decision, direction).as_ref(), "{packet:?}");
+            }
+        }
+    }
+}
+
+fn worlds() -> u64 {
+    std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
+}
+
+#[test]
+fn tables_say_what_policies_say() {
+    for seed in 0..worlds() {
+        let mut dice = Dice::new(seed);
+        let bench = Bench::new(&mut dice);
+        let pods: Vec<IpAddr> = bench
+            .resolution
+            .world
+            .endpoints
+            .iter()
+            .filter(|one| matches!(one.name, EndpointName::Pod(_)))
+            .flat_map(|one| one.addresses.clone())
+            .collect();
+        for _ in 0..40 {
+            let end = |dice: &mut Dice| match pods.is_empty() || dice.one_in(4) {
+                true => address(dice),
+                false => dice.of(&pods),
+            };
+            let (source, destination) = (end(&mut dice), end(&mut dice));
+            if source.is_ipv4() == destination.is_ipv4() {
+                bench.agrees(&packet(&mut dice, source, destination));
+            }
+        }
+    }
+}
+
+/// A set of many prefixes of all lengths, one within another: what is looked for by halves is found.
+#[test]
+fn addresses_of_nested_prefixes_are_told_apart() {
+    for seed in 0..40 {
+        let mut dice = Dice::new(seed);
+        let four = seed % 2 == 0;
+        let nets: Vec<String> = (0..1 + dice.below(300)).map(|_| net(&mut dice, four)).collect();
+        let except: Vec<String> = (0..dice.below(100)).map(|_| net(&mut dice, four)).collect();
+        let text = format!(
+            "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: some}}\nspec:\n  \
+             types: [Ingress]\n  selector: all()\n  ingress:\n  - action: Allow\n    source: {{nets: [{}], \
+             notNets: [{}]}}\n",
+            quoted(&nets[..nets.len().min(250)]),
+            quoted(&except),
+        );
+        let loaded = thalweg_config::parse(&[("a.yaml".into(), text)]);
+        let error = |problem: &&thalweg_model::Problem| {
+            problem.severity == thalweg_model::Severity::Error
+        };
+        assert_eq!(loaded.problems.iter().find(error), None);
+        let pod = if four { "192.0.2.77" } else { "2001:db8:ffff::77" };
+        let pod: IpAddr = pod.parse().unwrap();
+        let bench = Bench::of(loaded.policies, one_pod(pod));
+        for _ in 0..400 {
+            let near: Prefix = dice.of(&nets).parse().unwrap();
+            let source = near_to(&mut dice, near);
+            if source != pod {
+                bench.agrees(&packet(&mut dice, source, pod));
+            }
+        }
+    }
+}
+
+fn quoted(nets: &[String]) -> String {
+    nets.iter().map(|net| format!("\"{net}\"")).collect::<Vec<_>>().join(", ")
+}
+
+/// A prefix of any length; few first octets, so that many lie within others.
+fn net(dice: &mut Dice, four: bool) -> String {
+    let mut octet = |end: usize| dice.below(end) as u8;
+    let (address, len): (IpAddr, u8) = match four {
+        true => {
+            let address = [10 + octet(2), octet(4), octet(256), octet(256)];
+            (address.into(), 1 + octet(32))
+        }
+        false => {
+            let mut segments = [0x2001, 0xdb8, u16::from(octet(4)), 0, 0, 0, 0, 0];
+            segments[3..].fill_with(|| u16::from(octet(256)) << 8 | u16::from(octet(256)));
+            (segments.into(), 20 + octet(109))
+        }
+    };
+    Prefix::containing(address, len).to_string()
+}
+
+/// The first or last address of a prefix, or one beside it, or any within.
+fn near_to(dice: &mut Dice, prefix: Prefix) -> IpAddr {
+    let within = dice.below(1 << 16) as u128;
+    let step = |at: u128, free: u32, choice: usize| {
+        let last = at | if free >= 128 { u128::MAX } else { (1 << free) - 1 };
+        match choice {
+            0 => at,
+            1 => last,
+            2 => at.wrapping_sub(1),
+            3 => last.wrapping_add(1),
+            _ => at | within & (last - at),
+        }
+    };
+    let choice = dice.below(5);
+    match prefix.address() {
+        IpAddr::V4(at) => {
+            let at = step(at.to_bits().into(), 32 - u32::from(prefix.len()), choice);
+            IpAddr::V4((at as u32).into())
+        }
+        IpAddr::V6(at) => {
+            IpAddr::V6(step(at.to_bits(), 128 - u32::from(prefix.len()), choice).into())
+        }
+    }
+}
+
+fn one_pod(address: IpAddr) -> Cluster {
+    let mut cluster = Cluster::default();
+    let pod = Pod { addresses: vec![address], ..Pod::default() };
+    cluster.pods.insert(ObjectName::new("a", "p"), pod);
+    cluster
+}
