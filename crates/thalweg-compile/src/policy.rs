@@ -16,11 +16,10 @@ use std::net::IpAddr;
 use thalweg_abi::policy::Line;
 use thalweg_image::Change;
 use thalweg_model::cluster::{Cluster, ObjectName, Pod};
-use thalweg_model::{Intent, Origin, Problem, Severity};
+use thalweg_model::{Catalog, Intent, Problem, Severity};
 use thalweg_policy::model::Direction;
 use thalweg_policy::table::Tables;
-use thalweg_policy::world::EndpointName;
-use thalweg_policy::{Model, Objects, Resolution, Verdict, View, World};
+use thalweg_policy::{Objects, Resolution, Verdict};
 
 /// What policies come to, and what of it is in force.
 #[derive(Debug, Default)]
@@ -29,7 +28,12 @@ pub(crate) struct Policies {
     /// Lines in force, without zeros at their end.
     force: Vec<Line>,
     pub(crate) numbers: Numbers,
-    resolution: Resolution,
+    /// What objects come to, which follows them.
+    compiler: thalweg_policy::Compiler,
+    /// The pods whose packets are decided here, of `pods` on `node`.
+    local: BTreeSet<ObjectName>,
+    pods: Catalog<ObjectName, Pod>,
+    node: Option<String>,
     /// By interface the number of a local record of the workload there, plus one.
     links: BTreeMap<String, u32>,
     /// Workloads whose rules have no room.
@@ -93,9 +97,10 @@ impl Compiler {
         }
     }
 
-    /// Policies as they were resolved for the workloads of this host.
+    /// Policies as they are resolved for the workloads of this host
+    /// ([`thalweg_policy::Compiler::resolution`]).
     pub fn policies(&self) -> &Resolution {
-        &self.policies.resolution
+        self.policies.compiler.resolution()
     }
 
     /// What a number of the data plane stands for ([`thalweg_abi::policy::cause`]).
@@ -129,31 +134,36 @@ impl Compiler {
 
     fn policy_lines(&mut self) -> Vec<Line> {
         self.policies.closed.clear();
-        let objects = &self.policies.objects;
-        if objects.policies.is_empty() {
-            self.policies.resolution = Resolution::default();
+        self.find_local();
+        if self.policies.objects.policies.is_empty() {
+            self.policies.compiler = thalweg_policy::Compiler::default();
             return Vec::new();
         }
-        let cluster = &self.intent.cluster;
-        let world = World::new(objects, cluster, |_| Origin::default());
-        let model = Model::new(objects, View::Enforced);
-        let here = |at: usize, world: &World| match &world.endpoints[at].name {
-            EndpointName::Pod(name) => {
-                cluster.pods.get(name).is_some_and(|pod| pods::is_here(&self.intent, pod))
-            }
-            EndpointName::Host(_) => false,
-        };
-        let local: BTreeSet<usize> =
-            (0..world.endpoints.len()).filter(|at| here(*at, &world)).collect();
-        let resolution = Resolution::within(world, model, |at| local.contains(&at));
-        let tables = Tables::new(&resolution, |at| local.contains(&at));
+        let mut compiler = std::mem::take(&mut self.policies.compiler);
+        compiler.update(&self.policies.objects, &self.intent.cluster, &self.policies.local);
         let mut locals = self.own_locals();
-        locals.extend(pod_locals(&tables));
-        let lines = self.fit(&tables, &resolution, &mut locals);
-        let here = |pod: &Pod| pods::is_here(&self.intent, pod);
-        self.policies.links = links(&locals, &self.intent.cluster, here);
-        self.policies.resolution = resolution;
+        locals.extend(pod_locals(&compiler));
+        let lines = self.fit(&compiler, &mut locals);
+        self.policies.compiler = compiler;
+        self.policies.links = links(&locals, &self.intent.cluster, &self.policies.local);
         lines
+    }
+
+    /// Finds the pods whose packets are decided here, by those that are others than before.
+    fn find_local(&mut self) {
+        let Policies { pods, node, local, .. } = &mut self.policies;
+        let (now, on) = (&self.intent.cluster.pods, &self.intent.router.node);
+        if node != on {
+            (*pods, *node) = (Catalog::default(), on.clone());
+            local.clear();
+        }
+        for one in pods.differences(now) {
+            match one.new.is_some_and(|pod| pods::is_here(&self.intent, pod)) {
+                true => local.insert(one.key.clone()),
+                false => local.remove(one.key),
+            };
+        }
+        *pods = now.clone();
     }
 
     /// Addresses of this host: whoever speaks from them reaches its workloads.
@@ -165,10 +175,10 @@ impl Compiler {
     /// The lines, and if need be some workloads without room for their rules, from the largest on.
     fn fit(
         &mut self,
-        tables: &Tables,
-        resolution: &Resolution,
+        compiler: &thalweg_policy::Compiler,
         locals: &mut BTreeMap<IpAddr, Local>,
     ) -> Vec<Line> {
+        let (tables, resolution) = (compiler.tables(), compiler.resolution());
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
@@ -186,10 +196,12 @@ impl Compiler {
                 // Not even addresses fit: nothing that is local is told apart any more.
                 return lines::all_closed(locals, &mut causes);
             };
-            let name = resolution.world.at(largest).map(|at| &resolution.world.endpoints[at].name);
-            if let Some(EndpointName::Pod(name)) = name {
-                self.policies.closed.insert(name.clone());
-            }
+            let pods = &self.intent.cluster.pods;
+            let has = |name: &&ObjectName| {
+                pods.get(*name).is_some_and(|pod| pod.addresses.contains(&largest))
+            };
+            let name = self.policies.local.iter().find(has).cloned();
+            self.policies.closed.extend(name);
             locals.entry(largest).and_modify(|local| local.closed = true);
         }
     }
@@ -209,14 +221,17 @@ impl Compiler {
     }
 }
 
-/// Addresses of workloads of this host with their sets. Of two with one address the first counts.
-fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
-    let mut all: Vec<_> = tables.endpoints().collect();
-    all.sort_unstable();
-    let mut locals: BTreeMap<IpAddr, (usize, Local)> = BTreeMap::new();
-    for (at, address, direction, set) in all {
-        let (first, local) = locals.entry(address).or_insert((at, Local::default()));
-        if *first == at {
+/// Addresses of workloads of this host with their sets. Of two with one address the first by name counts.
+fn pod_locals(compiler: &thalweg_policy::Compiler) -> BTreeMap<IpAddr, Local> {
+    let tables = compiler.tables();
+    let mut locals: BTreeMap<IpAddr, (&ObjectName, Local)> = BTreeMap::new();
+    for (at, address, direction, set) in tables.endpoints() {
+        let Some(name) = compiler.pod(at) else { continue };
+        let (first, local) = locals.entry(address).or_insert((name, Local::default()));
+        if name < *first {
+            (*first, *local) = (name, Local::default());
+        }
+        if *first == name {
             let place = if direction == Direction::Ingress { 0 } else { 1 };
             local.sets[place] = Some(set).filter(|set| !allows_all(tables, *set));
         }
@@ -228,10 +243,10 @@ fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
 fn links(
     locals: &BTreeMap<IpAddr, Local>,
     cluster: &Cluster,
-    is_here: impl Fn(&Pod) -> bool,
+    here: &BTreeSet<ObjectName>,
 ) -> BTreeMap<String, u32> {
     let numbers: HashMap<IpAddr, u32> = locals.keys().copied().zip(1..).collect();
-    let here = cluster.pods.values().filter(|pod| is_here(pod));
+    let here = here.iter().filter_map(|name| cluster.pods.get(name));
     let record = |pod: &Pod| {
         let number = pod.addresses.iter().find_map(|address| numbers.get(address))?;
         Some((pod.interface.clone()?, *number))
@@ -241,8 +256,6 @@ fn links(
 
 /// Whether a set has nothing to say.
 fn allows_all(tables: &Tables, set: u32) -> bool {
-    let is_open = |row: &u32| {
-        matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow)
-    };
+    let is_open = |row: &u32| matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
     tables.sets[set as usize].rows().iter().all(is_open)
 }

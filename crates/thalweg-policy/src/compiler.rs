@@ -104,6 +104,12 @@ impl Compiler {
         &self.live.tables
     }
 
+    /// What decisions are told by: policies and tiers by number. It has no chains and no endpoints, and
+    /// policies that select nobody here stand in it without rules, and those that are no more for a while.
+    pub fn resolution(&self) -> &Resolution {
+        &self.ground
+    }
+
     /// What the last change made another in the tables.
     pub fn change(&self) -> &Change {
         &self.change

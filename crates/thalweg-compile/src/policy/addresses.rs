@@ -167,11 +167,7 @@ fn number(address: IpAddr) -> u128 {
 /// The address in front of another one of the same family; none in front of the first.
 pub(super) fn before(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(address) => {
-            Some(Ipv4Addr::from_bits(address.to_bits().checked_sub(1)?).into())
-        }
-        IpAddr::V6(address) => {
-            Some(Ipv6Addr::from_bits(address.to_bits().checked_sub(1)?).into())
-        }
+        IpAddr::V4(address) => Some(Ipv4Addr::from_bits(address.to_bits().checked_sub(1)?).into()),
+        IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits().checked_sub(1)?).into()),
     }
 }

@@ -197,7 +197,8 @@ fn set_of(
         .map(|number| {
             *rows.entry(*number).or_insert_with(|| {
                 let row = &tables.rows[*number as usize];
-                let cells = row.iter().map(|(last, decision)| cell(*last, *decision, direction, causes));
+                let cells =
+                    row.iter().map(|(last, decision)| cell(*last, *decision, direction, causes));
                 let words: Vec<u64> = [row.len() as u64].into_iter().chain(cells).collect();
                 lines.share(words)
             })
@@ -212,12 +213,7 @@ fn set_of(
     lines.share(line.to_vec())
 }
 
-fn cell(
-    last: u16,
-    decision: Decision,
-    direction: Direction,
-    causes: &mut Causes<'_>,
-) -> u64 {
+fn cell(last: u16, decision: Decision, direction: Direction, causes: &mut Causes<'_>) -> u64 {
     let cause = causes.number(decision.cause, direction);
     policy::cell(last, decision.verdict == Verdict::Allow, cause)
 }
@@ -237,7 +233,10 @@ fn pages(set: &Set, lines: &mut Lines) -> (u32, u32) {
 }
 
 /// The lines of tables that have room for nothing: whoever has rules reaches nobody.
-pub(super) fn all_closed(locals: &mut BTreeMap<IpAddr, Local>, causes: &mut Causes<'_>) -> Vec<Line> {
+pub(super) fn all_closed(
+    locals: &mut BTreeMap<IpAddr, Local>,
+    causes: &mut Causes<'_>,
+) -> Vec<Line> {
     for local in locals.values_mut().filter(|local| local.sets != [None; 2]) {
         *local = Local { closed: true, ..*local };
     }
@@ -246,4 +245,3 @@ pub(super) fn all_closed(locals: &mut BTreeMap<IpAddr, Local>, causes: &mut Caus
 
 /// The flags of an address of this host.
 pub(super) const HOST: Local = Local { flags: local_flag::HOST, sets: [None; 2], closed: false };
-
