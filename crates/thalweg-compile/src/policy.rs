@@ -2,7 +2,9 @@
 
 mod addresses;
 mod causes;
+mod family;
 mod lines;
+mod store;
 
 pub use causes::Cause;
 pub(crate) use causes::Numbers;
@@ -10,7 +12,7 @@ pub(crate) use causes::Numbers;
 use crate::compiler::Compiler;
 use crate::pods;
 use causes::Causes;
-use lines::{FIRST, Local};
+use lines::{FIRST, Layout, Local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use thalweg_abi::policy::Line;
@@ -30,6 +32,8 @@ pub(crate) struct Policies {
     pub(crate) numbers: Numbers,
     /// What objects come to, which follows them.
     compiler: thalweg_policy::Compiler,
+    /// The lines in force, as far as they can follow.
+    layout: Option<Layout>,
     /// The pods whose packets are decided here, of `pods` on `node`.
     local: BTreeSet<ObjectName>,
     pods: Catalog<ObjectName, Pod>,
@@ -58,15 +62,25 @@ impl Policies {
         self.todo = true;
     }
 
-    /// Puts other lines in the place of those in force: the change, if they differ.
-    fn replace(&mut self, lines: Vec<Line>) -> Option<Change> {
-        let len = lines.len().max(self.force.len());
-        let of = |lines: &[Line], at: usize| lines.get(at).copied().unwrap_or_default();
-        let differs = |at: &usize| of(&lines, *at) != of(&self.force, *at);
-        let changed: Vec<(u32, Line)> =
-            (0..len).filter(differs).map(|at| (at as u32, of(&lines, at))).collect();
-        self.force = lines;
-        (!changed.is_empty()).then_some(Change::Policy(changed))
+    /// Puts other lines in the place of those in force: the change, if they differ. Without `changed`, any
+    /// may be others.
+    fn replace(&mut self, lines: &[Line], changed: Option<BTreeSet<u32>>) -> Option<Change> {
+        let len = lines.len().max(self.force.len()) as u32;
+        self.force.resize(len as usize, Line::default());
+        let mut written = Vec::new();
+        let mut put = |at: u32| {
+            let line = lines.get(at as usize).copied().unwrap_or_default();
+            if let Some(place) = self.force.get_mut(at as usize).filter(|place| **place != line) {
+                *place = line;
+                written.push((at, line));
+            }
+        };
+        match changed {
+            Some(changed) => changed.into_iter().for_each(&mut put),
+            None => (0..len).for_each(&mut put),
+        }
+        self.force.truncate(lines.len());
+        (!written.is_empty()).then_some(Change::Policy(written))
     }
 }
 
@@ -124,29 +138,34 @@ impl Compiler {
             return None;
         }
         let before = std::mem::take(&mut self.policies.links);
-        let lines = self.policy_lines();
+        let change = self.follow_policies();
         let now = &self.policies.links;
         let differs = |name: &&String| before.get(*name) != now.get(*name);
         let touched = before.keys().chain(now.keys()).filter(differs);
         self.pending.links.extend(touched.filter_map(|name| self.names.get(name)));
-        self.policies.replace(lines)
+        change
     }
 
-    fn policy_lines(&mut self) -> Vec<Line> {
+    fn follow_policies(&mut self) -> Option<Change> {
         self.policies.closed.clear();
         self.find_local();
         if self.policies.objects.policies.is_empty() {
             self.policies.compiler = thalweg_policy::Compiler::default();
-            return Vec::new();
+            self.policies.layout = None;
+            return self.policies.replace(&[], None);
         }
         let mut compiler = std::mem::take(&mut self.policies.compiler);
         compiler.update(&self.policies.objects, &self.intent.cluster, &self.policies.local);
         let mut locals = self.own_locals();
         locals.extend(pod_locals(&compiler));
-        let lines = self.fit(&compiler, &mut locals);
+        let (mut layout, is_held) = self.fit(&compiler, &mut locals);
         self.policies.compiler = compiler;
         self.policies.links = links(&locals, &self.intent.cluster, &self.policies.local);
-        lines
+        let changed = layout.take_changed();
+        let change = self.policies.replace(layout.lines(), is_held.then_some(changed));
+        // Where some are closed, there may be room for others the next time.
+        self.policies.layout = Some(layout).filter(|_| self.policies.closed.is_empty());
+        change
     }
 
     /// Finds the pods whose packets are decided here, by those that are others than before.
@@ -172,19 +191,29 @@ impl Compiler {
         own.filter(|address| !address.is_loopback()).map(|own| (own, lines::HOST)).collect()
     }
 
-    /// The lines, and if need be some workloads without room for their rules, from the largest on.
+    /// The lines, and if need be some workloads without room for their rules, from the largest on; and whether
+    /// they are those in force that followed.
     fn fit(
         &mut self,
         compiler: &thalweg_policy::Compiler,
         locals: &mut BTreeMap<IpAddr, Local>,
-    ) -> Vec<Line> {
+    ) -> (Layout, bool) {
         let (tables, resolution) = (compiler.tables(), compiler.resolution());
+        let moved = &compiler.change().sets;
+        let mut held = self.policies.layout.take();
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
-            let lines = lines::lay_out(tables, locals, false, &mut causes);
-            if lines.len() as u32 <= self.limits.policy_lines {
-                return lines;
+            let is_held = held.is_some();
+            let mut layout = held.take().unwrap_or_default();
+            layout.update(tables, moved, locals, &mut causes);
+            let fits = layout.lines().len() as u32 <= self.limits.policy_lines;
+            match is_held {
+                true if fits && !layout.is_loose() => return (layout, true),
+                // From nothing it takes less room.
+                true => continue,
+                false if fits => return (layout, false),
+                false => {}
             }
             let size = |local: &Local| {
                 let rows = |set: &u32| tables.sets[*set as usize].rows().len();
@@ -194,7 +223,7 @@ impl Compiler {
             let largest = open.filter_map(|(at, local)| Some((size(local)?, *at))).max();
             let Some((_, largest)) = largest else {
                 // Not even addresses fit: nothing that is local is told apart any more.
-                return lines::all_closed(locals, &mut causes);
+                return (lines::all_closed(locals, &mut causes), false);
             };
             let pods = &self.intent.cluster.pods;
             let has = |name: &&ObjectName| {
@@ -254,8 +283,14 @@ fn links(
     here.filter_map(record).collect()
 }
 
-/// Whether a set has nothing to say.
+/// Whether a set has nothing to say. Groups that no address is in may still be there.
 fn allows_all(tables: &Tables, set: u32) -> bool {
     let is_open = |row: &u32| matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
-    tables.sets[set as usize].rows().iter().all(is_open)
+    let set = &tables.sets[set as usize];
+    let groups: BTreeSet<u32> = set.groups().values().copied().chain([0]).collect();
+    let len = (set.protocols().len() + 1) * set.sources().len();
+    groups.into_iter().all(|group| {
+        let rows = set.rows().iter().skip(group as usize * len);
+        rows.take(len).all(is_open)
+    })
 }

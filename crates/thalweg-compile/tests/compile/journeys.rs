@@ -122,6 +122,7 @@ fn kinds(plan: &Plan) -> Vec<&'static str> {
             Change::Route4(..) | Change::Route6(..) => "route",
             Change::Label(..) => "label",
             Change::Own(_) => "own",
+            Change::Policy(_) => "policy",
             Change::FreeGroup(_) => "free group",
             Change::FreeNextHop(_) => "free nexthop",
             Change::Backends(..) => "backends",
@@ -812,7 +813,7 @@ fn differences_are_told_in_words() {
     let mut intent = bench.world.clone();
     intent.add("static 30.0.0.0/8 nexthop via 10.0.1.254");
     intent.add("static 31.0.0.0/8 blackhole");
-    let other = bench.compiler.what_if(intent.intent, intent.policies);
+    let other = bench.compiler.what_if(intent.intent, Default::default());
     let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
     assert_eq!(
         told,
@@ -834,7 +835,7 @@ fn differences_name_flags_groups_and_settings_in_words() {
     for link in intent.intent.links.values_mut() {
         link.mpls = true;
     }
-    let other = bench.compiler.what_if(intent.intent, intent.policies);
+    let other = bench.compiler.what_if(intent.intent, Default::default());
     let told: Vec<String> = diff(&bench.compiler, &other).iter().map(|d| d.to_string()).collect();
     let link = |name: &str| {
         let before = "vrf default mtu 1500 up ipv4 ipv6";

@@ -311,7 +311,7 @@ fn seen(exit: &Exit) -> Seen {
 
 fn order(change: &Change) -> u8 {
     match change {
-        Change::Settings(_) => 0,
+        Change::Settings(_) | Change::Policy(_) => 0,
         Change::Link(_, row) if *row == LinkRow::default() => 9,
         Change::Link(..) => 1,
         Change::Vlan { .. } => 2,
