@@ -211,11 +211,7 @@ impl Offline {
     /// # Errors
     ///
     /// [`OfflineError::Plane`].
-    pub fn of(
-        intent: Intent,
-        policies: Objects,
-        host: HostState,
-    ) -> Result<Self, OfflineError> {
+    pub fn of(intent: Intent, policies: Objects, host: HostState) -> Result<Self, OfflineError> {
         let mut compiler = Compiler::new(intent.limits());
         compiler.load_host(host);
         compiler.set_policies(policies);

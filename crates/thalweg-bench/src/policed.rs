@@ -220,11 +220,13 @@ impl Plant {
         let mut plant = Self::new()?;
         let took = plant.take(Some(world.intent.clone()), Some(world.objects.clone()))?;
         let (lines, room) = plant.compiler.policy_room();
-        let ruled = plant.compiler.policies().chains.len();
+        let policies = plant.compiler.policies().policies.iter();
+        let ruled = policies.filter(|one| !one.subjects.is_empty()).count();
         if lines < 1_000 || ruled == 0 {
-            return Err(
-                format!("{lines} of {room} lines and {ruled} chains are no such cluster").into()
-            );
+            return Err(format!(
+                "{lines} of {room} lines and {ruled} policies are no such cluster"
+            )
+            .into());
         }
         Ok((plant, took))
     }

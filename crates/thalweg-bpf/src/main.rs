@@ -175,7 +175,11 @@ fn at_xdp(context: XdpContext, decide: impl Fn(&mut XdpStages, Arrival) -> Outco
 }
 
 #[inline(always)]
-fn at_tc(context: TcContext, flows: bool, decide: impl Fn(&mut TcStages, Arrival) -> Outcome) -> i32 {
+fn at_tc(
+    context: TcContext,
+    flows: bool,
+    decide: impl Fn(&mut TcStages, Arrival) -> Outcome,
+) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let device = unsafe { (*context.skb.skb).ifindex };
     let given = handover::take(&context);

@@ -52,7 +52,8 @@ fn policy(app: &str, spec: &str) -> String {
     )
 }
 
-const FROM_P0: &str = "  ingress: [{from: [{podSelector: {matchLabels: {app: p0}}}], ports: [{port: 8080}]}]\n";
+const FROM_P0: &str =
+    "  ingress: [{from: [{podSelector: {matchLabels: {app: p0}}}], ports: [{port: 8080}]}]\n";
 const FROM_CLIENT: &str =
     "  ingress: [{from: [{ipBlock: {cidr: 10.0.0.9/32}}], ports: [{port: 8080}]}]\n";
 const NOBODY_IN: &str = "  policyTypes: [Ingress]\n";
@@ -157,7 +158,11 @@ fn who_is_not_allowed_hears_nothing() {
     let Some(node) = Node::new("ea", &policy("p1", FROM_P0)) else { return };
     let p1 = "10.9.0.3:8080";
     assert_eq!(node.hears("p0", p1).as_deref(), Ok("p1 saw 10.9.0.2"));
-    assert_eq!(node.hears("p0", "10.96.0.10:80").as_deref(), Ok("p1 saw 10.9.0.2"), "by the service");
+    assert_eq!(
+        node.hears("p0", "10.96.0.10:80").as_deref(),
+        Ok("p1 saw 10.9.0.2"),
+        "by the service"
+    );
     for (host, at) in [
         ("p2", p1),
         ("p2", "10.96.0.10:80"),

@@ -436,8 +436,7 @@ fn what_is_about_hosts_is_said_not_to_be_enforced() {
     }
     assert!(told.contains("HostEndpoint/n1: policies are NOT enforced on hosts"), "{told}");
     assert!(told.contains("GlobalNetworkPolicy/early: it is about hosts"), "{told}");
-    let told =
-        lab.run(&["policy", "explain", "192.0.2.1", "shop/db", "tcp", "5432", "-f", "cfg"]);
+    let told = lab.run(&["policy", "explain", "192.0.2.1", "shop/db", "tcp", "5432", "-f", "cfg"]);
     let note = "note      policies are NOT enforced on hosts: this is what they say";
     assert!(told.contains(note), "{told}");
     let described = lab.run(&["describe", "policy", "both", "-f", "cfg"]);

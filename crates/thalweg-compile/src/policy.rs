@@ -2,7 +2,9 @@
 
 mod addresses;
 mod causes;
+mod family;
 mod lines;
+mod store;
 
 pub use causes::Cause;
 pub(crate) use causes::Numbers;
@@ -10,17 +12,16 @@ pub(crate) use causes::Numbers;
 use crate::compiler::Compiler;
 use crate::pods;
 use causes::Causes;
-use lines::{FIRST, Local};
+use lines::{FIRST, Layout, Local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use thalweg_abi::policy::Line;
 use thalweg_image::Change;
 use thalweg_model::cluster::{Cluster, ObjectName, Pod};
-use thalweg_model::{Intent, Origin, Problem, Severity};
+use thalweg_model::{Catalog, Intent, Problem, Severity};
 use thalweg_policy::model::Direction;
 use thalweg_policy::table::Tables;
-use thalweg_policy::world::EndpointName;
-use thalweg_policy::{Model, Objects, Resolution, Verdict, View, World};
+use thalweg_policy::{Objects, Resolution, Verdict};
 
 /// What policies come to, and what of it is in force.
 #[derive(Debug, Default)]
@@ -29,7 +30,14 @@ pub(crate) struct Policies {
     /// Lines in force, without zeros at their end.
     force: Vec<Line>,
     pub(crate) numbers: Numbers,
-    resolution: Resolution,
+    /// What objects come to, which follows them.
+    compiler: thalweg_policy::Compiler,
+    /// The lines in force, as far as they can follow.
+    layout: Option<Layout>,
+    /// The pods whose packets are decided here, of `pods` on `node`.
+    local: BTreeSet<ObjectName>,
+    pods: Catalog<ObjectName, Pod>,
+    node: Option<String>,
     /// By interface the number of a local record of the workload there, plus one.
     links: BTreeMap<String, u32>,
     /// Workloads whose rules have no room.
@@ -54,15 +62,25 @@ impl Policies {
         self.todo = true;
     }
 
-    /// Puts other lines in the place of those in force: the change, if they differ.
-    fn replace(&mut self, lines: Vec<Line>) -> Option<Change> {
-        let len = lines.len().max(self.force.len());
-        let of = |lines: &[Line], at: usize| lines.get(at).copied().unwrap_or_default();
-        let differs = |at: &usize| of(&lines, *at) != of(&self.force, *at);
-        let changed: Vec<(u32, Line)> =
-            (0..len).filter(differs).map(|at| (at as u32, of(&lines, at))).collect();
-        self.force = lines;
-        (!changed.is_empty()).then_some(Change::Policy(changed))
+    /// Puts other lines in the place of those in force: the change, if they differ. Without `changed`, any
+    /// may be others.
+    fn replace(&mut self, lines: &[Line], changed: Option<BTreeSet<u32>>) -> Option<Change> {
+        let len = lines.len().max(self.force.len()) as u32;
+        self.force.resize(len as usize, Line::default());
+        let mut written = Vec::new();
+        let mut put = |at: u32| {
+            let line = lines.get(at as usize).copied().unwrap_or_default();
+            if let Some(place) = self.force.get_mut(at as usize).filter(|place| **place != line) {
+                *place = line;
+                written.push((at, line));
+            }
+        };
+        match changed {
+            Some(changed) => changed.into_iter().for_each(&mut put),
+            None => (0..len).for_each(&mut put),
+        }
+        self.force.truncate(lines.len());
+        (!written.is_empty()).then_some(Change::Policy(written))
     }
 }
 
@@ -94,9 +112,10 @@ impl Compiler {
         }
     }
 
-    /// Policies as they were resolved for the workloads of this host.
+    /// Policies as they are resolved for the workloads of this host
+    /// ([`thalweg_policy::Compiler::resolution`]).
     pub fn policies(&self) -> &Resolution {
-        &self.policies.resolution
+        self.policies.compiler.resolution()
     }
 
     /// What a number of the data plane stands for ([`thalweg_abi::policy::cause`]).
@@ -125,41 +144,51 @@ impl Compiler {
             return None;
         }
         let before = std::mem::take(&mut self.policies.links);
-        let lines = self.policy_lines();
+        let change = self.follow_policies();
         let now = &self.policies.links;
         let differs = |name: &&String| before.get(*name) != now.get(*name);
         let touched = before.keys().chain(now.keys()).filter(differs);
         self.pending.links.extend(touched.filter_map(|name| self.names.get(name)));
-        self.policies.replace(lines)
+        change
     }
 
-    fn policy_lines(&mut self) -> Vec<Line> {
+    fn follow_policies(&mut self) -> Option<Change> {
         self.policies.closed.clear();
-        let objects = &self.policies.objects;
-        if objects.policies.is_empty() {
-            self.policies.resolution = Resolution::default();
-            return Vec::new();
+        self.find_local();
+        if self.policies.objects.policies.is_empty() {
+            self.policies.compiler = thalweg_policy::Compiler::default();
+            self.policies.layout = None;
+            return self.policies.replace(&[], None);
         }
-        let cluster = &self.intent.cluster;
-        let world = World::new(objects, cluster, |_| Origin::default());
-        let model = Model::new(objects, View::Enforced);
-        let here = |at: usize, world: &World| match &world.endpoints[at].name {
-            EndpointName::Pod(name) => {
-                cluster.pods.get(name).is_some_and(|pod| pods::is_here(&self.intent, pod))
-            }
-            EndpointName::Host(_) => false,
-        };
-        let local: BTreeSet<usize> =
-            (0..world.endpoints.len()).filter(|at| here(*at, &world)).collect();
-        let resolution = Resolution::within(world, model, |at| local.contains(&at));
-        let tables = Tables::new(&resolution, |at| local.contains(&at));
+        let mut compiler = std::mem::take(&mut self.policies.compiler);
+        compiler.update(&self.policies.objects, &self.intent.cluster, &self.policies.local);
         let mut locals = self.own_locals();
-        locals.extend(pod_locals(&tables));
-        let lines = self.fit(&tables, &resolution, &mut locals);
-        let here = |pod: &Pod| pods::is_here(&self.intent, pod);
-        self.policies.links = links(&locals, &self.intent.cluster, here);
-        self.policies.resolution = resolution;
-        lines
+        locals.extend(pod_locals(&compiler));
+        let (mut layout, is_held) = self.fit(&compiler, &mut locals);
+        self.policies.compiler = compiler;
+        self.policies.links = links(&locals, &self.intent.cluster, &self.policies.local);
+        let changed = layout.take_changed();
+        let change = self.policies.replace(layout.lines(), is_held.then_some(changed));
+        // Where some are closed, there may be room for others the next time.
+        self.policies.layout = Some(layout).filter(|_| self.policies.closed.is_empty());
+        change
+    }
+
+    /// Finds the pods whose packets are decided here, by those that are others than before.
+    fn find_local(&mut self) {
+        let Policies { pods, node, local, .. } = &mut self.policies;
+        let (now, on) = (&self.intent.cluster.pods, &self.intent.router.node);
+        if node != on {
+            (*pods, *node) = (Catalog::default(), on.clone());
+            local.clear();
+        }
+        for one in pods.differences(now) {
+            match one.new.is_some_and(|pod| pods::is_here(&self.intent, pod)) {
+                true => local.insert(one.key.clone()),
+                false => local.remove(one.key),
+            };
+        }
+        *pods = now.clone();
     }
 
     /// Addresses of this host: whoever speaks from them reaches its workloads.
@@ -168,35 +197,50 @@ impl Compiler {
         own.filter(|address| !address.is_loopback()).map(|own| (own, lines::HOST)).collect()
     }
 
-    /// The lines, and if need be some workloads without room for their rules, from the largest on.
+    /// The lines, and if need be some workloads without room for their rules, from the largest on; and whether
+    /// they are those in force that followed.
     fn fit(
         &mut self,
-        tables: &Tables,
-        resolution: &Resolution,
+        compiler: &thalweg_policy::Compiler,
         locals: &mut BTreeMap<IpAddr, Local>,
-    ) -> Vec<Line> {
+    ) -> (Layout, bool) {
+        let (tables, resolution) = (compiler.tables(), compiler.resolution());
+        let moved = &compiler.change().sets;
+        let mut held = self.policies.layout.take();
         let rejects = self.intent.router.policy.rejects;
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
-            let lines = lines::lay_out(tables, locals, rejects, &mut causes);
-            if lines.len() as u32 <= self.limits.policy_lines {
-                return lines;
+            let is_held = held.is_some();
+            let mut layout = held.take().unwrap_or_default();
+            layout.update(tables, moved, locals, rejects, &mut causes);
+            let fits = layout.lines().len() as u32 <= self.limits.policy_lines;
+            match is_held {
+                true if fits && !layout.is_loose() => return (layout, true),
+                // From nothing it takes less room.
+                true => continue,
+                false if fits => return (layout, false),
+                false => {}
             }
             let size = |local: &Local| {
-                let rows = |set: &u32| tables.sets[*set as usize].rows().len();
+                let cells = |row: &u32| tables.rows[*row as usize].len();
+                let rows = |set: &u32| -> usize {
+                    tables.sets[*set as usize].rows().iter().map(cells).sum()
+                };
                 local.sets.iter().flatten().map(rows).max()
             };
             let open = locals.iter().filter(|(_, local)| !local.closed);
             let largest = open.filter_map(|(at, local)| Some((size(local)?, *at))).max();
             let Some((_, largest)) = largest else {
                 // Not even addresses fit: nothing that is local is told apart any more.
-                return lines::all_closed(locals, rejects, &mut causes);
+                return (lines::all_closed(locals, rejects, &mut causes), false);
             };
-            let name = resolution.world.at(largest).map(|at| &resolution.world.endpoints[at].name);
-            if let Some(EndpointName::Pod(name)) = name {
-                self.policies.closed.insert(name.clone());
-            }
+            let pods = &self.intent.cluster.pods;
+            let has = |name: &&ObjectName| {
+                pods.get(*name).is_some_and(|pod| pod.addresses.contains(&largest))
+            };
+            let name = self.policies.local.iter().find(has).cloned();
+            self.policies.closed.extend(name);
             locals.entry(largest).and_modify(|local| local.closed = true);
         }
     }
@@ -216,14 +260,17 @@ impl Compiler {
     }
 }
 
-/// Addresses of workloads of this host with their sets. Of two with one address the first counts.
-fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
-    let mut all: Vec<_> = tables.endpoints().collect();
-    all.sort_unstable();
-    let mut locals: BTreeMap<IpAddr, (usize, Local)> = BTreeMap::new();
-    for (at, address, direction, set) in all {
-        let (first, local) = locals.entry(address).or_insert((at, Local::default()));
-        if *first == at {
+/// Addresses of workloads of this host with their sets. Of two with one address the first by name counts.
+fn pod_locals(compiler: &thalweg_policy::Compiler) -> BTreeMap<IpAddr, Local> {
+    let tables = compiler.tables();
+    let mut locals: BTreeMap<IpAddr, (&ObjectName, Local)> = BTreeMap::new();
+    for (at, address, direction, set) in tables.endpoints() {
+        let Some(name) = compiler.pod(at) else { continue };
+        let (first, local) = locals.entry(address).or_insert((name, Local::default()));
+        if name < *first {
+            (*first, *local) = (name, Local::default());
+        }
+        if *first == name {
             let place = if direction == Direction::Ingress { 0 } else { 1 };
             local.sets[place] = Some(set).filter(|set| !allows_all(tables, *set));
         }
@@ -235,10 +282,10 @@ fn pod_locals(tables: &Tables) -> BTreeMap<IpAddr, Local> {
 fn links(
     locals: &BTreeMap<IpAddr, Local>,
     cluster: &Cluster,
-    is_here: impl Fn(&Pod) -> bool,
+    here: &BTreeSet<ObjectName>,
 ) -> BTreeMap<String, u32> {
     let numbers: HashMap<IpAddr, u32> = locals.keys().copied().zip(1..).collect();
-    let here = cluster.pods.values().filter(|pod| is_here(pod));
+    let here = here.iter().filter_map(|name| cluster.pods.get(name));
     let record = |pod: &Pod| {
         let number = pod.addresses.iter().find_map(|address| numbers.get(address))?;
         Some((pod.interface.clone()?, *number))
@@ -246,8 +293,14 @@ fn links(
     here.filter_map(record).collect()
 }
 
-/// Whether a set has nothing to say.
+/// Whether a set has nothing to say. Groups that no address is in may still be there.
 fn allows_all(tables: &Tables, set: u32) -> bool {
     let is_open = |row: &u32| matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
-    tables.sets[set as usize].rows().iter().all(is_open)
+    let set = &tables.sets[set as usize];
+    let groups: BTreeSet<u32> = set.groups().values().copied().chain([0]).collect();
+    let len = (set.protocols().len() + 1) * set.sources().len();
+    groups.into_iter().all(|group| {
+        let rows = set.rows().iter().skip(group as usize * len);
+        rows.take(len).all(is_open)
+    })
 }

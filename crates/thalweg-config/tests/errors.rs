@@ -2082,7 +2082,7 @@ spec:
         "lab.yaml:6:20 (spec.policy.denied)",
         "`Reject`",
         "Router/router: unknown field `deny`\n --> lab.yaml:6:28 (spec.policy.deny)",
-        "did you mean `denied`?",
+        "known here: `denied`, ",
         "3 errors",
     ] {
         assert!(told.contains(part), "{part} is not in:\n{told}");

@@ -133,6 +133,18 @@ impl<K: Ord, V> Catalog<K, V> {
         Some((&entry.0, &entry.1))
     }
 
+    /// All entries at or behind a key, in order, to be shared.
+    pub fn starting_at<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = &Entry<K, V>>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.leaf(key);
+        let before = |leaf: &Leaf<K, V>| leaf.partition_point(|entry| entry.0.borrow() < key);
+        let within = self.leaves.get(at).map_or(0, before);
+        let leaves = self.leaves.get(at..).unwrap_or_default();
+        leaves.iter().flat_map(|leaf| leaf.iter()).skip(within)
+    }
+
     /// The value of a key, to be changed here and in no copy.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where

@@ -9,12 +9,15 @@
 //!    ([`resolve`]), and what they decide about a packet ([`decide`]).
 //! 5. [`table::Tables`]: the same as tables whose lookup costs the same for one rule and for many.
 //!
+//! [`Compiler`] makes these tables and lets them follow what objects say.
+//!
 //! What hosts say of what ends, begins or passes there is asked as a [`decide::host::Way`].
 //!
 //! `thalweg-compile` puts these tables into the data plane, for the workloads of its host.
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod compiler;
 pub mod decide;
 pub mod lower;
 pub mod matrix;
@@ -27,6 +30,7 @@ pub mod table;
 pub mod words;
 pub mod world;
 
+pub use compiler::Compiler;
 pub use decide::{Packet, Verdict};
 pub use lower::View;
 pub use model::Model;

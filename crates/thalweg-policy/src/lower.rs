@@ -3,7 +3,7 @@
 mod calico;
 mod kubernetes;
 
-use crate::model::{Model, Policy, Tier, by_order};
+use crate::model::{Model, Policy, Tier};
 use crate::object::{
     EndAction, Objects, PolicyId, PolicyKind, PolicyObject, Profile, Spec, StagedAction,
 };
@@ -77,13 +77,8 @@ impl Model {
             }
         }
         let mut tiers: Vec<Tier> = tiers.into_values().collect();
-        tiers.sort_by(|a, b| by_order(a.order, b.order).then_with(|| a.name.cmp(&b.name)));
-        for tier in &mut tiers {
-            tier.policies.sort_by(|a, b| {
-                let names = || a.id.short().cmp(&b.id.short()).then(a.id.kind.cmp(&b.id.kind));
-                by_order(a.order, b.order).then_with(names)
-            });
-        }
+        tiers.sort_by(Tier::before);
+        tiers.iter_mut().for_each(|tier| tier.policies.sort_by(|a, b| a.before(b)));
         if !objects.profiles.is_empty() {
             let policies = objects.profiles.iter();
             let policies = policies.map(|(name, one)| Arc::new(profile(name, one))).collect();

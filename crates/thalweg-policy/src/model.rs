@@ -40,6 +40,13 @@ pub struct Tier {
     pub policies: Vec<Arc<Policy>>,
 }
 
+impl Tier {
+    /// Which of two tiers is asked first.
+    pub fn before(&self, other: &Self) -> Ordering {
+        by_order(self.order, other.order).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
 /// Of tiers and policies, the lower order goes first, and none goes last.
 pub fn by_order(a: Option<f64>, b: Option<f64>) -> Ordering {
     a.unwrap_or(f64::INFINITY).total_cmp(&b.unwrap_or(f64::INFINITY))
@@ -98,6 +105,15 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Which of two policies of a tier is asked first.
+    pub fn before(&self, other: &Self) -> Ordering {
+        let names = || {
+            let names = self.id.short().cmp(&other.id.short());
+            names.then(self.id.kind.cmp(&other.id.kind))
+        };
+        by_order(self.order, other.order).then_with(names)
+    }
+
     /// Its rules of a direction, if it applies there.
     pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
         match direction {

@@ -34,7 +34,7 @@ pub struct Resolution {
     /// Of each endpoint, the chains it has.
     of: Vec<HashMap<ChainKind, usize>>,
     /// Who has a port of that name: address, protocol and number.
-    named: HashMap<String, HashSet<(IpAddr, u8, u16)>>,
+    pub(crate) named: HashMap<String, HashSet<(IpAddr, u8, u16)>>,
 }
 
 /// A policy with its rules resolved.
@@ -47,7 +47,7 @@ pub struct Resolved {
     /// Endpoints that it selects, ascending.
     pub subjects: Vec<usize>,
     /// The sets of its rules, by direction and in their order.
-    sides: [Vec<RuleSets>; 2],
+    pub(crate) sides: [Vec<RuleSets>; 2],
 }
 
 /// Numbers of the sets of addresses that a rule asks for.
@@ -210,7 +210,8 @@ impl Resolution {
         }
     }
 
-    fn chain_of(&self, kind: ChainKind, applying: &[usize], open: bool) -> Chain {
+    /// The chain of an endpoint to which these policies apply, given in their order.
+    pub(crate) fn chain_of(&self, kind: ChainKind, applying: &[usize], open: bool) -> Chain {
         let mut tiers: Vec<ChainTier> = Vec::new();
         for at in applying {
             let Resolved { policy, tier, .. } = &self.policies[*at];

@@ -11,21 +11,27 @@
 //!    what decided.
 //!
 //! Endpoints whose rules come to the same share a set, and equal rows are one.
+//!
+//! Tables can follow changes ([`crate::Compiler`]). Then numbers of classes, sets, groups and rows are kept
+//! by what has them, so that little is written anew. A number that is let go names nothing in the change
+//! after which it is free; the next one may give it away again. What such a number names is empty.
 
+mod change;
 mod class;
 mod flat;
 mod layout;
+mod live;
+mod mixer;
 mod ports;
 mod row;
 
+pub use change::{Change, SetChange};
 pub use class::Classes;
+pub(crate) use live::{Key, Live, Moved};
 
 use crate::decide::{Decision, Packet, Verdict};
 use crate::model::Direction;
 use crate::resolve::{ChainKind, Resolution};
-use class::Atoms;
-use flat::Flat;
-use row::Rows;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -46,13 +52,13 @@ pub struct Tables {
 }
 
 /// What endpoints with the same rules have.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Set {
     /// Groups of classes; those that are not here are in group 0.
     groups: HashMap<u32, u32>,
     /// Protocols that rules tell apart, ascending; behind them one for all others.
     protocols: Vec<u8>,
-    /// Where stretches of source ports begin, ascending from 0.
+    /// Where stretches of source ports begin, ascending from 0; none where the number names no set.
     sources: Vec<u16>,
     /// Row of each group, protocol and stretch of source ports.
     rows: Vec<u32>,
@@ -80,10 +86,7 @@ pub struct Sizes {
 impl Tables {
     /// Compiles what pods say of packets that begin or end at them.
     pub fn new(resolution: &Resolution, wanted: impl Fn(usize) -> bool) -> Self {
-        let mut atoms = Atoms::default();
-        let mut flats: Vec<Flat> = Vec::new();
-        let mut numbers: HashMap<Flat, u32> = HashMap::new();
-        let mut made = Self::default();
+        let mut live = Live::default();
         for (at, endpoint) in resolution.world.endpoints.iter().enumerate() {
             if endpoint.is_host() || !wanted(at) {
                 continue;
@@ -93,21 +96,17 @@ impl Tables {
                     continue;
                 };
                 for address in &endpoint.addresses {
-                    let flat = Flat::new(resolution, chain, *address, &mut atoms);
-                    let next = flats.len() as u32;
-                    let number = *numbers.entry(flat).or_insert_with_key(|flat| {
-                        flats.push(flat.clone());
-                        next
-                    });
-                    made.of.insert((at, *address, direction), number);
+                    live.assign(resolution, chain, (at, *address, direction));
                 }
             }
         }
-        made.classes = Classes::new(resolution, &atoms);
-        let mut rows = Rows::default();
-        made.sets = flats.iter().map(|flat| rows.set(flat, &atoms, &made.classes)).collect();
-        made.rows = rows.rows;
-        made
+        live.finish(resolution, &Moved::default());
+        live.into_tables()
+    }
+
+    /// The set of an endpoint at one of its addresses; none where it is no pod with that address.
+    pub fn set_of(&self, endpoint: usize, address: IpAddr, direction: Direction) -> Option<u32> {
+        self.of.get(&(endpoint, address, direction)).copied()
     }
 
     /// What an endpoint says of a packet; none where it is no pod with that address.
@@ -117,11 +116,20 @@ impl Tables {
         direction: Direction,
         packet: &Packet,
     ) -> Option<Decision> {
-        let (local, remote) = match direction {
-            Direction::Ingress => (packet.destination, packet.source),
-            Direction::Egress => (packet.source, packet.destination),
+        let local = match direction {
+            Direction::Ingress => packet.destination,
+            Direction::Egress => packet.source,
         };
-        let set = self.sets.get(*self.of.get(&(endpoint, local, direction))? as usize)?;
+        self.decide_as(self.set_of(endpoint, local, direction)?, direction, packet)
+    }
+
+    /// What whoever has a set says of a packet; none where there is no such set.
+    pub fn decide_as(&self, set: u32, direction: Direction, packet: &Packet) -> Option<Decision> {
+        let remote = match direction {
+            Direction::Ingress => packet.source,
+            Direction::Egress => packet.destination,
+        };
+        let set = self.sets.get(set as usize)?;
         let group = set.groups.get(&self.classes.of(remote)).copied().unwrap_or(0) as usize;
         let protocol = set.protocols.binary_search(&packet.protocol);
         let protocol = protocol.unwrap_or(set.protocols.len());
@@ -130,7 +138,7 @@ impl Tables {
             (None, Some((kind, code))) => (0, u16::from_be_bytes([kind, code])),
             (None, None) => (0, 0),
         };
-        let source = set.sources.partition_point(|first| *first <= from) - 1;
+        let source = set.sources.partition_point(|first| *first <= from).checked_sub(1)?;
         let at = (group * (set.protocols.len() + 1) + protocol) * set.sources.len() + source;
         let row = self.rows.get(*set.rows.get(at)? as usize)?;
         row.get(row.partition_point(|(last, _)| *last < to)).map(|(_, decision)| *decision)
@@ -140,11 +148,11 @@ impl Tables {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             stretches: self.classes.stretches(),
-            classes: self.classes.len(),
-            sets: self.sets.len(),
+            classes: self.classes.used(),
+            sets: self.sets.iter().filter(|set| !set.sources.is_empty()).count(),
             groups: self.sets.iter().map(|set| set.groups.len()).sum(),
             entries: self.sets.iter().map(|set| set.rows.len()).sum(),
-            rows: self.rows.len(),
+            rows: self.rows.iter().filter(|row| !row.is_empty()).count(),
             ports: self.rows.iter().map(Vec::len).sum(),
         }
     }

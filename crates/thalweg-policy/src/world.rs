@@ -1,13 +1,14 @@
 //! Everybody whom policies may be about or may name: endpoints and sets, with the labels that count.
 
 use crate::lower::{ACCOUNT, OF_ACCOUNT, OF_NAMESPACE, ORCHESTRATOR};
-use crate::object::{HostEndpoint, Objects};
+use crate::object::{HostEndpoint, NetworkSet, Objects};
 use crate::selector::{Labels, NAMESPACE, Selector};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use thalweg_model::cluster::{Cluster, NamedPort, Node, ObjectName, Pod};
+use thalweg_model::catalog::Entry;
+use thalweg_model::cluster::{Cluster, EndpointSlice, NamedPort, Node, ObjectName, Pod};
 use thalweg_model::{Catalog, Origin, PolicySettings, Prefix};
 
 /// The label with the name of a namespace or service account.
@@ -146,11 +147,60 @@ fn inherited(
     Arc::new(labels)
 }
 
+/// A pod with the labels that count, none of which is copied.
+#[derive(Clone, Debug)]
+pub(crate) struct PodEntry {
+    entry: Entry<ObjectName, Pod>,
+    inherited: [Arc<BTreeMap<String, String>>; 2],
+}
+
+impl Labels for PodEntry {
+    fn label(&self, key: &str) -> Option<&str> {
+        if key == NAMESPACE {
+            return Some(&self.name().namespace);
+        } else if key == ORCHESTRATOR.0 {
+            return Some(ORCHESTRATOR.1);
+        } else if key == ACCOUNT {
+            return Some(account(self.pod()));
+        }
+        let inherited = || self.inherited.iter().find_map(|labels| labels.get(key));
+        self.pod().labels.get(key).or_else(inherited).map(String::as_str)
+    }
+}
+
+impl PodEntry {
+    /// Its name.
+    pub fn name(&self) -> &ObjectName {
+        &self.entry.0
+    }
+
+    /// What its object says.
+    pub fn pod(&self) -> &Pod {
+        &self.entry.1
+    }
+
+    /// Whether nothing that policies see is another.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let (a, b) = (self.pod(), other.pod());
+        let is_one = Arc::ptr_eq(&self.entry, &other.entry);
+        let same = a.labels == b.labels
+            && a.addresses == b.addresses
+            && a.ports == b.ports
+            && account(a) == account(b);
+        (is_one || same) && self.inherited == other.inherited
+    }
+}
+
+/// The service account of a pod.
+pub(crate) fn account(pod: &Pod) -> &str {
+    pod.service_account.as_deref().unwrap_or(USUAL_ACCOUNT)
+}
+
 /// Makes endpoints, and remembers labels that many inherit.
-struct Maker<'a> {
-    objects: &'a Objects,
-    namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
-    accounts: HashMap<ObjectName, Arc<BTreeMap<String, String>>>,
+pub(crate) struct Maker<'a> {
+    pub objects: &'a Objects,
+    pub namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
+    pub accounts: HashMap<ObjectName, Arc<BTreeMap<String, String>>>,
 }
 
 impl Maker<'_> {
@@ -176,7 +226,7 @@ impl Maker<'_> {
     }
 
     fn pod(&mut self, name: &ObjectName, pod: &Pod, origin: Origin) -> Endpoint {
-        let account = pod.service_account.as_deref().unwrap_or(USUAL_ACCOUNT);
+        let account = account(pod);
         let mut own = pod.labels.clone();
         own.insert(NAMESPACE.into(), name.namespace.clone());
         own.insert(ORCHESTRATOR.0.into(), ORCHESTRATOR.1.into());
@@ -196,9 +246,21 @@ impl Maker<'_> {
         }
     }
 
-    fn hosts(&mut self) -> Vec<Endpoint> {
+    /// The same of a pod, without copies.
+    pub fn pod_entry(&mut self, entry: &Entry<ObjectName, Pod>) -> PodEntry {
+        let namespace = &entry.0.namespace;
+        let account = ObjectName::new(namespace, account(&entry.1));
+        let inherited = [self.namespace(namespace), self.account(&account)];
+        PodEntry { entry: entry.clone(), inherited }
+    }
+
+    /// All hosts, by name: those of objects, then those that nodes have without.
+    pub fn hosts(&mut self, nodes: &Catalog<String, Node>) -> Vec<Endpoint> {
         let objects = self.objects;
-        objects.hosts.iter().map(|(name, host)| self.host(name, host)).collect()
+        let mut made: Vec<Endpoint> =
+            objects.hosts.iter().map(|(name, host)| self.host(name, host)).collect();
+        made.extend(self.auto_hosts(nodes));
+        made
     }
 
     fn host(&mut self, name: &str, host: &HostEndpoint) -> Endpoint {
@@ -251,13 +313,14 @@ impl Maker<'_> {
     /// Host endpoints for all interfaces of nodes that have none by an object.
     fn auto_hosts(&mut self, nodes: &Catalog<String, Node>) -> Vec<Endpoint> {
         let objects = self.objects;
-        let has = |node: &String| {
-            let mut of = objects.hosts.values().filter(|one| one.node == *node);
-            of.any(|one| one.interface.as_deref() == Some(ALL_INTERFACES))
-        };
+        if !objects.settings.auto_hosts {
+            return Vec::new();
+        }
+        let of_all = |host: &&HostEndpoint| host.interface.as_deref() == Some(ALL_INTERFACES);
+        let have: BTreeSet<&str> =
+            objects.hosts.values().filter(of_all).map(|host| host.node.as_str()).collect();
         let mut made = Vec::new();
-        for (node, of) in nodes.iter().filter(|(node, _)| objects.settings.auto_hosts && !has(node))
-        {
+        for (node, of) in nodes.iter().filter(|(node, _)| !have.contains(node.as_str())) {
             let name = format!("{node}-auto-hep");
             if objects.hosts.contains_key(&name) {
                 continue;
@@ -279,18 +342,19 @@ impl Maker<'_> {
 
     fn sets(&mut self) -> Vec<Set> {
         let objects = self.objects;
-        let mut made = Vec::new();
-        for (name, set) in &objects.sets {
-            let mut own = set.labels.clone();
-            let mut inherited = Vec::new();
-            if !name.namespace.is_empty() {
-                own.insert(NAMESPACE.into(), name.namespace.clone());
-                inherited.push(self.namespace(&name.namespace));
-            }
-            let labels = EndpointLabels { own, inherited };
-            made.push(Set { name: name.clone(), labels, nets: set.nets.clone() });
+        objects.sets.iter().map(|(name, set)| self.set(name, set)).collect()
+    }
+
+    /// What a set comes to.
+    pub fn set(&mut self, name: &ObjectName, set: &NetworkSet) -> Set {
+        let mut own = set.labels.clone();
+        let mut inherited = Vec::new();
+        if !name.namespace.is_empty() {
+            own.insert(NAMESPACE.into(), name.namespace.clone());
+            inherited.push(self.namespace(&name.namespace));
         }
-        made
+        let labels = EndpointLabels { own, inherited };
+        Set { name: name.clone(), labels, nets: set.nets.clone() }
     }
 }
 
@@ -324,8 +388,7 @@ impl World {
                 endpoints.push(maker.pod(name, pod, origin(name)));
             }
         }
-        endpoints.extend(maker.hosts());
-        endpoints.extend(maker.auto_hosts(&cluster.nodes));
+        endpoints.extend(maker.hosts(&cluster.nodes));
         let nodes = cluster.nodes.iter();
         Self {
             endpoints,
@@ -388,23 +451,49 @@ impl World {
     }
 }
 
-/// Who serves each service and is ready, or may be asked before it is.
-fn services(cluster: &Cluster) -> BTreeMap<ObjectName, Vec<(IpAddr, u8, u16)>> {
-    let mut served: BTreeMap<ObjectName, Vec<(IpAddr, u8, u16)>> = BTreeMap::new();
+/// Who serves a service and is ready, or may be asked before it is: address, protocol and port.
+pub(crate) type Served = Vec<(IpAddr, u8, u16)>;
+
+/// Who serves each service.
+pub(crate) fn services(cluster: &Cluster) -> BTreeMap<ObjectName, Served> {
+    let mut served: BTreeMap<ObjectName, Served> = BTreeMap::new();
     for (name, slice) in &cluster.slices {
         let service = ObjectName::new(&name.namespace, &slice.service);
-        let unready = cluster.services.get(&service).is_some_and(|of| of.publish_not_ready);
-        let who = served.entry(service).or_default();
-        for endpoint in slice.endpoints.iter().filter(|one| one.ready || unready) {
-            if let Some(address) = endpoint.addresses.first() {
-                let ports = slice.ports.iter();
-                who.extend(ports.map(|port| (*address, port.protocol.number(), port.port)));
-            }
+        let unready = publishes_unready(cluster, &service);
+        add_served(served.entry(service).or_default(), slice, unready);
+    }
+    served.values_mut().for_each(sort_served);
+    served
+}
+
+/// Who serves one service; none where it has no slice.
+pub(crate) fn served(cluster: &Cluster, service: &ObjectName) -> Option<Served> {
+    let first = ObjectName::new(&service.namespace, "");
+    let slices = cluster.slices.starting_at(&first);
+    let slices = slices.take_while(|entry| entry.0.namespace == service.namespace);
+    let unready = publishes_unready(cluster, service);
+    let mut made: Option<Served> = None;
+    for entry in slices.filter(|entry| entry.1.service == service.name) {
+        add_served(made.get_or_insert_default(), &entry.1, unready);
+    }
+    made.iter_mut().for_each(sort_served);
+    made
+}
+
+fn publishes_unready(cluster: &Cluster, service: &ObjectName) -> bool {
+    cluster.services.get(service).is_some_and(|of| of.publish_not_ready)
+}
+
+fn add_served(who: &mut Served, slice: &EndpointSlice, unready: bool) {
+    for endpoint in slice.endpoints.iter().filter(|one| one.ready || unready) {
+        if let Some(address) = endpoint.addresses.first() {
+            let ports = slice.ports.iter();
+            who.extend(ports.map(|port| (*address, port.protocol.number(), port.port)));
         }
     }
-    served.values_mut().for_each(|who| {
-        who.sort_unstable();
-        who.dedup();
-    });
-    served
+}
+
+fn sort_served(who: &mut Served) {
+    who.sort_unstable();
+    who.dedup();
 }

@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("packet", &["wire"]),
     ("fault", &[]),
     ("image", &["wire", "abi", "fault"]),
-    ("compile", &["wire", "abi", "model", "image", "service"]),
+    ("compile", &["wire", "abi", "model", "image", "service", "policy"]),
     ("service", &["wire", "model"]),
     ("policy", &["model"]),
     ("oracle", &["wire", "model", "policy"]),

@@ -35,6 +35,7 @@ fn every_map_is_known() {
     let known = |name: &str| {
         TableId::ALL.iter().any(|table| table.name() == name)
             || matches!(name, "counters" | "meters" | "packets" | "tracked" | "aside" | "peers")
+            || name == thalweg_abi::policy::HITS_NAME
             || [event::RING, event::GATE, event::ROWS].contains(&name)
             || name.starts_with(".rodata")
             || name.starts_with(".bss")

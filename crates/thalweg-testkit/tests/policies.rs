@@ -12,20 +12,28 @@ use thalweg_core::flow::policy::{SILENT, Talk, ask};
 use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
 use thalweg_model::cluster::{Cluster, Pod};
 use thalweg_model::host::{Address, Update};
+use thalweg_model::intent::Limits;
 use thalweg_model::{Intent, ObjectName, Prefix};
 use thalweg_native::MemoryCells;
 use thalweg_policy::decide::{self, Decision};
 use thalweg_policy::model::Direction;
-use thalweg_policy::world::EndpointName;
 use thalweg_policy::{Model, Objects, Packet, Resolution, Verdict, View, World};
 use thalweg_testkit::World as Journey;
 
 /// An address of the host in all worlds.
 const OWN: &str = "192.0.2.1";
 
+/// Lines of policies that there is room for.
+const LINES: u32 = 1 << 15;
+
+fn limits(lines: u32) -> Limits {
+    Limits { policy_lines: lines, ..Journey::new(0).intent.router.limits }
+}
+
 /// A world in force: the tables, and what its policies come to.
 struct Bench {
     compiler: Compiler,
+    writer: Writer,
     cells: MemoryCells,
     resolution: Resolution,
 }
@@ -36,26 +44,11 @@ impl Bench {
         Self::of(objects, cluster)
     }
 
-    fn of(objects: Objects, mut cluster: Cluster) -> Self {
-        let names: Vec<_> = cluster.pods.keys().cloned().collect();
-        for (number, name) in names.iter().enumerate() {
-            let mut pod = cluster.pods.get(name).cloned().unwrap();
-            pod.interface = Some(format!("veth{number}"));
-            cluster.pods.insert(name.clone(), pod);
-        }
-        let world = World::new(&objects, &cluster, |_| Default::default());
-        let resolution = Resolution::new(world, Model::new(&objects, View::Enforced));
-        let mut intent = Intent::default();
-        intent.router.limits = Journey::new(0).intent.router.limits;
-        intent.router.limits.policy_lines = 1 << 15;
-        intent.router.node = Some("n1".into());
-        intent.cluster = cluster;
-        let limits = intent.router.limits.clone();
+    fn of(objects: Objects, cluster: Cluster) -> Self {
+        let limits = limits(LINES);
         let memory = Memory::heap(&Capacity::for_limits(&thalweg_testkit::engine::limits(&limits)));
-        let mut writer = Writer::new(memory.clone(), Box::new(NoReaders));
+        let writer = Writer::new(memory.clone(), Box::new(NoReaders));
         let mut compiler = Compiler::new(limits);
-        compiler.set_policies(objects);
-        compiler.set_intent(intent);
         let own = Address {
             link: 1,
             address: OWN.parse().unwrap(),
@@ -64,9 +57,30 @@ impl Bench {
             scope: "global".into(),
         };
         compiler.update_host(Update::Address(own));
-        let applied = writer.apply(&compiler.plan()).unwrap();
+        let (cells, resolution) = (MemoryCells::new(memory), Resolution::default());
+        let mut made = Self { compiler, writer, cells, resolution };
+        made.follow(objects, cluster);
+        made
+    }
+
+    /// Brings another world into force.
+    fn follow(&mut self, objects: Objects, mut cluster: Cluster) {
+        let names: Vec<_> = cluster.pods.keys().cloned().collect();
+        for name in names {
+            let mut pod = cluster.pods.get(&name).cloned().unwrap();
+            pod.interface = Some(format!("veth-{}-{}", name.namespace, name.name));
+            cluster.pods.insert(name, pod);
+        }
+        let world = World::new(&objects, &cluster, |_| Default::default());
+        self.resolution = Resolution::new(world, Model::new(&objects, View::Enforced));
+        let mut intent = Intent::default();
+        intent.router.limits = limits(LINES);
+        intent.router.node = Some("n1".into());
+        intent.cluster = cluster;
+        self.compiler.set_policies(objects);
+        self.compiler.set_intent(intent);
+        let applied = self.writer.apply(&self.compiler.plan()).unwrap();
         assert!(applied.failures.is_empty(), "{:?}", applied.failures);
-        Self { compiler, cells: MemoryCells::new(memory), resolution }
     }
 
     /// The pod on this host with an address; none where several have it.
@@ -157,25 +171,64 @@ fn tables_say_what_policies_say() {
     for seed in 0..worlds() {
         let mut dice = Dice::new(seed);
         let bench = Bench::new(&mut dice);
-        let pods: Vec<IpAddr> = bench
-            .resolution
-            .world
-            .endpoints
-            .iter()
-            .filter(|one| matches!(one.name, EndpointName::Pod(_)))
-            .flat_map(|one| one.addresses.clone())
-            .collect();
-        for _ in 0..40 {
-            let end = |dice: &mut Dice| match pods.is_empty() || dice.one_in(4) {
-                true => address(dice),
-                false => dice.of(&pods),
+        for packet in (0..40).filter_map(|_| between(&mut dice, &bench)) {
+            bench.agrees(&packet);
+        }
+    }
+}
+
+/// A packet between pods of a world, or others.
+fn between(dice: &mut Dice, bench: &Bench) -> Option<Packet> {
+    let endpoints = bench.resolution.world.endpoints.iter().filter(|one| !one.is_host());
+    let pods: Vec<IpAddr> = endpoints.flat_map(|one| one.addresses.clone()).collect();
+    let end = |dice: &mut Dice| match pods.is_empty() || dice.one_in(4) {
+        true => address(dice),
+        false => dice.of(&pods),
+    };
+    let (source, destination) = (end(dice), end(dice));
+    (source.is_ipv4() == destination.is_ipv4()).then(|| packet(dice, source, destination))
+}
+
+/// What cells say in words: numbers of what decides depend on what was there before.
+fn words(bench: &Bench, packet: &Packet) -> [(bool, bool, Option<Cause>); 2] {
+    bench.asked(packet).map(|cell| {
+        let cause = bench.compiler.policy_cause(thalweg_abi::policy::cause(cell)).cloned();
+        (cell == SILENT, thalweg_abi::policy::allows(cell), cause)
+    })
+}
+
+#[test]
+fn after_any_history_tables_say_what_they_say_from_nothing() {
+    let mut spoken = 0;
+    for seed in 0..worlds() / 15 {
+        let mut dice = Dice::new(seed ^ 0x4157);
+        let (mut objects, mut cluster) = gather(&arrivals(&mut dice));
+        let mut bench = Bench::of(objects.clone(), cluster.clone());
+        for step in 0..16 {
+            for _ in 0..1 + dice.below(3) {
+                let all = arrivals(&mut Dice::new(dice.below(1 << 40) as u64));
+                let one = dice.of(&all.iter().collect::<Vec<_>>());
+                match dice.one_in(4) {
+                    true => one.goes(&mut objects, &mut cluster),
+                    false => one.comes(&mut objects, &mut cluster),
+                }
+            }
+            // Now and then there is no policy at all.
+            let known = match dice.one_in(12) {
+                true => Objects { policies: Default::default(), ..objects.clone() },
+                false => objects.clone(),
             };
-            let (source, destination) = (end(&mut dice), end(&mut dice));
-            if source.is_ipv4() == destination.is_ipv4() {
-                bench.agrees(&packet(&mut dice, source, destination));
+            bench.follow(known.clone(), cluster.clone());
+            let fresh = Bench::of(known, cluster.clone());
+            for packet in (0..20).filter_map(|_| between(&mut dice, &fresh)).collect::<Vec<_>>() {
+                bench.agrees(&packet);
+                let [now, expected] = [&bench, &fresh].map(|bench| words(bench, &packet));
+                assert_eq!(now, expected, "seed {seed}, step {step}: {packet:?}");
+                spoken += usize::from(!now[0].0) + usize::from(!now[1].0);
             }
         }
     }
+    assert!(spoken > 1_000, "{spoken}");
 }
 
 /// A set of many prefixes of all lengths, one within another: what is looked for by halves is found.
@@ -194,9 +247,8 @@ fn addresses_of_nested_prefixes_are_told_apart() {
             quoted(&except),
         );
         let loaded = thalweg_config::parse(&[("a.yaml".into(), text)]);
-        let error = |problem: &&thalweg_model::Problem| {
-            problem.severity == thalweg_model::Severity::Error
-        };
+        let error =
+            |problem: &&thalweg_model::Problem| problem.severity == thalweg_model::Severity::Error;
         assert_eq!(loaded.problems.iter().find(error), None);
         let pod = if four { "192.0.2.77" } else { "2001:db8:ffff::77" };
         let pod: IpAddr = pod.parse().unwrap();

@@ -24,6 +24,8 @@ pub(super) struct Laid {
     pub lengths: Vec<u8>,
     /// Buckets, a power of two.
     pub buckets: u32,
+    /// How many prefixes and markers there are.
+    pub entries: u32,
     pub lines: Vec<Line>,
 }
 
@@ -43,26 +45,7 @@ impl Addresses {
 
     /// A stretch of addresses, as the prefixes that make it up.
     pub fn stretch(&mut self, first: IpAddr, last: IpAddr, value: u32) {
-        let (mut from, last) = (number(first), number(last));
-        let bits = u32::from(self.bits());
-        loop {
-            // As many addresses as the first one's zeros at the end allow, and no more than are left.
-            let mut free = from.trailing_zeros().min(bits);
-            while free > 0 && (free >= 128 || from + ((1u128 << free) - 1) > last) {
-                // All of IPv6 is one prefix.
-                if free >= 128 && from == 0 && last == u128::MAX {
-                    break;
-                }
-                free -= 1;
-            }
-            let place = [(from >> 64) as u64, from as u64];
-            self.prefixes.insert(((bits - free) as u8, place), value);
-            let size = 1u128.checked_shl(free).unwrap_or(0);
-            match from.checked_add(size) {
-                Some(next) if size != 0 && next <= last && next != 0 => from = next,
-                _ => return,
-            }
-        }
+        self.prefixes.extend(pieces(first, last).into_iter().map(|piece| (piece, value)));
     }
 
     /// What the longest prefix of at most this length around an address comes to.
@@ -100,7 +83,8 @@ impl Addresses {
         let mut buckets = (entries.len() as u32).div_ceil(per_line).next_power_of_two();
         loop {
             if let Some(lines) = self.fill(&entries, buckets) {
-                return Laid { lengths: short, buckets, lines };
+                let entries = entries.len() as u32;
+                return Laid { lengths: short, buckets, entries, lines };
             }
             buckets *= 2;
         }
@@ -128,7 +112,31 @@ impl Addresses {
     }
 }
 
-fn put4(line: &mut Line, address: u32, length: u8, value: u32) -> bool {
+/// The prefixes that make up a stretch of addresses of one family.
+pub(super) fn pieces(first: IpAddr, last: IpAddr) -> Vec<(u8, [u64; 2])> {
+    let bits = if first.is_ipv4() { 32 } else { 128 };
+    let (mut from, last) = (number(first), number(last));
+    let mut made = Vec::new();
+    loop {
+        // As many addresses as the first one's zeros at the end allow, and no more than are left.
+        let mut free = from.trailing_zeros().min(bits);
+        while free > 0 && (free >= 128 || from + ((1u128 << free) - 1) > last) {
+            // All of IPv6 is one prefix.
+            if free >= 128 && from == 0 && last == u128::MAX {
+                break;
+            }
+            free -= 1;
+        }
+        made.push(((bits - free) as u8, [(from >> 64) as u64, from as u64]));
+        let size = 1u128.checked_shl(free).unwrap_or(0);
+        match from.checked_add(size) {
+            Some(next) if size != 0 && next <= last && next != 0 => from = next,
+            _ => return made,
+        }
+    }
+}
+
+pub(super) fn put4(line: &mut Line, address: u32, length: u8, value: u32) -> bool {
     let entry = policy::entry4(address, length, value);
     let Some(free) = line.iter_mut().find(|word| **word == 0) else { return false };
     // What is zero cannot be told from nothing, and comes to the same.
@@ -136,14 +144,16 @@ fn put4(line: &mut Line, address: u32, length: u8, value: u32) -> bool {
     true
 }
 
-fn put6(lines: &mut [Line], [high, low]: [u64; 2], length: u8, value: u32) -> bool {
-    const PLACES: [[(usize, usize); 3]; ENTRIES6] = [
-        [(0, 0), (0, 1), (0, 2)],
-        [(0, 3), (0, 4), (0, 5)],
-        [(1, 0), (1, 1), (1, 2)],
-        [(1, 3), (1, 4), (1, 5)],
-        [(0, 6), (0, 7), (1, 6)],
-    ];
+/// Line and word of each word of the entries of a bucket of IPv6.
+pub(super) const PLACES: [[(usize, usize); 3]; ENTRIES6] = [
+    [(0, 0), (0, 1), (0, 2)],
+    [(0, 3), (0, 4), (0, 5)],
+    [(1, 0), (1, 1), (1, 2)],
+    [(1, 3), (1, 4), (1, 5)],
+    [(0, 6), (0, 7), (1, 6)],
+];
+
+pub(super) fn put6(lines: &mut [Line], [high, low]: [u64; 2], length: u8, value: u32) -> bool {
     let entry = [high, low, policy::entry6(length, value)];
     for place in PLACES {
         if lines[place[2].0][place[2].1] == 0 {
@@ -167,11 +177,7 @@ fn number(address: IpAddr) -> u128 {
 /// The address in front of another one of the same family; none in front of the first.
 pub(super) fn before(address: IpAddr) -> Option<IpAddr> {
     match address {
-        IpAddr::V4(address) => {
-            Some(Ipv4Addr::from_bits(address.to_bits().checked_sub(1)?).into())
-        }
-        IpAddr::V6(address) => {
-            Some(Ipv6Addr::from_bits(address.to_bits().checked_sub(1)?).into())
-        }
+        IpAddr::V4(address) => Some(Ipv4Addr::from_bits(address.to_bits().checked_sub(1)?).into()),
+        IpAddr::V6(address) => Some(Ipv6Addr::from_bits(address.to_bits().checked_sub(1)?).into()),
     }
 }

@@ -1,14 +1,17 @@
 //! The tables of policies as lines of table `policy` ([`thalweg_abi::policy`]).
 
-use super::addresses::{Addresses, Laid, before};
+use super::addresses::before;
 use super::causes::Causes;
-use std::collections::{BTreeMap, HashMap};
+use super::family::{Family, Stretch};
+use super::store::{self, Store};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use thalweg_abi::policy::{self, HEAD, LOCAL, Line, PAGE, local_flag};
 use thalweg_policy::Verdict;
-use thalweg_policy::decide::Decision;
-use thalweg_policy::model::Direction;
-use thalweg_policy::table::{Set, Tables};
+use thalweg_policy::decide::{self, Decision};
+use thalweg_policy::model::{Direction, Policy};
+use thalweg_policy::table::{Set, SetChange, Tables};
 
 /// The line where everything begins: 0 stands for nothing.
 pub(super) const FIRST: u32 = 1;
@@ -24,48 +27,46 @@ pub(super) struct Local {
     pub closed: bool,
 }
 
-/// Lines under construction.
-#[derive(Default)]
-struct Lines {
-    all: Vec<Line>,
-    known: HashMap<Vec<u64>, u32>,
+/// All lines, which follow tables: what is the same as before stays where it is.
+#[derive(Debug)]
+pub(super) struct Layout {
+    store: Store,
+    families: [Family; 2],
+    /// By number and direction.
+    sets: HashMap<(u32, Direction), Laid>,
+    /// The set that denies everything.
+    closed: Option<u32>,
+    /// First line of the records, and how many these are.
+    records: (u32, u32),
 }
 
-impl Lines {
-    /// The number of the next line.
-    fn next(&self) -> u32 {
-        self.all.len() as u32
-    }
+/// A set that is laid out.
+#[derive(Debug)]
+struct Laid {
+    line: u32,
+    /// Words that it has in the store.
+    blocks: Vec<u32>,
+    /// Policies that decide in it: what they are called must stay.
+    policies: Vec<(usize, Arc<Policy>)>,
+}
 
-    /// Adds words as lines; words that were added before are not added again.
-    fn share(&mut self, words: Vec<u64>) -> u32 {
-        if let Some(known) = self.known.get(&words) {
-            return *known;
-        }
-        let at = self.add(&words);
-        self.known.insert(words, at);
-        at
+impl Default for Layout {
+    fn default() -> Self {
+        let mut store = Store::default();
+        store.reserve(FIRST + HEAD);
+        let families = [Family::new(4), Family::new(6)];
+        Self { store, families, sets: HashMap::new(), closed: None, records: (0, 0) }
     }
+}
 
-    fn add(&mut self, words: &[u64]) -> u32 {
-        let at = self.next();
-        for chunk in words.chunks(policy::WORDS as usize) {
-            let mut line = Line::default();
-            line[..chunk.len()].copy_from_slice(chunk);
-            self.all.push(line);
-        }
-        at
-    }
-
-    /// Numbers of 8, 16 or 32 bits, packed.
-    fn packed<T: Copy + Into<u64>>(&mut self, numbers: &[T], bits: u32) -> u32 {
-        let per_word = (64 / bits) as usize;
-        let pack = |chunk: &[T]| {
-            let shifted = (0u32..).zip(chunk).map(|(at, number)| (*number).into() << (at * bits));
-            shifted.fold(0, |word: u64, part| word | part)
-        };
-        self.share(numbers.chunks(per_word).map(pack).collect())
-    }
+/// What sets are laid out of.
+struct Maker<'a, 'c> {
+    tables: &'a Tables,
+    store: &'a mut Store,
+    causes: &'a mut Causes<'c>,
+    /// Lines of rows that were laid out in this change. What decides is told apart by direction, so each has
+    /// rows of its own.
+    rows: HashMap<(u32, Direction), u32>,
 }
 
 /// Two numbers of 32 bits.
@@ -73,49 +74,158 @@ fn pair(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Lays everything out; line 0 is left empty.
-pub(super) fn lay_out(
-    tables: &Tables,
-    locals: &BTreeMap<IpAddr, Local>,
-    rejects: bool,
-    causes: &mut Causes<'_>,
-) -> Vec<Line> {
-    let mut lines = Lines::default();
-    lines.all.resize((FIRST + HEAD) as usize, Line::default());
-    let laid = [4, 6].map(|family| addresses(tables, locals, family).lay_out());
-    let places = laid.each_ref().map(|laid| {
-        let first = lines.next();
-        lines.all.extend(&laid.lines);
-        pair(first, laid.buckets - 1)
-    });
-    let records = records(tables, locals, &mut lines, causes);
-    head(&mut lines.all, &laid, places, records, rejects);
-    lines.all
+/// Numbers of 8, 16 or 32 bits, packed.
+fn packed<T: Copy + Into<u64>>(numbers: &[T], bits: u32) -> Vec<u64> {
+    let per_word = (64 / bits) as usize;
+    let pack = |chunk: &[T]| {
+        let shifted = (0u32..).zip(chunk).map(|(at, number)| (*number).into() << (at * bits));
+        shifted.fold(0, |word: u64, part| word | part)
+    };
+    numbers.chunks(per_word).map(pack).collect()
 }
 
-fn head(all: &mut [Line], laid: &[Laid; 2], places: [u64; 2], records: u32, rejects: bool) {
-    let first = FIRST as usize;
-    let counts = laid.each_ref().map(|laid| laid.lengths.len() as u32);
-    all[first][policy::head::ADDRESSES4] = places[0];
-    all[first][policy::head::ADDRESSES6] = places[1];
-    all[first][policy::head::LOCALS] = pair(records, counts[0] | counts[1] << 16);
-    all[first][policy::head::FLAGS] = if rejects { policy::flag::REJECTS } else { 0 };
-    for (laid, from) in laid.iter().zip([first + 1, first + 2]) {
-        for (at, length) in laid.lengths.iter().enumerate() {
-            all[from + at / 64][at / 8 % 8] |= u64::from(*length) << (at % 8 * 8);
+impl Layout {
+    /// All lines; line 0 is left empty.
+    pub fn lines(&self) -> &[Line] {
+        self.store.lines()
+    }
+
+    /// Numbers of lines that changed since this was asked before.
+    pub fn take_changed(&mut self) -> BTreeSet<u32> {
+        self.store.take_changed()
+    }
+
+    /// Whether more lines lie idle than not.
+    pub fn is_loose(&self) -> bool {
+        self.store.unused() as usize * 2 > self.lines().len()
+    }
+
+    /// Brings lines to what tables are now. `moved` names sets that are others than at the last time.
+    pub fn update(
+        &mut self,
+        tables: &Tables,
+        moved: &BTreeMap<u32, SetChange>,
+        locals: &BTreeMap<IpAddr, Local>,
+        rejects: bool,
+        causes: &mut Causes<'_>,
+    ) {
+        for (family, held) in [4, 6].into_iter().zip(&mut self.families) {
+            let (stretches, own) = addresses(tables, locals, family);
+            held.update(&mut self.store, stretches, own);
+        }
+        self.lay_sets(tables, moved, locals, causes);
+        self.lay_records(tables, locals, causes);
+        self.head(rejects);
+    }
+
+    fn lay_sets(
+        &mut self,
+        tables: &Tables,
+        moved: &BTreeMap<u32, SetChange>,
+        locals: &BTreeMap<IpAddr, Local>,
+        causes: &mut Causes<'_>,
+    ) {
+        let mut before = std::mem::take(&mut self.sets);
+        let mut maker = Maker { tables, store: &mut self.store, causes, rows: HashMap::new() };
+        let mut left: Vec<Laid> = Vec::new();
+        for (number, direction) in wanted(locals) {
+            let key = (number, direction);
+            if self.sets.contains_key(&key) {
+                continue;
+            }
+            let held = before.remove(&key);
+            let stays = |laid: &Laid| !moved.contains_key(&number) && maker.is_current(laid);
+            let laid = match held {
+                Some(laid) if stays(&laid) => laid,
+                held => {
+                    left.extend(held);
+                    maker.set(&tables.sets[number as usize], direction)
+                }
+            };
+            self.sets.insert(key, laid);
+        }
+        // Last, so that what others share is still there to be shared.
+        let blocks = left.into_iter().chain(before.into_values()).flat_map(|laid| laid.blocks);
+        blocks.for_each(|block| self.store.release(block));
+    }
+
+    /// Records of local addresses, in their order.
+    fn lay_records(
+        &mut self,
+        tables: &Tables,
+        locals: &BTreeMap<IpAddr, Local>,
+        causes: &mut Causes<'_>,
+    ) {
+        let mut words = Vec::with_capacity(locals.len() * policy::local::WORDS as usize);
+        for (address, local) in locals {
+            let sets = [Direction::Ingress, Direction::Egress].map(|direction| {
+                match local.sets[direction as usize] {
+                    _ if local.closed => self.closed(causes),
+                    None => 0,
+                    Some(number) => self.sets.get(&(number, direction)).map_or(0, |laid| laid.line),
+                }
+            });
+            words.push(pair(tables.classes.of(*address), local.flags));
+            words.push(pair(sets[0], sets[1]));
+        }
+        let lines = store::count(&words);
+        if lines != self.records.1 {
+            self.store.give_up(self.records.0, self.records.1);
+            self.records = (self.store.reserve(lines), lines);
+        }
+        self.store.write(self.records.0, &words);
+    }
+
+    /// The set that denies everything.
+    fn closed(&mut self, causes: &mut Causes<'_>) -> u32 {
+        *self.closed.get_or_insert_with(|| {
+            let mut line = Line::default();
+            line[policy::set::FIXED] = policy::cell(u16::MAX, false, causes.closed());
+            self.store.take(line.to_vec())
+        })
+    }
+
+    fn head(&mut self, rejects: bool) {
+        let mut lines = [Line::default(); HEAD as usize];
+        let places = self.families.each_ref().map(|one| pair(one.first, one.buckets - 1));
+        let counts = self.families.each_ref().map(|one| one.lengths.len() as u32);
+        lines[0][policy::head::ADDRESSES4] = places[0];
+        lines[0][policy::head::ADDRESSES6] = places[1];
+        lines[0][policy::head::LOCALS] = pair(self.records.0, counts[0] | counts[1] << 16);
+        lines[0][policy::head::FLAGS] = if rejects { policy::flag::REJECTS } else { 0 };
+        for (family, from) in self.families.iter().zip([1, 2]) {
+            for (at, length) in family.lengths.iter().enumerate() {
+                lines[from + at / 64][at / 8 % 8] |= u64::from(*length) << (at % 8 * 8);
+            }
+        }
+        for (at, line) in (FIRST..).zip(lines) {
+            self.store.set(at, line);
         }
     }
 }
 
-/// What the addresses of a family come to.
-fn addresses(tables: &Tables, locals: &BTreeMap<IpAddr, Local>, family: u8) -> Addresses {
+/// Sets that somebody has who is not closed.
+fn wanted(locals: &BTreeMap<IpAddr, Local>) -> impl Iterator<Item = (u32, Direction)> {
+    let open = locals.values().filter(|local| !local.closed);
+    open.flat_map(|local| {
+        let directions = [Direction::Ingress, Direction::Egress].into_iter();
+        directions.filter_map(|one| Some((local.sets[one as usize]?, one)))
+    })
+}
+
+/// What the addresses of a family come to: stretches with their class, and local addresses.
+fn addresses(
+    tables: &Tables,
+    locals: &BTreeMap<IpAddr, Local>,
+    family: u8,
+) -> (Vec<Stretch>, BTreeMap<IpAddr, u32>) {
     let is_of = |address: &IpAddr| address.is_ipv4() == (family == 4);
     let end: IpAddr = match family {
         4 => Ipv4Addr::BROADCAST.into(),
         _ => Ipv6Addr::from_bits(u128::MAX).into(),
     };
-    let mut made = Addresses::new(family);
     let stretches = tables.stretches_of_classes();
+    let mut made = Vec::with_capacity(stretches.len());
     for (at, (first, class)) in stretches.iter().enumerate() {
         // One stretch may end with IPv4 and go on with IPv6.
         let first = match family {
@@ -128,89 +238,92 @@ fn addresses(tables: &Tables, locals: &BTreeMap<IpAddr, Local>, family: u8) -> A
             _ => Some(end),
         };
         let Some(last) = last.filter(|_| *class != 0 && is_of(&first)) else { continue };
-        made.stretch(first, last, *class);
+        made.push((first, last, *class));
     }
-    for (number, (address, _)) in (0..).zip(locals) {
-        if is_of(address) {
-            made.host(*address, LOCAL | number);
+    let own = (0..).zip(locals).filter(|(_, (address, _))| is_of(address));
+    (made, own.map(|(number, (address, _))| (*address, LOCAL | number)).collect())
+}
+
+impl Maker<'_, '_> {
+    /// Whether what decides in a set is still called the same.
+    fn is_current(&self, laid: &Laid) -> bool {
+        let policies = &self.causes.resolution.policies;
+        let is = |(number, policy): &(usize, Arc<Policy>)| {
+            policies.get(*number).is_some_and(|now| Arc::ptr_eq(&now.policy, policy))
+        };
+        laid.policies.iter().all(is)
+    }
+
+    fn set(&mut self, set: &Set, direction: Direction) -> Laid {
+        let mut blocks = Vec::new();
+        let (pages, count) = self.pages(set, &mut blocks);
+        let stride = set.protocols().len() as u32 + 1;
+        let mut positions = [(stride - 1) as u8; 256];
+        for (at, protocol) in (0..).zip(set.protocols()) {
+            positions[usize::from(*protocol)] = at;
         }
-    }
-    made
-}
-
-/// Records of local addresses, in their order; the first line of them.
-fn records(
-    tables: &Tables,
-    locals: &BTreeMap<IpAddr, Local>,
-    lines: &mut Lines,
-    causes: &mut Causes<'_>,
-) -> u32 {
-    let mut places: [HashMap<u32, u32>; 2] = Default::default();
-    // What decides is told apart by direction, so each has rows of its own.
-    let mut rows: [HashMap<u32, u32>; 2] = Default::default();
-    let mut words = Vec::with_capacity(locals.len() * policy::local::WORDS as usize);
-    for (address, local) in locals {
-        let class = tables.classes.of(*address);
-        let mut sets = [0; 2];
-        for (at, direction) in [Direction::Ingress, Direction::Egress].into_iter().enumerate() {
-            sets[at] = match local.sets[at] {
-                _ if local.closed => closed(lines, causes),
-                None => 0,
-                Some(number) => *places[at].entry(number).or_insert_with(|| {
-                    let set = &tables.sets[number as usize];
-                    set_of(tables, set, direction, lines, &mut rows[at], causes)
-                }),
-            };
+        let protocols = self.take(packed(&positions, 8), &mut blocks);
+        let sources = self.take(packed(set.sources(), 16), &mut blocks);
+        let mut places: HashMap<u32, u32> = HashMap::new();
+        let mut policies: BTreeSet<usize> = BTreeSet::new();
+        for number in set.rows() {
+            if !places.contains_key(number) {
+                let line = self.row(*number, direction, &mut policies);
+                places.insert(*number, line);
+                blocks.push(line);
+            }
         }
-        words.push(pair(class, local.flags));
-        words.push(pair(sets[0], sets[1]));
+        let entries: Vec<u32> = set.rows().iter().map(|number| places[number]).collect();
+        let entries = self.take(packed(&entries, 32), &mut blocks);
+        let mut line = Line::default();
+        line[policy::set::PAGES] = pair(pages, count);
+        line[policy::set::PROTOCOLS] = pair(protocols, set.sources().len() as u32);
+        line[policy::set::ENTRIES] = pair(sources, entries);
+        line[policy::set::STRIDE] = stride.into();
+        let line = self.take(line.to_vec(), &mut blocks);
+        let all = &self.causes.resolution.policies;
+        let policy = |number: usize| Some((number, all.get(number)?.policy.clone()));
+        Laid { line, blocks, policies: policies.into_iter().filter_map(policy).collect() }
     }
-    lines.add(&words)
-}
 
-/// The set that denies everything.
-fn closed(lines: &mut Lines, causes: &mut Causes<'_>) -> u32 {
-    let mut line = Line::default();
-    line[policy::set::FIXED] = policy::cell(u16::MAX, false, causes.closed());
-    lines.share(line.to_vec())
-}
-
-fn set_of(
-    tables: &Tables,
-    set: &Set,
-    direction: Direction,
-    lines: &mut Lines,
-    rows: &mut HashMap<u32, u32>,
-    causes: &mut Causes<'_>,
-) -> u32 {
-    let (pages, count) = pages(set, lines);
-    let stride = set.protocols().len() as u32 + 1;
-    let mut positions = [(stride - 1) as u8; 256];
-    for (at, protocol) in (0..).zip(set.protocols()) {
-        positions[usize::from(*protocol)] = at;
+    fn take(&mut self, words: Vec<u64>, blocks: &mut Vec<u32>) -> u32 {
+        let line = self.store.take(words);
+        blocks.push(line);
+        line
     }
-    let protocols = lines.packed(&positions, 8);
-    let sources = lines.packed(set.sources(), 16);
-    let entries: Vec<u32> = set
-        .rows()
-        .iter()
-        .map(|number| {
-            *rows.entry(*number).or_insert_with(|| {
-                let row = &tables.rows[*number as usize];
-                let cells =
-                    row.iter().map(|(last, decision)| cell(*last, *decision, direction, causes));
-                let words: Vec<u64> = [row.len() as u64].into_iter().chain(cells).collect();
-                lines.share(words)
-            })
-        })
-        .collect();
-    let entries = lines.packed(&entries, 32);
-    let mut line = Line::default();
-    line[policy::set::PAGES] = pair(pages, count);
-    line[policy::set::PROTOCOLS] = pair(protocols, set.sources().len() as u32);
-    line[policy::set::ENTRIES] = pair(sources, entries);
-    line[policy::set::STRIDE] = stride.into();
-    lines.share(line.to_vec())
+
+    /// Where a row is, which is used once more, and the policies that decide in it.
+    fn row(&mut self, number: u32, direction: Direction, policies: &mut BTreeSet<usize>) -> u32 {
+        let row = &self.tables.rows[number as usize];
+        policies.extend(row.iter().filter_map(|(_, decision)| match decision.cause {
+            decide::Cause::Rule { policy, .. } => Some(policy),
+            _ => None,
+        }));
+        if let Some(known) = self.rows.get(&(number, direction)) {
+            self.store.again(*known);
+            return *known;
+        }
+        let causes = &mut self.causes;
+        let cells = row.iter().map(|(last, decision)| cell(*last, *decision, direction, causes));
+        let words: Vec<u64> = [row.len() as u64].into_iter().chain(cells).collect();
+        let line = self.store.take(words);
+        self.rows.insert((number, direction), line);
+        line
+    }
+
+    /// Pages that lead classes to groups: the first line of their numbers, and how many there are.
+    fn pages(&mut self, set: &Set, blocks: &mut Vec<u32>) -> (u32, u32) {
+        let mut pages: BTreeMap<u32, [u32; PAGE as usize]> = BTreeMap::new();
+        for (class, group) in set.groups() {
+            pages.entry(class / PAGE).or_default()[(class % PAGE) as usize] = *group;
+        }
+        let Some((last, _)) = pages.last_key_value() else { return (0, 0) };
+        let mut numbers = vec![0u32; *last as usize + 1];
+        for (page, groups) in &pages {
+            numbers[*page as usize] = self.take(packed(groups, 32), blocks);
+        }
+        (self.take(packed(&numbers, 32), blocks), numbers.len() as u32)
+    }
 }
 
 fn cell(last: u16, decision: Decision, direction: Direction, causes: &mut Causes<'_>) -> u64 {
@@ -218,30 +331,18 @@ fn cell(last: u16, decision: Decision, direction: Direction, causes: &mut Causes
     policy::cell(last, decision.verdict == Verdict::Allow, cause)
 }
 
-/// Pages that lead classes to groups: the first line of their numbers, and how many there are.
-fn pages(set: &Set, lines: &mut Lines) -> (u32, u32) {
-    let mut pages: BTreeMap<u32, [u32; PAGE as usize]> = BTreeMap::new();
-    for (class, group) in set.groups() {
-        pages.entry(class / PAGE).or_default()[(class % PAGE) as usize] = *group;
-    }
-    let Some((last, _)) = pages.last_key_value() else { return (0, 0) };
-    let mut numbers = vec![0u32; *last as usize + 1];
-    for (page, groups) in &pages {
-        numbers[*page as usize] = lines.packed(groups, 32);
-    }
-    (lines.packed(&numbers, 32), numbers.len() as u32)
-}
-
 /// The lines of tables that have room for nothing: whoever has rules reaches nobody.
 pub(super) fn all_closed(
     locals: &mut BTreeMap<IpAddr, Local>,
     rejects: bool,
     causes: &mut Causes<'_>,
-) -> Vec<Line> {
+) -> Layout {
     for local in locals.values_mut().filter(|local| local.sets != [None; 2]) {
         *local = Local { closed: true, ..*local };
     }
-    lay_out(&Tables::default(), locals, rejects, causes)
+    let mut layout = Layout::default();
+    layout.update(&Tables::default(), &BTreeMap::new(), locals, rejects, causes);
+    layout
 }
 
 /// The flags of an address of this host.

@@ -45,11 +45,7 @@ pub struct Talk {
 
 /// Breaks with the verdict of a packet that policies do not allow. What decides is noted.
 #[inline(always)]
-pub fn permit<C: Flows>(
-    cells: &C,
-    packet: &Packet,
-    tracked: &mut Tracked,
-) -> ControlFlow<Verdict> {
+pub fn permit<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> ControlFlow<Verdict> {
     tracked.cause = 0;
     let at = cells.settings().map_or(0, |row| row.policy);
     if at == 0 || !is_asked(packet, tracked) {
@@ -68,7 +64,8 @@ pub fn permit<C: Flows>(
     if found != 0 {
         revoke(cells, tracked, found);
     }
-    let rejects = cells.policy(at).is_some_and(|line| line[head::FLAGS] & policy::flag::REJECTS != 0);
+    let rejects =
+        cells.policy(at).is_some_and(|line| line[head::FLAGS] & policy::flag::REJECTS != 0);
     ControlFlow::Break(match rejects {
         true => Verdict::answer(Reason::Policy),
         false => Verdict::drop(Reason::Policy),
@@ -431,7 +428,8 @@ pub fn is_guarded<C: Flows>(cells: &C, packet: &Packet, nexthop: u32) -> bool {
 #[inline(always)]
 pub fn is_seen<C: Flows>(cells: &C, packet: &Packet) -> bool {
     let row = cells.settings();
-    let keeps = row.is_some_and(|row| row.policy != 0 || row.flags & settings::flag::INDEPENDENT == 0);
+    let keeps =
+        row.is_some_and(|row| row.policy != 0 || row.flags & settings::flag::INDEPENDENT == 0);
     keeps && packet.link_has(link::flag::WORKLOAD)
 }
 

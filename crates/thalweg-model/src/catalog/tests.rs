@@ -31,6 +31,8 @@ fn check(catalog: &Catalog<u32, u8>, map: &Map) {
     for key in (0..3_001).step_by(7) {
         assert_eq!(catalog.get(&key), map.get(&key));
         assert_eq!(catalog.next(&key), map.range(key..).next());
+        let behind = catalog.starting_at(&key).map(|entry| (&entry.0, &entry.1));
+        assert!(behind.take(600).eq(map.range(key..).take(600)));
     }
 }
 

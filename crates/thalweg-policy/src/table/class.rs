@@ -2,12 +2,18 @@
 //!
 //! What rules ask of the other side's address comes down to *atoms*, each a set of addresses. A sweep over
 //! all their ends in order finds the stretches in which the same atoms hold; stretches with the same atoms
-//! are one class.
+//! are one class. Classes keep their numbers while the same atoms hold, and where atoms begin or cease to
+//! hold for a class as a whole.
 
-use crate::ranges::{Ranges, next};
+mod edit;
+
+pub(super) use edit::{Edges, Edited};
+
+use super::mixer::Mixing;
+use crate::ranges::Ranges;
 use crate::resolve::Resolution;
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use thalweg_model::Prefix;
 use thalweg_model::cluster::ObjectName;
 
@@ -26,11 +32,35 @@ pub(super) enum Atom {
     Named(String, u8, u16),
 }
 
-/// Atoms by number.
-#[derive(Debug, Default)]
+impl Atom {
+    /// The addresses for which it holds.
+    pub fn ranges(&self, resolution: &Resolution) -> Ranges {
+        let served = |service: &ObjectName, at: Option<(u8, u16)>| {
+            let all = resolution.served(service).iter();
+            let here =
+                all.filter(|(_, protocol, port)| at.is_none_or(|at| at == (*protocol, *port)));
+            here.map(|(address, ..)| Prefix::host(*address)).collect()
+        };
+        match self {
+            Self::Peers(set) => resolution.peers[*set].ranges.clone(),
+            Self::Nets(nets) => nets.iter().copied().collect(),
+            Self::Serves(service) => served(service, None),
+            Self::ServesAt(service, protocol, port) => served(service, Some((*protocol, *port))),
+            Self::Named(name, protocol, port) => {
+                let all = resolution.named(name);
+                let here = all.filter(|(_, of, at)| of == protocol && at == port);
+                here.map(|(address, ..)| Prefix::host(address)).collect()
+            }
+        }
+    }
+}
+
+/// Atoms by number. A number is given to another atom only after it was let go.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Atoms {
-    pub all: Vec<Atom>,
+    all: Vec<Atom>,
     numbers: HashMap<Atom, u32>,
+    free: Vec<u32>,
 }
 
 impl Atoms {
@@ -39,10 +69,40 @@ impl Atoms {
         if let Some(known) = self.numbers.get(&atom) {
             return *known;
         }
-        let number = self.all.len() as u32;
+        let number = self.free.pop().unwrap_or(self.all.len() as u32);
         self.numbers.insert(atom.clone(), number);
-        self.all.push(atom);
+        match self.all.get_mut(number as usize) {
+            Some(place) => *place = atom,
+            None => self.all.push(atom),
+        }
         number
+    }
+
+    /// The atom of a number.
+    pub fn get(&self, number: u32) -> &Atom {
+        &self.all[number as usize]
+    }
+
+    /// The number of an atom that has one.
+    pub fn known(&self, atom: &Atom) -> Option<u32> {
+        self.numbers.get(atom).copied()
+    }
+
+    /// All that have a number.
+    pub fn iter(&self) -> impl Iterator<Item = (&Atom, u32)> {
+        self.numbers.iter().map(|(atom, number)| (atom, *number))
+    }
+
+    /// Gives up a number.
+    pub fn let_go(&mut self, number: u32) {
+        if self.numbers.remove(&self.all[number as usize]).is_some() {
+            self.free.push(number);
+        }
+    }
+
+    /// Numbers are below this.
+    pub fn end(&self) -> usize {
+        self.all.len()
     }
 }
 
@@ -51,16 +111,32 @@ impl Atoms {
 pub struct Classes {
     /// Where stretches begin, ascending, with their class.
     from: Vec<(IpAddr, u32)>,
-    /// The atoms of each class.
+    /// The atoms of each class, ascending.
     pub(super) atoms: Vec<Vec<u32>>,
     /// The classes of each atom.
-    pub(super) having: Vec<Vec<u32>>,
+    having: Vec<BTreeSet<u32>>,
+    /// The sum of the atoms of each class ([`mixed`]).
+    sums: Vec<u128>,
+    /// Classes by that sum.
+    numbers: HashMap<u128, u32, Mixing>,
+    /// How many stretches each class has.
+    uses: Vec<u32>,
+    /// Numbers of classes that are gone.
+    free: Vec<u32>,
 }
 
 impl Default for Classes {
     fn default() -> Self {
         let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Self { from: vec![(first, 0)], atoms: vec![Vec::new()], having: Vec::new() }
+        Self {
+            from: vec![(first, 0)],
+            atoms: vec![Vec::new()],
+            having: Vec::new(),
+            sums: vec![0],
+            numbers: [(0, 0)].into_iter().collect(),
+            uses: vec![1],
+            free: Vec::new(),
+        }
     }
 }
 
@@ -76,73 +152,9 @@ fn mixed(atom: u32) -> u128 {
 }
 
 impl Classes {
-    pub(super) fn new(resolution: &Resolution, atoms: &Atoms) -> Self {
-        let mut ends: Vec<(IpAddr, u32, bool)> = Vec::new();
-        for (number, atom) in (0u32..).zip(&atoms.all) {
-            let mut add = |ranges: &Ranges| {
-                for (from, to) in ranges.iter() {
-                    ends.push((from, number, true));
-                    // Behind the last address of IPv4 comes the first of IPv6.
-                    let after = next(to).or(to.is_ipv4().then_some(Ipv6Addr::UNSPECIFIED.into()));
-                    ends.extend(after.map(|after| (after, number, false)));
-                }
-            };
-            let hosts = |all: &mut dyn Iterator<Item = IpAddr>| all.map(Prefix::host).collect();
-            match atom {
-                Atom::Peers(set) => add(&resolution.peers[*set].ranges),
-                Atom::Nets(nets) => add(&nets.iter().copied().collect()),
-                Atom::Serves(service) => {
-                    let served = resolution.served(service).iter();
-                    add(&hosts(&mut served.map(|(address, ..)| *address)));
-                }
-                Atom::ServesAt(service, protocol, port) => {
-                    let served = resolution.served(service).iter();
-                    let at = served.filter(|(_, of, at)| of == protocol && at == port);
-                    add(&hosts(&mut at.map(|(address, ..)| *address)));
-                }
-                Atom::Named(name, protocol, port) => {
-                    let at = resolution.named(name);
-                    let mut at = at.filter(|(_, of, at)| of == protocol && at == port);
-                    add(&hosts(&mut at.by_ref().map(|(address, ..)| address)));
-                }
-            }
-        }
-        ends.sort_unstable();
-        Self::swept(&ends, atoms.all.len())
-    }
-
-    fn swept(ends: &[(IpAddr, u32, bool)], atoms: usize) -> Self {
-        let mut made = Self::default();
-        let mut numbers: HashMap<u128, u32> = HashMap::from([(0, 0)]);
-        let (mut sum, mut active) = (0u128, BTreeSet::new());
-        for same in ends.chunk_by(|a, b| a.0 == b.0) {
-            for (_, atom, begins) in same {
-                sum = match begins {
-                    true => sum.wrapping_add(mixed(*atom)),
-                    false => sum.wrapping_sub(mixed(*atom)),
-                };
-                if *begins {
-                    active.insert(*atom)
-                } else {
-                    active.remove(atom)
-                };
-            }
-            let next = made.atoms.len() as u32;
-            let class = *numbers.entry(sum).or_insert(next);
-            if class == next {
-                made.atoms.push(active.iter().copied().collect());
-            }
-            match made.from.last_mut() {
-                Some(last) if last.0 == same[0].0 => last.1 = class,
-                Some(last) if last.1 == class => {}
-                _ => made.from.push((same[0].0, class)),
-            }
-        }
-        made.having = vec![Vec::new(); atoms];
-        for (class, atoms) in (0u32..).zip(&made.atoms) {
-            atoms.iter().for_each(|atom| made.having[*atom as usize].push(class));
-        }
-        made
+    /// The classes of an atom, ascending.
+    pub(super) fn having(&self, atom: u32) -> impl Iterator<Item = u32> {
+        self.having.get(atom as usize).into_iter().flatten().copied()
     }
 
     /// The class of an address.
@@ -161,13 +173,23 @@ impl Classes {
         self.from.len()
     }
 
-    /// How many classes there are.
+    /// All stretches: where each begins, and its class. It ends where the next begins.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        self.from.iter().copied()
+    }
+
+    /// Classes have numbers below this.
     pub fn len(&self) -> usize {
         self.atoms.len()
     }
 
+    /// How many of these numbers some address has.
+    pub fn used(&self) -> usize {
+        self.atoms.len() - self.free.len()
+    }
+
     /// Whether there is no class but the one of all addresses.
     pub fn is_empty(&self) -> bool {
-        self.atoms.len() <= 1
+        self.used() <= 1
     }
 }

@@ -17,7 +17,7 @@ use thalweg_model::cluster::Family;
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// All rules in order.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct Flat {
     pub tiers: Vec<FlatTier>,
     /// Whether what no tier decides is allowed.
@@ -220,7 +220,7 @@ impl Maker<'_> {
 }
 
 /// In the place of an atom: no condition on the other side.
-const OWN: u32 = u32::MAX;
+pub(super) const OWN: u32 = u32::MAX;
 
 /// Types and codes as numbers of 16 bits.
 fn icmp(is: Option<Icmp>, not: Option<Icmp>) -> Ports {

@@ -1,65 +1,148 @@
 //! Rows: for a group, a protocol and a stretch of source ports, which destination ports are decided how.
 
-use super::class::{Atoms, Classes};
-use super::flat::{Flat, FlatRule};
+use super::ICMP;
+use super::flat::{Flat, FlatRule, FlatTier, OWN};
+use super::mixer::Mixing;
 use super::ports::Ports;
-use super::{ICMP, Set};
 use crate::decide::{Cause, Decision, Verdict};
 use crate::object::EndAction;
 use crate::object::calico::Action;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 
 /// A row.
-type Row = Vec<(u16, Decision)>;
+pub(super) type Row = Vec<(u16, Decision)>;
 
-/// All rows, each once.
-#[derive(Default)]
+/// How often rows are used, and where equal ones are.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rows {
-    pub rows: Vec<Row>,
-    numbers: HashMap<Row, u32>,
+    uses: Vec<u32>,
+    numbers: BTreeMap<u64, Vec<u32>>,
+    hasher: Mixing,
+    free: Vec<u32>,
+    /// Rows that are used by nobody, or were at some time.
+    unused: BTreeSet<u32>,
+    /// Rows that were not there when the change began.
+    pub made: BTreeSet<u32>,
 }
 
 impl Rows {
-    fn number(&mut self, row: Row) -> u32 {
-        let next = self.rows.len() as u32;
-        *self.numbers.entry(row).or_insert_with_key(|row| {
-            self.rows.push(row.clone());
-            next
-        })
-    }
-
-    /// Compiles the rules of endpoints that have the same.
-    pub fn set(&mut self, flat: &Flat, atoms: &Atoms, classes: &Classes) -> Set {
-        let rules = || flat.tiers.iter().flat_map(|tier| &tier.rules);
-        let mut set = Set { protocols: protocols(rules()), ..Set::default() };
-        set.sources = sources(rules());
-        let mut groups: Vec<Vec<u32>> = vec![Vec::new()];
-        let mut numbers: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
-        for (class, holds) in held(rules(), atoms, classes) {
-            let next = groups.len() as u32;
-            let number = *numbers.entry(holds).or_insert_with_key(|holds| {
-                groups.push(holds.clone());
-                next
-            });
-            set.groups.insert(class, number);
+    /// The number of a row, which is used once more.
+    pub fn take(&mut self, rows: &mut Vec<Row>, row: Row) -> u32 {
+        let alike = self.numbers.entry(self.hasher.hash_one(&row)).or_default();
+        if let Some(known) = alike.iter().find(|known| rows[**known as usize] == row) {
+            self.uses[*known as usize] += 1;
+            return *known;
         }
-        let named = set.protocols.iter().copied().map(Some);
-        let protocols: Vec<Option<u8>> = named.chain([None]).collect();
-        for holds in &groups {
-            // Rules that are not about this side need not be asked for each protocol.
-            let rules: Vec<Vec<&FlatRule>> = flat
-                .tiers
-                .iter()
-                .map(|tier| tier.rules.iter().filter(|rule| rule.holds(holds)).collect())
-                .collect();
-            for protocol in &protocols {
-                for source in &set.sources {
-                    let row = row(flat, &rules, holds, *protocol, *source);
-                    set.rows.push(self.number(row));
-                }
+        let number = self.free.pop().unwrap_or(rows.len() as u32);
+        alike.push(number);
+        self.made.insert(number);
+        match rows.get_mut(number as usize) {
+            Some(place) => {
+                *place = row;
+                self.uses[number as usize] = 1;
+            }
+            None => {
+                rows.push(row);
+                self.uses.push(1);
             }
         }
-        set
+        number
+    }
+
+    /// A row is used once less.
+    pub fn release(&mut self, number: u32) {
+        self.uses[number as usize] -= 1;
+        if self.uses[number as usize] == 0 {
+            self.unused.insert(number);
+        }
+    }
+
+    /// Drops what nobody uses: such rows are empty from now on. Returns which were made and are used, and
+    /// which are gone.
+    pub fn sweep(&mut self, rows: &mut [Row]) -> [BTreeSet<u32>; 2] {
+        let mut made = std::mem::take(&mut self.made);
+        let mut gone = std::mem::take(&mut self.unused);
+        gone.retain(|number| self.uses[*number as usize] == 0);
+        for number in &gone {
+            let row = std::mem::take(&mut rows[*number as usize]);
+            let key = self.hasher.hash_one(&row);
+            if let Some(alike) = self.numbers.get_mut(&key) {
+                alike.retain(|one| one != number);
+                if alike.is_empty() {
+                    self.numbers.remove(&key);
+                }
+            }
+            self.free.push(*number);
+        }
+        let never = |number: &u32| gone.contains(number);
+        let both: Vec<u32> = made.iter().copied().filter(never).collect();
+        for number in both {
+            made.remove(&number);
+            gone.remove(&number);
+        }
+        [made, gone]
+    }
+}
+
+impl Flat {
+    /// All rules in order.
+    fn rules(&self) -> impl Iterator<Item = &FlatRule> {
+        self.tiers.iter().flat_map(|tier| &tier.rules)
+    }
+
+    /// Protocols that rules tell apart, ascending.
+    pub fn protocols(&self) -> Vec<u8> {
+        protocols(self.rules())
+    }
+
+    /// Where stretches of source ports begin that rules tell apart, ascending from 0.
+    pub fn sources(&self) -> Vec<u16> {
+        sources(self.rules())
+    }
+
+    /// Atoms that rules ask for, ascending.
+    pub fn atoms(&self) -> Vec<u32> {
+        let mut used: BTreeSet<u32> = BTreeSet::new();
+        for rule in self.rules() {
+            used.extend(rule.within.iter().chain(&rule.without));
+            let lists =
+                [&rule.source.is, &rule.source.not, &rule.destination.is, &rule.destination.not];
+            used.extend(lists.iter().flat_map(|list| list.at.iter().map(|(atom, ..)| *atom)));
+            used.extend(rule.service.iter().flatten().map(|(atom, ..)| *atom));
+        }
+        used.remove(&OWN);
+        used.into_iter().collect()
+    }
+
+    /// Rows of addresses for which these atoms hold: of each protocol, behind them of all others, those of
+    /// each stretch of source ports.
+    pub fn rows(&self, holds: &[u32], protocols: &[u8], sources: &[u16]) -> Vec<Row> {
+        let holding = |tier: &FlatTier| -> Vec<usize> {
+            let rules = tier.rules.iter().enumerate();
+            rules.filter(|(_, rule)| rule.holds(holds)).map(|(at, _)| at).collect()
+        };
+        let holding: Vec<Vec<usize>> = self.tiers.iter().map(holding).collect();
+        let mut made = Vec::with_capacity((protocols.len() + 1) * sources.len());
+        // Of most protocols no rule is about this side: they all have the same row.
+        let mut idle: Option<Row> = None;
+        for protocol in protocols.iter().copied().map(Some).chain([None]) {
+            let tiers = self.tiers.iter().zip(&holding);
+            let rules: Vec<Vec<&FlatRule>> = tiers
+                .map(|(tier, holding)| {
+                    let rules = holding.iter().map(|at| &tier.rules[*at]);
+                    rules.filter(|rule| rule.is_about(protocol)).collect()
+                })
+                .collect();
+            if rules.iter().all(Vec::is_empty) {
+                let row = idle.get_or_insert_with(|| row(self, &rules, holds, protocol, 0));
+                made.extend(std::iter::repeat_n(&*row, sources.len()).cloned());
+            } else {
+                let of = |source: &u16| row(self, &rules, holds, protocol, *source);
+                made.extend(sources.iter().map(of));
+            }
+        }
+        made
     }
 }
 
@@ -90,29 +173,6 @@ fn sources<'a>(rules: impl Iterator<Item = &'a FlatRule>) -> Vec<u16> {
     edges.into_iter().collect()
 }
 
-/// Classes for which any atom of the rules holds, with those that do, ascending.
-fn held<'a>(
-    rules: impl Iterator<Item = &'a FlatRule>,
-    atoms: &Atoms,
-    classes: &Classes,
-) -> BTreeMap<u32, Vec<u32>> {
-    let mut used: BTreeSet<u32> = BTreeSet::new();
-    for rule in rules {
-        used.extend(rule.within.iter().chain(&rule.without));
-        let lists =
-            [&rule.source.is, &rule.source.not, &rule.destination.is, &rule.destination.not];
-        used.extend(lists.iter().flat_map(|list| list.at.iter().map(|(atom, ..)| *atom)));
-        used.extend(rule.service.iter().flatten().map(|(atom, ..)| *atom));
-    }
-    let mut held: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for atom in used.into_iter().filter(|atom| (*atom as usize) < atoms.all.len()) {
-        for class in &classes.having[atom as usize] {
-            held.entry(*class).or_default().push(atom);
-        }
-    }
-    held
-}
-
 fn row(
     flat: &Flat,
     rules: &[Vec<&FlatRule>],
@@ -131,7 +191,7 @@ fn row(
             if pending.is_empty() {
                 break;
             }
-            if !rule.is_about(protocol) || !is_from(rule, protocol, source, holds) {
+            if !is_from(rule, protocol, source, holds) {
                 continue;
             }
             let here = pending.and(&rule.destination(protocol, holds));

@@ -39,7 +39,8 @@ pub fn pod(world: &mut World, words: &mut Words, gone: bool) -> Result<(), Strin
     while let Some(word) = words.take() {
         match word {
             "label" => {
-                let (key, value) = words.word("KEY=VALUE")?.split_once('=').ok_or("no KEY=VALUE")?;
+                let (key, value) =
+                    words.word("KEY=VALUE")?.split_once('=').ok_or("no KEY=VALUE")?;
                 pod.labels.insert(key.to_owned(), value.to_owned());
             }
             "floating" => pod.floating.push(words.value("an address")?),
