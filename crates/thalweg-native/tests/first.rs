@@ -200,7 +200,7 @@ fn vip(six: bool, number: u8) -> IpAddr {
 fn set(id: u32, six: bool, size: u8, groups: &[u8], node: u32) -> Change {
     let row = |at: u8| BackendRow {
         address: halves(backend(six, groups[usize::from(at) % groups.len()], at + 1)),
-        id: u64::from(id) << 8 | u64::from(at) + 1,
+        id: u64::from(id) << 8 | (u64::from(at) + 1),
         port: 8080 + u16::from(at),
         weight: 1,
         node,

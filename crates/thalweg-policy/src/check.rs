@@ -96,8 +96,11 @@ pub fn unenforced(objects: &Objects) -> Vec<Problem> {
     found
 }
 
+/// Whether a policy says something.
+type Says = fn(&calico::Policy) -> bool;
+
 /// Fields of policies that are asked at hosts alone.
-const HOSTS_ALONE: [(&str, fn(&calico::Policy) -> bool); 2] =
+const HOSTS_ALONE: [(&str, Says); 2] =
     [("spec.preDNAT", |policy| policy.pre_dnat), ("spec.doNotTrack", |policy| policy.do_not_track)];
 
 /// Calico's policies that are not staged and say something, with the place where they do; without one, where

@@ -41,15 +41,13 @@ pub(crate) fn read(
     report: &mut Report,
 ) {
     match kind {
-        Kind::Policy(PolicyKind::Profile) => return sets::profile(object, meta, draft, report),
-        Kind::Policy(of) => return policy(of, object, meta, draft, report),
+        Kind::Policy(PolicyKind::Profile) => sets::profile(object, meta, draft, report),
+        Kind::Policy(of) => policy(of, object, meta, draft, report),
         Kind::Namespace => {
             draft.cluster.policies.namespaces.push((meta.name.name.clone(), meta.labels()));
-            return;
         }
         Kind::ServiceAccount => {
             draft.cluster.policies.accounts.push((meta.name.clone(), meta.labels()));
-            return;
         }
         Kind::Tier => sets::tier(object, meta, draft, report),
         Kind::NetworkSet | Kind::GlobalNetworkSet => sets::set(object, meta, draft, report),

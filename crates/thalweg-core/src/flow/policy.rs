@@ -145,7 +145,7 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, protocol: u8, host: boo
     let at = cells.settings().map_or(0, |row| row.policy);
     let mut value = cells.policy_value(talk.source, family);
     if value & LOCAL == 0 && talk.from != 0 {
-        value = LOCAL | talk.from - 1;
+        value = LOCAL | (talk.from - 1);
     }
     let source = record(cells, at, value);
     let destination = record(cells, at, cells.policy_value(talk.destination, family));
