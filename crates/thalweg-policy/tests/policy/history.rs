@@ -424,3 +424,59 @@ fn a_port_that_gets_another_number_elsewhere_is_found_by_its_name() {
         }
     }
 }
+
+#[test]
+fn hosts_follow_the_nodes_and_profiles_that_they_have_labels_of() {
+    let selector = Some(Selector::is("role", "db"));
+    let destination = Entity { selector, ..Entity::default() };
+    let spec = Policy {
+        tier: "default".into(),
+        applies_egress: true,
+        egress: vec![Rule { destination, ..Rule::default() }],
+        ..Policy::default()
+    };
+    let id = PolicyId { kind: PolicyKind::Global, name: ObjectName::new("", "all") };
+    let spec = Spec::Calico(Box::new(spec));
+    let object = PolicyObject { origin: Origin::default(), staged: StagedAction::Set, spec };
+    let mut objects =
+        Objects { policies: [(id, object)].into_iter().collect(), ..Objects::default() };
+    let mut cluster = Cluster::default();
+    let own = ObjectName::new("a", "own");
+    let addresses = vec!["10.0.0.1".parse().unwrap()];
+    cluster.pods.insert(own.clone(), Pod { addresses, ..Pod::default() });
+    let mut compiler = Compiler::default();
+    let mut meant = |objects: &Objects, cluster: &Cluster| {
+        compiler.update(objects, cluster, &BTreeSet::from([own.clone()]));
+        let at = compiler.endpoint(&own).unwrap();
+        ["192.0.2.1", "192.0.2.2"].map(|other| {
+            let (source, destination) = ("10.0.0.1".parse().unwrap(), other.parse().unwrap());
+            let packet = Packet { source, destination, protocol: 47, ports: None, icmp: None };
+            compiler.tables().allows(at, Direction::Egress, &packet)
+        })
+    };
+    let db = || BTreeMap::from([("role".to_owned(), "db".to_owned())]);
+    let node = |address: &str| thalweg_model::cluster::Node {
+        addresses: vec![address.parse().unwrap()],
+        ..Default::default()
+    };
+    objects.settings.auto_hosts = true;
+    cluster.nodes.insert("n1".into(), node("192.0.2.1"));
+    assert_eq!(meant(&objects, &cluster), [false, false]);
+    objects.nodes.insert("n1".into(), db());
+    assert_eq!(meant(&objects, &cluster), [true, false], "labels of a node");
+    cluster.nodes.insert("n1".into(), node("192.0.2.2"));
+    assert_eq!(meant(&objects, &cluster), [false, true], "addresses of a node");
+    objects.settings.auto_hosts = false;
+    assert_eq!(meant(&objects, &cluster), [false, false], "the setting");
+    let host = thalweg_policy::object::HostEndpoint {
+        node: "n1".into(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        profiles: vec!["ours".into()],
+        ..Default::default()
+    };
+    objects.hosts.insert("h".into(), host);
+    assert_eq!(meant(&objects, &cluster), [false, false]);
+    let profile = thalweg_policy::object::Profile { labels: db(), ..Default::default() };
+    objects.profiles.insert("ours".into(), profile);
+    assert_eq!(meant(&objects, &cluster), [true, false], "labels of a profile");
+}
