@@ -85,6 +85,11 @@ pub fn steps(
     }
 }
 
+/// What a number of the data plane stands for, in words; none of one that is not known any more.
+pub(crate) fn decided(compiler: &Compiler, number: u32) -> Option<String> {
+    compiler.policy_cause(number).map(|cause| words(compiler.policies(), cause))
+}
+
 /// What decides, with its place.
 fn words(resolution: &Resolution, cause: &Cause) -> String {
     match cause {

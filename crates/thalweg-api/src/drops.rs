@@ -73,6 +73,9 @@ pub struct DropEventView {
     /// Number of what decided, where the reason has such numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<u32>,
+    /// What decided, where that has a name: of policies tier, policy and rule with its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// Source; none where no IP header was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<DropEnd>,

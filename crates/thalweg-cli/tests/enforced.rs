@@ -175,6 +175,9 @@ fn who_is_not_allowed_hears_nothing() {
         assert!(told.contains("timed out"), "{host} to {at}: {told}");
     }
     assert!(node.dropped("policy") >= 5);
+    // Each of these drops has a name: by the end of the tier, since no rule allows them.
+    let told = node.0.lab.text(&["drops", "--reason", "policy", "-n", "100"]);
+    assert!(told.contains("by: ingress: end of tier default"), "{told}");
     for host in ["p0", "p2", "a", "b"] {
         assert!(!node.asks(host, "10.9.0.3:9", 10), "{host}: not that port");
         assert!(!node.asks(host, "10.9.0.3:9", 4000), "{host}: nor in fragments");

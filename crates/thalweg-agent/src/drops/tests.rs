@@ -97,6 +97,7 @@ fn an_event_is_told_with_names() {
         verdict: "drop".into(),
         reason: "blackhole".into(),
         cause: None,
+        because: None,
         source: Some(DropEnd {
             address: "10.0.0.9".into(),
             port: Some(4000),

@@ -108,6 +108,7 @@ impl<'a> Words<'a> {
             verdict: if event.flags & flag::ANSWERED != 0 { "answer" } else { "drop" }.into(),
             reason: reason.map_or_else(|| event.reason.to_string(), |one| one.name().into()),
             cause: Some(event.cause).filter(|cause| *cause != 0),
+            because: self.because(event),
             source: self.end(event, event.source, event.source_port),
             destination: self.end(event, event.destination, event.destination_port),
             protocol: (event.family != 0).then(|| cluster::protocol(event.protocol)),
@@ -118,6 +119,12 @@ impl<'a> Words<'a> {
             more: more(event, &link),
             link,
         }
+    }
+
+    /// What decided, in words.
+    fn because(&self, event: &DropEvent) -> Option<String> {
+        let policy = reason(event) == Some(Reason::Policy) && event.cause != 0;
+        policy.then(|| crate::policies::decided(self.compiler, event.cause)).flatten()
     }
 }
 

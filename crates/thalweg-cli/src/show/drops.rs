@@ -34,13 +34,11 @@ pub fn page(page: &DropPage, style: &Style, verbose: bool) -> String {
         style.row(&mut table, narrow, wide);
     }
     let text = table.render(true, &style.paint);
-    if !verbose {
-        return text + &counted(&page.counts, style);
-    }
     let mut lines = text.lines();
     let mut out: String = lines.next().into_iter().flat_map(|line| [line, "\n"]).collect();
     for (line, event) in lines.zip(&page.events) {
-        let _ = writeln!(out, "{line}\n{}", more(event));
+        let _ = writeln!(out, "{line}");
+        out += &below(event, verbose);
     }
     out + &counted(&page.counts, style)
 }
@@ -64,9 +62,7 @@ pub fn lines(page: &DropPage, style: &Style, verbose: bool) -> String {
             event.octets
         );
         let _ = writeln!(out, "{}", visible(&line));
-        if verbose {
-            let _ = writeln!(out, "{}", more(event));
-        }
+        out += &below(event, verbose);
     }
     out
 }
@@ -98,8 +94,15 @@ fn place(event: &DropEventView) -> String {
     format!("{} {}", event.link, event.hook)
 }
 
+/// What stands below an event: what decided, and if that is wanted, what to try.
+fn below(event: &DropEventView, verbose: bool) -> String {
+    let decided = event.because.iter().map(|words| format!("  by: {}\n", visible(words)));
+    decided.chain(verbose.then(|| more(event) + "\n")).collect()
+}
+
 fn reason(event: &DropEventView) -> String {
     match event.cause {
+        Some(_) if event.because.is_some() => event.reason.clone(),
         Some(cause) => format!("{} {cause}", event.reason),
         None => event.reason.clone(),
     }
