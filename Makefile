@@ -29,7 +29,7 @@ demo: setup-demo bpf ## Small networks in namespaces of this machine, forwarded 
 	$(CARGO) build --release -p thalweg-cli -p thalweg-lab
 	@scripts/demo.sh
 
-lab: setup-demo bpf ## A network of the demo, left standing to play with; make lab ACT=cluster for the second
+lab: setup-demo bpf ## A network of the demo, left standing to play with; make lab ACT=cluster or ACT=policies for another
 	$(CARGO) build --release -p thalweg-cli -p thalweg-lab
 	@scripts/demo.sh --lab $(ACT)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Small networks in namespaces of this machine, forwarded by Thalweg: shown step by step, in two acts.
+# Small networks in namespaces of this machine, forwarded by Thalweg: shown step by step, in three acts.
 #
 #   scripts/demo.sh [ACT]          show everything, or one act, and take it away again
 #   scripts/demo.sh --lab [ACT]    build the network of an act (routers), leave it standing, say what to try
@@ -7,9 +7,10 @@
 #
 #   routers    h1 ──── r1 ──── r2 ──── r3 ──── h2
 #   cluster    client ──── node1 ════ node2, with pods behind both
+#   policies   a node with a shop, and an attacker
 #
 # Needs root. THALWEG names the binary (target/release/thalweg unless given), THALWEG_LAB the servers and
-# clients of the second act (target/release/thalweg-lab). Ends with 0 if every step went as it says, and
+# clients of the other acts (target/release/thalweg-lab). Ends with 0 if every step went as it says, and
 # with 1 and the step that did not, otherwise.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -18,6 +19,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$ROOT/scripts/lab/routers.sh"
 # shellcheck source=scripts/lab/cluster.sh
 source "$ROOT/scripts/lab/cluster.sh"
+# shellcheck source=scripts/lab/policies.sh
+source "$ROOT/scripts/lab/policies.sh"
 # shellcheck source=scripts/lab/network.sh
 source "$ROOT/scripts/lab/network.sh"
 # shellcheck source=scripts/lab/words.sh
@@ -26,6 +29,8 @@ source "$ROOT/scripts/lab/words.sh"
 source "$ROOT/scripts/lab/routers-steps.sh"
 # shellcheck source=scripts/lab/cluster-steps.sh
 source "$ROOT/scripts/lab/cluster-steps.sh"
+# shellcheck source=scripts/lab/policies-steps.sh
+source "$ROOT/scripts/lab/policies-steps.sh"
 
 usage() {
     sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "${BASH_SOURCE[0]}"
@@ -38,14 +43,14 @@ for word in "$@"; do
         --lab) MODE=lab ;;
         --down) MODE=down ;;
         -h|--help) usage ;;
-        routers|cluster) ACTS=("$word") ;;
+        routers|cluster|policies) ACTS=("$word") ;;
         *) warn "unknown word $word"; usage 2 ;;
     esac
 done
 MAKE_GOAL=$MODE
 if ((${#ACTS[@]} == 0)); then
     ACTS=(routers)
-    [[ $MODE != demo ]] || ACTS+=(cluster)
+    [[ $MODE != demo ]] || ACTS+=(cluster policies)
 fi
 
 BUILT=${CARGO_TARGET_DIR:-$ROOT/target}/release

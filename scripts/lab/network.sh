@@ -13,13 +13,14 @@ lab_network() {
     case $1 in
         routers) LAB_NODES=("${ROUTERS_NODES[@]}") LAB_AGENTS=("${ROUTERS_AGENTS[@]}") ;;
         cluster) LAB_NODES=("${CLUSTER_NODES[@]}") LAB_AGENTS=("${CLUSTER_AGENTS[@]}") ;;
+        policies) LAB_NODES=("${POLICIES_NODES[@]}") LAB_AGENTS=("${POLICIES_AGENTS[@]}") ;;
     esac
 }
 
 # lab_every_network: what follows is about whatever there may be.
 lab_every_network() {
-    LAB_NODES=("${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}")
-    LAB_AGENTS=("${ROUTERS_AGENTS[@]}" "${CLUSTER_AGENTS[@]}")
+    LAB_NODES=("${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}" "${POLICIES_NODES[@]}")
+    LAB_AGENTS=("${ROUTERS_AGENTS[@]}" "${CLUSTER_AGENTS[@]}" "${POLICIES_AGENTS[@]}")
 }
 
 ns() { printf '%s-%s' "$LAB" "$1"; }
@@ -61,7 +62,7 @@ lab_preconditions() {
         "THALWEG=/path/of/thalweg $0"
     [[ -x $LAB_HELPER ]] || die "there is no $LAB_HELPER" "make ${MAKE_GOAL:-demo}" \
         "THALWEG_LAB=/path/of/thalweg-lab $0"
-    for node in "${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}"; do
+    for node in "${ROUTERS_NODES[@]}" "${CLUSTER_NODES[@]}" "${POLICIES_NODES[@]}"; do
         [[ ! -e /run/netns/$(ns "$node") ]] ||
             die "the namespace $(ns "$node") exists already" "scripts/demo.sh --down" "ip netns del $(ns "$node")"
     done

@@ -169,5 +169,5 @@ nothing_left() {
 
 farewell() {
     printf '\n%sAll %d steps went as they should, in %d s.%s\n' "$GREEN" "$STEP" "$SECONDS" "$PLAIN"
-    printf '`make lab` leaves the first network standing, to try things by hand, `make lab ACT=cluster` the second.\n'
+    printf '`make lab` leaves the first network standing, to try things by hand, `make lab ACT=cluster` the second, `make lab ACT=policies` the third.\n'
 }
