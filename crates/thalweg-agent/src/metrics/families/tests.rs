@@ -161,5 +161,7 @@ fn values_are_as_they_were() {
     assert!(text.contains(&format!("thalweg_backend_flows{backend} 3.0\n")), "{text}");
     assert!(text.contains(&format!("thalweg_backend_share{backend} 0.5\n")), "{text}");
     let without = super::text(Arc::new(full()), None, &Record::default()).unwrap();
-    assert!(!without.contains("flow_rows") && !without.contains("left_out"), "{without}");
+    for family in ["flow_rows", "services_left_out", "backends_left_out"] {
+        assert!(!without.contains(family), "{without}");
+    }
 }
