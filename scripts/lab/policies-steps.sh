@@ -98,7 +98,7 @@ policies_seen() {
 policies_end() {
     step 'The agent stops; the policy holds until Thalweg lets go'
     stop_agents
-    show spy timeout 2 "$LAB_HELPER" ask "$DATABASE"
+    show spy thalweg-lab ask "$DATABASE"
     ((STATUS != 0)) || fail 'the attacker is let in' 'the programs of node'
     show front thalweg-lab ask "$DATABASE" --times 20
     ((STATUS == 0)) || fail 'the shop is locked out' 'the programs of node'

@@ -92,15 +92,16 @@ fn kills_in_an_upgrade_lose_nothing() {
 #[test]
 fn counters_that_cannot_be_read_begin_anew_and_say_so() {
     let Some(mut lab) = Lab::new("Native") else { return };
-    let dir = lab.path("bpf").join("thalweg").join(&lab.name).join("v7");
+    let next = format!("v{}", LAYOUT + 1);
+    let dir = lab.path("bpf").join("thalweg").join(&lab.name).join(&next);
     std::fs::create_dir_all(&dir).unwrap();
     inventory::pin_other(&dir.join("counters")).unwrap();
     if !lab.starts() {
         return;
     }
-    assert!(lab.log().contains("v7/counters: counters begin anew"), "{}", lab.log());
+    assert!(lab.log().contains(&format!("{next}/counters: counters begin anew")), "{}", lab.log());
     let names = lab.names();
-    assert!(names.iter().all(|name| !name.contains("/v7")), "{names:?}");
+    assert!(names.iter().all(|name| !name.contains(&format!("/{next}"))), "{names:?}");
     alone(&lab, &names);
     leaves(&mut lab);
 }

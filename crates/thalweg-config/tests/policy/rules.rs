@@ -319,13 +319,6 @@ fn the_isolation_of_a_policy_does_not_hang_on_its_rules() {
             .replace("port: 80, endPort: 90", "port: 90, endPort: 80")
             .replace(".0.1/8", ".0.0/8"),
         expect![[r#"
-            warning: an object of kind `NetworkPolicy` is read but NOT enforced
-             --> lab.yaml:3:18 (kind)
-              |
-            3 | metadata: {name: web, namespace: shop}
-              |                  ^^^
-              = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
             warning: NetworkPolicy/shop/web: the rule is left out; its policy stays, and isolates whom it selects
              --> lab.yaml:7:5 (spec.ingress[0])
               |
@@ -340,7 +333,7 @@ fn the_isolation_of_a_policy_does_not_hang_on_its_rules() {
                |                           ^^
                = help: write the larger number here
 
-            1 error, 2 warnings
+            1 error, 1 warning
         "#]],
     );
 }
