@@ -198,13 +198,23 @@ pub fn put<W: Words>(row: &W, key: &Key, fill: impl FnOnce(&W)) {
 #[inline(always)]
 pub fn fetch<C: Flows>(cells: &C, hashes: [u64; 2], mask: u32) {
     let buckets = hashes.map(|hash| flow::buckets(hash, mask));
-    let rows = [0, 1].map(|at: usize| cells.flow(buckets[at][0] * WAYS + preferred(hashes[at])));
-    for row in rows.into_iter().flatten() {
-        row.get(word::STAMP);
-    }
-    let slots = buckets.map(|pair| pair.map(|bucket| cells.slots(bucket)));
-    for slots in slots.into_iter().flatten().flatten() {
-        slots.get(0);
+    let row = |at: usize| cells.flow(buckets[at][0] * WAYS + preferred(hashes[at]));
+    // Written out: Linux 6.1 refuses the loops that the compiler makes of them.
+    let (one, other) = (row(0), row(1));
+    look(one, word::STAMP);
+    look(other, word::STAMP);
+    let [[a, b], [c, d]] = buckets.map(|pair| pair.map(|bucket| cells.slots(bucket)));
+    look(a, 0);
+    look(b, 0);
+    look(c, 0);
+    look(d, 0);
+}
+
+/// Reads a word for the sake of having it near.
+#[inline(always)]
+fn look<W: Words>(words: Option<W>, at: usize) {
+    if let Some(words) = words {
+        words.get(at);
     }
 }
 
