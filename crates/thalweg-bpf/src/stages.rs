@@ -476,7 +476,8 @@ macro_rules! stages {
 
             #[inline(always)]
             fn serve(&mut self, packet: &mut Packet) -> bool {
-                flow_serve(packet) != 0
+                // At tc the verifier of Linux 6.1 has no room left for it.
+                $ahead && flow_serve(packet) != 0
             }
 
             #[inline(always)]
