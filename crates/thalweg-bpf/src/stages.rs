@@ -12,7 +12,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
-use thalweg_core::flow::{self, Facts, FlowStages, Tracked, first, nat, quota, shelf};
+use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota, shelf};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
     tunnel,
@@ -51,35 +51,6 @@ extern "C" fn flow_remember(packet: *const Packet, nexthop: u32, back: u32) -> u
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
     flow::remember(&MapCells::at(packet.epoch()), packet, tracked, nexthop, back != 0)
-}
-
-/// [`first::serve`]: the same for both hooks.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn flow_serve(packet: *mut Packet) -> u32 {
-    // SAFETY: the verifier checked that it points to a packet, or is null.
-    let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
-    let Some(tracked) = maps::tracked() else { return 0 };
-    u32::from(first::serve(&MapCells::at(packet.epoch()), packet, tracked))
-}
-
-/// [`first::way`]: the same for both hooks.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn flow_way(packet: *const Packet) -> u32 {
-    // SAFETY: the verifier checked that it points to a packet, or is null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    first::way(&MapCells::at(packet.epoch()), packet)
-}
-
-/// [`first::begin`]: the same for both hooks.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn flow_begin(packet: *const Packet, nexthop: u32) -> u32 {
-    // SAFETY: the verifier checked that it points to a packet, or is null.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
-    let Some(tracked) = maps::tracked() else { return 0 };
-    u32::from(first::begin(&MapCells::at(packet.epoch()), packet, tracked, nexthop))
 }
 
 /// [`flow::keep`]: the same for both hooks.
@@ -346,7 +317,7 @@ extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> 
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $depart:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -470,29 +441,8 @@ macro_rules! stages {
 
         impl FlowStages for $stages {
             #[inline(always)]
-            fn known(&mut self, packet: &mut Packet, arrival: Arrival) -> Outcome {
-                Outcome::from_number($known(self.0, packet, arrival.device, arrival.epoch))
-            }
-
-            #[inline(always)]
-            fn serve(&mut self, packet: &mut Packet) -> bool {
-                // At tc the verifier of Linux 6.1 has no room left for it.
-                $ahead && flow_serve(packet) != 0
-            }
-
-            #[inline(always)]
-            fn way(&self, packet: &Packet) -> u32 {
-                flow_way(packet)
-            }
-
-            #[inline(always)]
-            fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool {
-                flow_begin(packet, nexthop) != 0
-            }
-
-            #[inline(always)]
-            fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome {
-                Outcome::from_number($depart(self.0, packet, nexthop))
+            fn known(&mut self, arrival: Arrival) -> Outcome {
+                Outcome::from_number($known(self.0, arrival.device, arrival.epoch))
             }
 
             #[inline(always)]
@@ -666,31 +616,9 @@ macro_rules! stages {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $known(
-            context: *mut $context,
-            first: *mut Packet,
-            device: u32,
-            epoch: u32,
-        ) -> u64 {
-            // SAFETY: the verifier checked that it points to a packet, or is null.
-            let Some(first) = (unsafe { first.as_mut() }) else {
-                return Outcome::stop(BROKEN).to_number();
-            };
+        extern "C" fn $known(context: *mut $context, device: u32, epoch: u32) -> u64 {
             let arrival = Arrival { device, epoch };
-            let cells = MapCells::at(epoch);
-            flow::fast::fast(&mut $frame(context), &cells, arrival, first).to_number()
-        }
-
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $depart(context: *mut $context, packet: *const Packet, nexthop: u32) -> u64 {
-            // SAFETY: the verifier checked that it points to a packet, or is null.
-            let Some(packet) = (unsafe { packet.as_ref() }) else {
-                return Outcome::stop(BROKEN).to_number();
-            };
-            let Some(tracked) = maps::tracked() else { return Outcome::stop(BROKEN).to_number() };
-            let cells = MapCells::at(packet.epoch());
-            first::depart(&mut $frame(context), &cells, packet, tracked, nexthop).to_number()
+            flow::fast::fast(&mut $frame(context), &MapCells::at(epoch), arrival).to_number()
         }
 
         #[unsafe(no_mangle)]
@@ -729,7 +657,6 @@ stages!(
     xdp_track,
     xdp_translate,
     xdp_known,
-    xdp_depart,
     xdp_open,
     xdp_send,
     |_, _, _| shelf::NO_PLACE,
@@ -747,7 +674,6 @@ stages!(
     tc_track,
     tc_translate,
     tc_known,
-    tc_depart,
     tc_open,
     tc_send,
     |context, device, epoch| tc_shelve(context, device, epoch),

@@ -119,17 +119,6 @@ impl Packet {
         }
     }
 
-    /// Takes over what was read of a packet without labels and faults.
-    #[inline(always)]
-    pub(crate) fn take(&mut self, other: &Self) {
-        (self.origin, self.link_flags, self.vrf) = (other.origin, other.link_flags, other.vrf);
-        (self.ip, self.l4, self.len) = (other.ip, other.l4, other.len);
-        (self.family, self.header, self.flags) = (other.family, other.header, other.flags);
-        (self.ports, self.source, self.destination) =
-            (other.ports, other.source, other.destination);
-        (self.depth, self.fault) = (0, 0);
-    }
-
     /// Epoch of the tables that decide it.
     #[inline(always)]
     pub fn epoch(&self) -> u32 {

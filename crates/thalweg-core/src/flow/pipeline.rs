@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, first, mapping, nat, policy, quota, shelf};
+use super::{Flows, fast, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -14,15 +14,7 @@ use thalweg_abi::link;
 /// [`super::track`] has found out, for which the kernel's stack is too small.
 pub trait FlowStages: Stages {
     /// Forwards a frame of a known flow; [`super::fast::fast`].
-    fn known(&mut self, packet: &mut Packet, arrival: Arrival) -> Outcome;
-    /// Gives the first packet of a flow to a backend; [`first::serve`].
-    fn serve(&mut self, packet: &mut Packet) -> bool;
-    /// The next hop of such a packet, or 0; [`first::way`].
-    fn way(&self, packet: &Packet) -> u32;
-    /// Writes both rows of the flow of such a packet; [`first::begin`].
-    fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool;
-    /// Rewrites the frame of such a packet; [`first::depart`].
-    fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome;
+    fn known(&mut self, arrival: Arrival) -> Outcome;
     /// Finds flow or service; [`super::track`].
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
     /// Lets a client keep its backend; [`super::keep`].
@@ -147,26 +139,8 @@ impl<F: Frame, T: Tables> FlowStages for FlowDirect<'_, F, T>
 where
     for<'t> T::Cells<'t>: Flows,
 {
-    fn known(&mut self, packet: &mut Packet, arrival: Arrival) -> Outcome {
-        fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival, packet)
-    }
-
-    fn serve(&mut self, packet: &mut Packet) -> bool {
-        first::serve(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked)
-    }
-
-    fn way(&self, packet: &Packet) -> u32 {
-        first::way(&self.stages.tables.at(packet.epoch()), packet)
-    }
-
-    fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool {
-        let cells = self.stages.tables.at(packet.epoch());
-        first::begin(&cells, packet, &self.tracked, nexthop)
-    }
-
-    fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome {
-        let cells = self.stages.tables.at(packet.epoch());
-        first::depart(self.stages.frame, &cells, packet, &self.tracked, nexthop)
+    fn known(&mut self, arrival: Arrival) -> Outcome {
+        fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival)
     }
 
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict> {
@@ -306,15 +280,6 @@ pub fn process<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arri
     }
 }
 
-/// As [`process`], but without the straight lines ([`fast`], [`first`]): they must come to the same.
-#[inline(always)]
-pub fn pipeline<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arrival) -> Outcome {
-    match in_full(stages, packet, arrival, false) {
-        outcome if outcome.verdict == OPENED => in_full(stages, packet, arrival, true),
-        outcome => outcome,
-    }
-}
-
 #[inline(always)]
 fn once<S: FlowStages>(
     stages: &mut S,
@@ -322,26 +287,10 @@ fn once<S: FlowStages>(
     arrival: Arrival,
     opened: bool,
 ) -> Outcome {
-    let known = stages.known(packet, arrival);
-    if known.verdict == fast::BEGINS && !opened && stages.serve(packet) {
-        let nexthop = stages.way(packet);
-        if nexthop != 0 && stages.begin(packet, nexthop) {
-            return stages.depart(packet, nexthop);
-        }
-    }
+    let known = stages.known(arrival);
     if known.device != 0 || known.verdict.is(Kind::Drop) {
         return known;
     }
-    in_full(stages, packet, arrival, opened)
-}
-
-#[inline(always)]
-fn in_full<S: FlowStages>(
-    stages: &mut S,
-    packet: &mut Packet,
-    arrival: Arrival,
-    opened: bool,
-) -> Outcome {
     if !opened {
         stages.enter();
     }
