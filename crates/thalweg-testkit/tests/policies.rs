@@ -1,7 +1,7 @@
 //! The tables of policies in the data plane against what the objects come to, over random worlds.
 
 #[path = "../../thalweg-policy/tests/policy/random.rs"]
-#[allow(dead_code, reason = "the worlds of another crate's tests")]
+#[expect(dead_code, reason = "the tests of the other crate use all of it, these a part")]
 mod random;
 
 use random::{Dice, address, arrivals, gather, packet};
