@@ -153,22 +153,7 @@ pub type Opener = Box<dyn FnMut(&Limits) -> Result<Box<dyn DataPlane>, PlaneErro
 
 /// Table sizes as the image crate wants them.
 pub fn capacity(limits: &Limits) -> Capacity {
-    Capacity::for_limits(&thalweg_image::Limits {
-        links: limits.links,
-        sessions: limits.sessions,
-        vrfs: limits.vrfs,
-        ipv4_routes: limits.ipv4_routes,
-        ipv6_routes: limits.ipv6_routes,
-        labels: limits.labels,
-        nexthops: limits.nexthops,
-        groups: limits.groups,
-        vlan_links: limits.vlan_links,
-        frontends: limits.frontends,
-        backends: limits.backends,
-        ring_slots: limits.ring_slots,
-        flows: limits.flows,
-        policy_lines: limits.policy_lines,
-    })
+    Capacity::for_limits(&thalweg_compile::table_limits(limits))
 }
 
 /// Tables in this process's memory and no packets: for `check`, `diff`, `replay` and tests.

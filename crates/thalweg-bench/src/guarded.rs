@@ -65,22 +65,7 @@ pub fn limits(lines: u32, flows: u32) -> Limits {
 
 /// Tables for limits.
 pub fn capacity(limits: &Limits) -> Capacity {
-    Capacity::for_limits(&thalweg_image::Limits {
-        links: limits.links,
-        sessions: limits.sessions,
-        vrfs: limits.vrfs,
-        ipv4_routes: limits.ipv4_routes,
-        ipv6_routes: limits.ipv6_routes,
-        labels: limits.labels,
-        nexthops: limits.nexthops,
-        groups: limits.groups,
-        vlan_links: limits.vlan_links,
-        frontends: limits.frontends,
-        backends: limits.backends,
-        ring_slots: limits.ring_slots,
-        flows: limits.flows,
-        policy_lines: limits.policy_lines,
-    })
+    Capacity::for_limits(&thalweg_compile::table_limits(limits))
 }
 
 /// Makes sure that no workload is without its rules for want of room.

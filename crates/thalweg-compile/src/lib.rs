@@ -69,6 +69,7 @@ pub use view::{
 };
 
 use thalweg_image::Plan;
+use thalweg_model::intent::Limits;
 use thalweg_model::{HostState, Intent, Problem};
 
 /// Compiles from nothing, with the limits that the intent names.
@@ -78,4 +79,24 @@ pub fn compile(intent: Intent, host: HostState) -> (Plan, Vec<Problem>) {
     compiler.set_intent(intent);
     let plan = compiler.plan();
     (plan, compiler.problems())
+}
+
+/// The sizes that tables are to have, as the image wants them.
+pub fn table_limits(limits: &Limits) -> thalweg_image::Limits {
+    thalweg_image::Limits {
+        links: limits.links,
+        sessions: limits.sessions,
+        vrfs: limits.vrfs,
+        ipv4_routes: limits.ipv4_routes,
+        ipv6_routes: limits.ipv6_routes,
+        labels: limits.labels,
+        nexthops: limits.nexthops,
+        groups: limits.groups,
+        vlan_links: limits.vlan_links,
+        frontends: limits.frontends,
+        backends: limits.backends,
+        ring_slots: limits.ring_slots,
+        flows: limits.flows,
+        policy_lines: limits.policy_lines,
+    }
 }

@@ -3,10 +3,9 @@
 use crate::world::World;
 use std::fmt;
 use thalweg_abi::Verdict;
-use thalweg_compile::Compiler;
+use thalweg_compile::{Compiler, table_limits};
 use thalweg_core::{Arrival, Packet, Tables, flow};
-use thalweg_image::{Capacity, Limits, Memory, NoReaders, Plan, Plane, Writer};
-use thalweg_model::intent;
+use thalweg_image::{Capacity, Memory, NoReaders, Plan, Plane, Writer};
 use thalweg_native::{Journey, MemoryCells, journey};
 
 /// What became of a frame.
@@ -78,29 +77,9 @@ pub trait Engine {
     fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)>;
 }
 
-/// Table sizes as the image wants them.
-pub fn limits(limits: &intent::Limits) -> Limits {
-    Limits {
-        links: limits.links,
-        sessions: limits.sessions,
-        vrfs: limits.vrfs,
-        ipv4_routes: limits.ipv4_routes,
-        ipv6_routes: limits.ipv6_routes,
-        labels: limits.labels,
-        nexthops: limits.nexthops,
-        groups: limits.groups,
-        vlan_links: limits.vlan_links,
-        frontends: limits.frontends,
-        backends: limits.backends,
-        ring_slots: limits.ring_slots,
-        flows: limits.flows,
-        policy_lines: limits.policy_lines,
-    }
-}
-
 /// Table sizes of all worlds.
 pub fn capacity() -> Capacity {
-    Capacity::for_limits(&limits(&World::new(0).intent.router.limits))
+    Capacity::for_limits(&table_limits(&World::new(0).intent.router.limits))
 }
 
 /// Puts a plan in force with a writer; everything must fit.

@@ -46,7 +46,7 @@ impl Bench {
 
     fn of(objects: Objects, cluster: Cluster) -> Self {
         let limits = limits(LINES);
-        let memory = Memory::heap(&Capacity::for_limits(&thalweg_testkit::engine::limits(&limits)));
+        let memory = Memory::heap(&Capacity::for_limits(&thalweg_compile::table_limits(&limits)));
         let writer = Writer::new(memory.clone(), Box::new(NoReaders));
         let mut compiler = Compiler::new(limits);
         let own = Address {

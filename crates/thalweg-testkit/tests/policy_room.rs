@@ -48,7 +48,7 @@ impl Bench {
     fn new(lines: u32) -> Self {
         let mut limits = World::new(0).intent.router.limits;
         limits.policy_lines = lines;
-        let capacity = Capacity::for_limits(&thalweg_testkit::engine::limits(&limits));
+        let capacity = Capacity::for_limits(&thalweg_compile::table_limits(&limits));
         let memory = Memory::heap(&capacity);
         let writer = Writer::new(memory.clone(), Box::new(NoReaders));
         Self { compiler: Compiler::new(limits), writer, memory }
