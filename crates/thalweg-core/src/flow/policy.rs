@@ -73,12 +73,15 @@ pub fn permit<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> Co
 }
 
 /// Whether policies are asked about a packet: not about errors and fragments, which follow what they belong
-/// to, nor about how hosts of a link find each other (RFC 4861, RFC 2710, RFC 3810).
+/// to, nor about how hosts of a link find each other on it (RFC 4861, RFC 2710, RFC 3810). What only looks like
+/// that, and would leave the link, is asked about like anything else.
 #[inline(always)]
 fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
     let follows = tracked.facts().is(what::ERROR) || packet.has(flag::LATER_FRAGMENT);
+    let here = packet.destination[0] >> 54 == 0x3fa || packet.destination[0] >> 56 == 0xff;
     let neighbors = packet.protocol() == protocol::ICMPV6
         && packet.family() == 6
+        && here
         && matches!((tracked.icmp >> 8) as u8, 130..=137 | 143);
     packet.depth() == 0 && packet.family() != 0 && !follows && !neighbors
 }
@@ -139,9 +142,9 @@ fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracke
 }
 
 /// The cells of both sides about a conversation: of the source's rules for what goes, and of the destination's
-/// for what comes; [`SILENT`] where it has none.
+/// for what comes; [`SILENT`] where it has none. `number` is that of the protocol.
 #[inline(always)]
-pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, protocol: u8, host: bool) -> [u64; 2] {
+pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, number: u8, host: bool) -> [u64; 2] {
     let at = cells.settings().map_or(0, |row| row.policy);
     let mut value = cells.policy_value(talk.source, family);
     if value & LOCAL == 0 && talk.from != 0 {
@@ -151,17 +154,21 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, protocol: u8, host: boo
     let destination = record(cells, at, cells.policy_value(talk.destination, family));
     let going = (source[local::SETS] >> 32) as u32;
     let coming = destination[local::SETS] as u32;
-    let host = host || (source[local::CLASS] >> 32) as u32 & local_flag::HOST != 0;
+    let is_host = |record: [u64; 2]| (record[local::CLASS] >> 32) as u32 & local_flag::HOST != 0;
+    let host = host || is_host(source);
+    // A host asks its workloads where they are, from whatever address it has.
+    let neighbors = number == protocol::ICMPV6 && matches!(talk.ports >> 8, 133..=136);
     [
         match going {
             0 => SILENT,
-            set => cells.policy_cell(set, destination[local::CLASS] as u32, protocol, talk.ports),
+            _ if neighbors && is_host(destination) => SILENT,
+            set => cells.policy_cell(set, destination[local::CLASS] as u32, number, talk.ports),
         },
         match coming {
             // A host reaches its workloads.
             0 => SILENT,
             _ if host => SILENT,
-            set => cells.policy_cell(set, source[local::CLASS] as u32, protocol, talk.ports),
+            set => cells.policy_cell(set, source[local::CLASS] as u32, number, talk.ports),
         },
     ]
 }
