@@ -120,9 +120,13 @@ impl Lab {
         }
     }
 
-    /// Connects when nobody else is connected any more.
+    /// Connects when the connection that `new` looked with has come and gone: before it was
+    /// taken nobody is connected either, and a second one would be refused.
     fn zebra(&self) -> TcpStream {
-        self.until("nobody is connected", |lab| lab.fpm()?.peer.is_none().then_some(()));
+        self.until("nobody is connected", |lab| {
+            let fpm = lab.fpm()?;
+            (fpm.connections > 0 && fpm.peer.is_none()).then_some(())
+        });
         self.connect().unwrap()
     }
 }
