@@ -31,8 +31,9 @@ pub struct LinkRow {
     pub device: u32,
     /// Address our ICMPv6 errors come from; all zero for none. Network order.
     pub address6: [u8; 16],
-    /// Number of a local record of the workload there ([`crate::policy::local`]), plus one, for what it says
-    /// from an address that is none of its own, on its link alone; 0 for none.
+    /// Of a link to a workload the number of its local record ([`crate::policy::local`]), plus one, for what it
+    /// says from an address that is none of its own, on its link alone. Of any other link the line of its gate
+    /// ([`crate::policy::gate`]). 0 for none.
     pub policy: u32,
     /// Zero.
     pub reserved3: u32,

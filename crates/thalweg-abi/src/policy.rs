@@ -26,12 +26,42 @@ pub mod head {
     pub const LOCALS: usize = 2;
     /// Bits of [`super::flag`].
     pub const FLAGS: usize = 3;
+    /// Line of the gate for what the host passes on from its workloads and to them ([`super::gate`]; low half);
+    /// 0 for none.
+    pub const ALL: usize = 4;
 }
 
 /// Bits of [`head::FLAGS`].
 pub mod flag {
     /// Who is denied is told so.
     pub const REJECTS: u64 = 1;
+    /// What workloads say to their host is dropped, once their own rules let it pass.
+    pub const TO_HOST_DROPS: u64 = 1 << 1;
+    /// The gate of [`super::head::ALL`] is asked about it instead.
+    pub const TO_HOST_ASKS: u64 = 1 << 2;
+}
+
+/// Words of a gate: what the host says at a link of the network, two lines of [`fork`]s each: for what comes
+/// in (low half) and for what leaves (high half); 0 says nothing, and all may pass.
+pub mod gate {
+    /// Asked about every packet as it comes or leaves, without any memory of flows.
+    pub const UNTRACKED: usize = 0;
+    /// Asked about what begins a flow, with the addresses that it came with; of what comes in alone.
+    pub const BEFORE: usize = 1;
+    /// Asked about what ends or begins at this host.
+    pub const LOCAL: usize = 2;
+    /// Asked about what this host passes on.
+    pub const FORWARD: usize = 3;
+}
+
+/// Words of a fork, which leads from the class of the *own* side (the destination of what comes in, the source of
+/// what leaves) to a set of rules about the other side.
+pub mod fork {
+    /// First line of the pages' numbers (low half), and how many pages there are (high half), as of a
+    /// [`super::set`]; a page has the lines of sets, 0 for that of all others.
+    pub const PAGES: usize = 0;
+    /// The set of all others (low half).
+    pub const OTHERS: usize = 1;
 }
 
 /// Buckets that an address can be in, one after another.
@@ -132,6 +162,18 @@ pub const PAGE: u32 = 16;
 #[inline(always)]
 pub const fn cell(last: u16, allows: bool, cause: u32) -> u64 {
     (last as u64) << 48 | (allows as u64) << 32 | cause as u64
+}
+
+/// A cell of rules that say nothing: whoever is next decides.
+#[inline(always)]
+pub const fn cell_of_none(last: u16) -> u64 {
+    (last as u64) << 48 | 1 << 33
+}
+
+/// Whether whoever is next decides.
+#[inline(always)]
+pub const fn goes_on(cell: u64) -> bool {
+    cell >> 33 & 1 != 0
 }
 
 /// The last port that a cell is about.
