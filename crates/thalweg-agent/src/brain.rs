@@ -298,7 +298,7 @@ impl Brain {
             effects.extend(self.tell_problems());
             return effects;
         }
-        let limits = loaded.intent.limits();
+        let limits = thalweg_compile::limits(&loaded.intent, &loaded.policies);
         let mut compiler = Compiler::new(limits.clone());
         compiler.set_seed(self.seed);
         compiler.set_generation(self.base);

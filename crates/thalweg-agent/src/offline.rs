@@ -112,7 +112,7 @@ fn checked(loaded: &thalweg_config::Loaded, color: bool) -> Checked {
 }
 
 fn compile(intent: Intent, policies: Objects, host: HostState) -> Compiler {
-    let mut compiler = Compiler::new(intent.limits());
+    let mut compiler = Compiler::new(thalweg_compile::limits(&intent, &policies));
     compiler.load_host(host);
     compiler.set_policies(policies);
     compiler.set_intent(intent);
@@ -212,7 +212,7 @@ impl Offline {
     ///
     /// [`OfflineError::Plane`].
     pub fn of(intent: Intent, policies: Objects, host: HostState) -> Result<Self, OfflineError> {
-        let mut compiler = Compiler::new(intent.limits());
+        let mut compiler = Compiler::new(thalweg_compile::limits(&intent, &policies));
         compiler.load_host(host);
         compiler.set_policies(policies);
         compiler.set_intent(intent);

@@ -26,7 +26,9 @@ pub fn view(compiler: &Compiler, plane: &dyn DataPlane) -> Result<PoliciesView, 
     });
     let mut hits: Vec<PolicyHits> = hits.collect();
     hits.sort();
-    let closed = compiler.policy_closed().map(ToString::to_string).collect();
+    let closed = compiler.policy_closed().map(ToString::to_string);
+    let hosts = compiler.policy_closed_hosts().map(|host| format!("host {host}"));
+    let closed = closed.chain(hosts).collect();
     Ok(PoliciesView { lines, room, closed, hits })
 }
 
@@ -47,7 +49,7 @@ fn named(cause: &Cause) -> PolicyHits {
             direction: direction(of),
             ..blank
         },
-        Cause::Profile(of) => PolicyHits { direction: direction(of), ..blank },
+        Cause::Profile(of) | Cause::FailSafe(of) => PolicyHits { direction: direction(of), ..blank },
         Cause::Other | Cause::Closed => blank,
     }
 }
@@ -104,8 +106,11 @@ fn words(resolution: &Resolution, cause: &Cause) -> String {
         Cause::Profile(direction) => {
             format!("{}: policies apply, and none decides", direction.word())
         }
+        Cause::FailSafe(direction) => {
+            format!("{}: a port that stays open whatever policies say", direction.word())
+        }
         Cause::Other => "no policy applies".into(),
-        Cause::Closed => "there is no room for the policies of this workload".into(),
+        Cause::Closed => "there is no room for the policies of this workload or host".into(),
     }
 }
 

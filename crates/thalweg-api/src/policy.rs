@@ -10,7 +10,8 @@ pub struct PoliciesView {
     pub lines: u32,
     /// Lines there is room for.
     pub room: u32,
-    /// Workloads whose rules have no room, as `NAMESPACE/NAME`: they reach nobody, and nobody reaches them.
+    /// Workloads whose rules have no room, as `NAMESPACE/NAME`: they reach nobody, and nobody reaches them. Of
+    /// this host endpoints without room, as `host NAME`: nothing but ports that always stay open.
     pub closed: Vec<String>,
     /// What has decided about flows, and how often; what never did is left out.
     pub hits: Vec<PolicyHits>,

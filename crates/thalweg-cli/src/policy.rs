@@ -18,7 +18,6 @@ use thalweg_api::{Answer, Call, Client};
 use thalweg_policy::lower::{policy as lower, tier_of};
 use thalweg_policy::model::{Policy as Lowered, Stage};
 use thalweg_policy::object::PolicyId;
-use thalweg_policy::world::EndpointName;
 use thalweg_policy::{Resolution, View};
 
 pub use describe::describe;
@@ -131,13 +130,13 @@ fn hits(agent: &PoliciesView, id: &PolicyId) -> u64 {
     of("ingress") + of("egress")
 }
 
-/// Whether a policy selects a workload whose rules have no room.
+/// Whether a policy selects a workload or host whose rules have no room.
 fn is_closed(resolution: &Resolution, policy: &Lowered, agent: Option<&PoliciesView>) -> bool {
     let closed = agent.map_or(&[][..], |agent| &agent.closed[..]);
     let selected = |name: &String| {
         let all = resolution.world.endpoints.iter();
         let mut all = all.filter(|one| policy.subject.selects(&one.labels));
-        all.any(|one| matches!(&one.name, EndpointName::Pod(pod) if pod.to_string() == *name))
+        all.any(|one| one.name.to_string() == *name)
     };
     closed.iter().any(selected)
 }
@@ -164,11 +163,10 @@ impl Selects {
     /// What becomes of a policy that is neither staged nor without a tier.
     fn state(&self, policy: &Lowered) -> &'static str {
         match (policy.stage, self) {
-            (Stage::PreDnat | Stage::Untracked, _) => "not enforced",
-            (Stage::Normal, Self { pods: 0, hosts: 0 }) => "selects nobody",
-            (Stage::Normal, Self { pods: 0, .. }) => "not enforced",
-            (Stage::Normal, Self { hosts: 0, .. }) => "in force",
-            (Stage::Normal, _) => "in force for pods",
+            (_, Self { pods: 0, hosts: 0 }) => "selects nobody",
+            // These are asked at hosts alone.
+            (Stage::PreDnat | Stage::Untracked, Self { hosts: 0, .. }) => "selects no host",
+            _ => "in force",
         }
     }
 }

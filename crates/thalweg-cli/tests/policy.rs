@@ -403,7 +403,7 @@ fn a_packet_through_tables_of_files_names_the_rule() {
 }
 
 #[test]
-fn what_is_about_hosts_is_said_not_to_be_enforced() {
+fn what_is_about_hosts_is_said_to_be_enforced_at_their_links() {
     let lab = Lab::new();
     let host = "apiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
                 metadata: {name: n1, labels: {team: shop, role: host}}\n\
@@ -415,7 +415,10 @@ fn what_is_about_hosts_is_said_not_to_be_enforced() {
                 apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
                 metadata: {name: nobody}\nspec: {selector: has(none)}\n---\n\
                 apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
-                metadata: {name: early}\nspec: {preDNAT: true, applyOnForward: true, types: [Ingress]}\n";
+                metadata: {name: early}\nspec: {preDNAT: true, applyOnForward: true, types: [Ingress]}\n---\n\
+                apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                metadata: {name: pods}\n\
+                spec: {selector: has(app), doNotTrack: true, applyOnForward: true}\n";
     lab.write("cfg/hosts.yaml", host);
     let told = lab.run(&["get", "policies", "-f", "cfg"]);
     let state = |policy: &str| {
@@ -427,21 +430,24 @@ fn what_is_about_hosts_is_said_not_to_be_enforced() {
     };
     for (policy, expected) in [
         ("shop/db", "in force"),
-        ("both", "in force for pods"),
-        ("host", "not enforced"),
-        ("early", "not enforced"),
+        ("both", "in force"),
+        ("host", "in force"),
+        ("early", "in force"),
+        ("pods", "selects no host"),
         ("nobody", "selects nobody"),
     ] {
         assert_eq!(state(policy), expected, "{policy}: {told}");
     }
-    assert!(told.contains("HostEndpoint/n1: policies are NOT enforced on hosts"), "{told}");
-    assert!(told.contains("GlobalNetworkPolicy/early: it is about hosts"), "{told}");
+    assert!(!told.contains("NOT enforced"), "{told}");
     let told = lab.run(&["policy", "explain", "192.0.2.1", "shop/db", "tcp", "5432", "-f", "cfg"]);
-    let note = "note      policies are NOT enforced on hosts: this is what they say";
+    let note = "note      a host is asked at links that its endpoint stands for";
     assert!(told.contains(note), "{told}");
-    let described = lab.run(&["describe", "policy", "both", "-f", "cfg"]);
-    assert!(
-        described.contains("in force for pods, each on its host; NOT enforced on hosts"),
-        "{described}"
-    );
+    let links = "in force: each host enforces it at its own links";
+    let both = "in force: each host enforces it for its own pods, and at its own links";
+    let pods = "in force: each host enforces it for its own pods\n";
+    for (policy, expected) in [("both", both), ("host", links), ("early", links), ("shop/db", pods)]
+    {
+        let described = lab.run(&["describe", "policy", policy, "-f", "cfg"]);
+        assert!(described.contains(expected), "{policy}: {described}");
+    }
 }

@@ -212,7 +212,7 @@ impl Compiler {
         self.targets.mark_fact(Fact::Link(index));
     }
 
-    fn addresses_of(&self, link: u32) -> Vec<IpAddr> {
+    pub(crate) fn addresses_of(&self, link: u32) -> Vec<IpAddr> {
         self.host.addresses.range(of_link(link)).map(|((_, address), _)| *address).collect()
     }
 

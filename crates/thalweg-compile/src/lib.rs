@@ -81,6 +81,14 @@ pub fn compile(intent: Intent, host: HostState) -> (Plan, Vec<Problem>) {
     (plan, compiler.problems())
 }
 
+/// Sizes of tables for what files say: those that nobody named are chosen by what is asked for.
+pub fn limits(intent: &Intent, policies: &thalweg_policy::Objects) -> Limits {
+    let on = intent.router.node.as_deref();
+    let is_here = |host: &thalweg_policy::object::HostEndpoint| Some(&*host.node) == on;
+    // Those that nodes have by themselves come with nodes, which take the same room.
+    intent.limits_of(policies.hosts.values().any(is_here))
+}
+
 /// The sizes that tables are to have, as the image wants them.
 pub fn table_limits(limits: &Limits) -> thalweg_image::Limits {
     thalweg_image::Limits {

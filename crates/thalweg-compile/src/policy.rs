@@ -3,6 +3,8 @@
 mod addresses;
 mod causes;
 mod family;
+mod gates;
+mod hosts;
 mod lines;
 mod store;
 
@@ -12,16 +14,18 @@ pub(crate) use causes::Numbers;
 use crate::compiler::Compiler;
 use crate::pods;
 use causes::Causes;
-use lines::{FIRST, Layout, Local};
+use hosts::Hosts;
+use lines::{FIRST, Layout, Local, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use thalweg_abi::policy::Line;
 use thalweg_image::Change;
 use thalweg_model::cluster::{Cluster, ObjectName, Pod};
-use thalweg_model::{Catalog, Intent, Problem, Severity};
+use thalweg_model::policy::ToHost;
+use thalweg_model::{Catalog, Intent, PolicySettings, Problem, Severity};
 use thalweg_policy::model::Direction;
 use thalweg_policy::table::Tables;
-use thalweg_policy::{Objects, Resolution, Verdict};
+use thalweg_policy::{Objects, Resolution, ThisHost, Verdict};
 
 /// What policies come to, and what of it is in force.
 #[derive(Debug, Default)]
@@ -40,8 +44,12 @@ pub(crate) struct Policies {
     node: Option<String>,
     /// By interface the number of a local record of the workload there, plus one.
     links: BTreeMap<String, u32>,
+    /// By endpoint the line of the gate that this host has where it stands.
+    gates: BTreeMap<usize, u32>,
     /// Workloads whose rules have no room.
     closed: BTreeSet<ObjectName>,
+    /// Whether those of this host itself have none.
+    hosts_closed: bool,
     /// Whether anything was changed that they depend on.
     todo: bool,
 }
@@ -133,6 +141,13 @@ impl Compiler {
         self.policies.closed.iter()
     }
 
+    /// Endpoints of this host without room for their rules: they are closed but for ports that always stay
+    /// open.
+    pub fn policy_closed_hosts(&self) -> impl Iterator<Item = &str> {
+        let closed = self.policies.gates.keys().filter(|_| self.policies.hosts_closed);
+        closed.filter_map(|endpoint| self.policies.compiler.host(*endpoint))
+    }
+
     /// Lines of policies in force, and how many there is room for.
     pub fn policy_room(&self) -> (u32, u32) {
         (self.policies.force.len() as u32, self.limits.policy_lines)
@@ -143,35 +158,61 @@ impl Compiler {
         if !std::mem::take(&mut self.policies.todo) || self.limits.flows == 0 {
             return None;
         }
-        let before = std::mem::take(&mut self.policies.links);
         let change = self.follow_policies();
-        let now = &self.policies.links;
-        let differs = |name: &&String| before.get(*name) != now.get(*name);
-        let touched = before.keys().chain(now.keys()).filter(differs);
-        self.pending.links.extend(touched.filter_map(|name| self.names.get(name)));
+        let is_other = |link: &&u32| {
+            let row = self.published.links.get(*link);
+            row.is_some_and(|row| row.policy != self.link_policy(**link))
+        };
+        let touched: Vec<u32> = self.host.links.keys().filter(is_other).copied().collect();
+        self.pending.links.extend(touched);
         change
     }
 
     fn follow_policies(&mut self) -> Option<Change> {
         self.policies.closed.clear();
+        self.policies.hosts_closed = false;
         self.find_local();
-        if self.policies.objects.policies.is_empty() {
+        if self.says_nothing() {
             self.policies.compiler = thalweg_policy::Compiler::default();
             self.policies.layout = None;
+            self.policies.links.clear();
+            self.policies.gates.clear();
             return self.policies.replace(&[], None);
         }
         let mut compiler = std::mem::take(&mut self.policies.compiler);
-        compiler.update(&self.policies.objects, &self.intent.cluster, &self.policies.local);
-        let mut locals = self.own_locals();
+        let own = self.own_locals();
+        let node = self.intent.router.node.clone();
+        let host = ThisHost { node, addresses: own.keys().copied().collect() };
+        let Policies { objects, local, .. } = &self.policies;
+        compiler.update(objects, &self.intent.cluster, local, &host);
+        let mut locals = own;
         locals.extend(pod_locals(&compiler));
-        let (mut layout, is_held) = self.fit(&compiler, &mut locals);
-        self.policies.compiler = compiler;
+        let mut hosts = Hosts::new(&compiler, &self.standing(&compiler));
+        let (mut layout, is_held) = self.fit(&compiler, &mut locals, &mut hosts);
         self.policies.links = links(&locals, &self.intent.cluster, &self.policies.local);
+        self.policies.gates = hosts.lines(&layout);
+        self.policies.hosts_closed = hosts.closed;
+        self.policies.compiler = compiler;
         let changed = layout.take_changed();
         let change = self.policies.replace(layout.lines(), is_held.then_some(changed));
         // Where some are closed, there may be room for others the next time.
-        self.policies.layout = Some(layout).filter(|_| self.policies.closed.is_empty());
+        let is_whole = self.policies.closed.is_empty() && !self.policies.hosts_closed;
+        self.policies.layout = Some(layout).filter(|_| is_whole);
         change
+    }
+
+    /// Whether everything may pass: no policy is there, no host endpoint, which denies without one, and no
+    /// setting.
+    fn says_nothing(&self) -> bool {
+        self.policies.objects.policies.is_empty()
+            && self.host_endpoints().next().is_none()
+            && self.policies.objects.settings.to_host != ToHost::Drop
+    }
+
+    /// Settings of policies. Objects have those that were read with them.
+    fn policy_settings(&self) -> PolicySettings {
+        let rejects = self.intent.router.policy.rejects;
+        PolicySettings { rejects, ..self.policies.objects.settings.clone() }
     }
 
     /// Finds the pods whose packets are decided here, by those that are others than before.
@@ -197,23 +238,25 @@ impl Compiler {
         own.filter(|address| !address.is_loopback()).map(|own| (own, lines::HOST)).collect()
     }
 
-    /// The lines, and if need be some workloads without room for their rules, from the largest on; and whether
-    /// they are those in force that followed.
+    /// The lines, and if need be some workloads without room for their rules, from the largest on, and last
+    /// this host itself; and whether they are those in force that followed.
     fn fit(
         &mut self,
         compiler: &thalweg_policy::Compiler,
         locals: &mut BTreeMap<IpAddr, Local>,
+        hosts: &mut Hosts<'_>,
     ) -> (Layout, bool) {
         let (tables, resolution) = (compiler.tables(), compiler.resolution());
         let moved = &compiler.change().sets;
         let mut held = self.policies.layout.take();
-        let rejects = self.intent.router.policy.rejects;
+        let settings = self.policy_settings();
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
             let is_held = held.is_some();
             let mut layout = held.take().unwrap_or_default();
-            layout.update(tables, moved, locals, rejects, &mut causes);
+            let wanted = Wanted { locals, hosts, settings: &settings };
+            layout.update(tables, moved, wanted, &mut causes);
             let fits = layout.lines().len() as u32 <= self.limits.policy_lines;
             match is_held {
                 true if fits && !layout.is_loose() => return (layout, true),
@@ -232,8 +275,12 @@ impl Compiler {
             let open = locals.iter().filter(|(_, local)| !local.closed);
             let largest = open.filter_map(|(at, local)| Some((size(local)?, *at))).max();
             let Some((_, largest)) = largest else {
+                if !hosts.closed && !hosts.forks.is_empty() {
+                    hosts.closed = true;
+                    continue;
+                }
                 // Not even addresses fit: nothing that is local is told apart any more.
-                return (lines::all_closed(locals, rejects, &mut causes), false);
+                return (lines::all_closed(locals, hosts, &settings, &mut causes), false);
             };
             let pods = &self.intent.cluster.pods;
             let has = |name: &&ObjectName| {
@@ -245,8 +292,9 @@ impl Compiler {
         }
     }
 
-    /// Workloads whose rules had no room.
+    /// Whose rules had no room, and what guards nothing.
     pub(crate) fn policy_problems(&self, all: &mut BTreeSet<Problem>) {
+        self.host_problems(all);
         for name in &self.policies.closed {
             let what = format!(
                 "there is no room for the policies that apply to it ({} lines): it reaches nobody and \
@@ -293,14 +341,18 @@ fn links(
     here.filter_map(record).collect()
 }
 
-/// Whether a set has nothing to say. Groups that no address is in may still be there.
+/// Whether a set has nothing to say.
 fn allows_all(tables: &Tables, set: u32) -> bool {
-    let is_open = |row: &u32| matches!(tables.rows[*row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
+    let is_open = |row: u32| matches!(tables.rows[row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
+    rows_of(tables, set).all(is_open)
+}
+
+/// Rows of a set that some class may lead to. Groups that no address is in may still be there.
+fn rows_of(tables: &Tables, set: u32) -> impl Iterator<Item = u32> {
     let set = &tables.sets[set as usize];
     let groups: BTreeSet<u32> = set.groups().values().copied().chain([0]).collect();
     let len = (set.protocols().len() + 1) * set.sources().len();
-    groups.into_iter().all(|group| {
-        let rows = set.rows().iter().skip(group as usize * len);
-        rows.take(len).all(is_open)
-    })
+    groups
+        .into_iter()
+        .flat_map(move |group| set.rows().iter().skip(group as usize * len).take(len).copied())
 }

@@ -115,10 +115,7 @@ impl Compiler {
         }
         let vrf = self.ribs.vrf(self.links.rib(index)).unwrap_or_default();
         let mut row = self.links.row(index, &self.intent, &self.host, vrf, egress);
-        if self.links.is_workload(index) {
-            let name = self.host.links.get(&index).map_or("", |link| &link.name);
-            row.policy = self.policies.record_of(name);
-        }
+        row.policy = self.link_policy(index);
         row
     }
 

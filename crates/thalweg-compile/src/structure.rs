@@ -43,6 +43,10 @@ impl Compiler {
         }
         self.names = names;
         self.restand(draft);
+        // Other endpoints may stand for links now.
+        if self.policies.guards_hosts() {
+            self.policies.note();
+        }
     }
 
     /// Classifies links anew and follows up where their standing changed.

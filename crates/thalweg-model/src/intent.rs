@@ -40,7 +40,12 @@ pub struct Intent {
 impl Intent {
     /// Sizes of tables, with those that nobody named chosen by what is asked for.
     pub fn limits(&self) -> Limits {
-        self.router.limits.clone().sized(&self.cluster, &self.router)
+        self.limits_of(false)
+    }
+
+    /// The same for a host that may be `guarded` by policies itself, which takes flows.
+    pub fn limits_of(&self, guarded: bool) -> Limits {
+        self.router.limits.clone().sized(&self.cluster, &self.router, guarded)
     }
 
     /// The `Router` object and where it stands, if there is one.

@@ -31,11 +31,12 @@ struct Demand {
 type Endpoints<'a> = HashMap<(&'a str, &'a str), Vec<((Family, &'a str, u8), u64)>>;
 
 impl Limits {
-    /// These, with what is 0 chosen for a cluster; nothing for an empty one.
-    pub fn sized(mut self, cluster: &Cluster, router: &Router) -> Self {
+    /// These, with what is 0 chosen for a cluster; nothing for an empty one, unless this host itself is
+    /// guarded by policies.
+    pub fn sized(mut self, cluster: &Cluster, router: &Router, guarded: bool) -> Self {
         let Cluster { services, pods, nodes, .. } = cluster;
         // Tunnels between nodes are the work of the same programs.
-        if services.is_empty() && pods.is_empty() && nodes.is_empty() {
+        if services.is_empty() && pods.is_empty() && nodes.is_empty() && !guarded {
             return self;
         }
         let demand = Demand::of(cluster, router);
@@ -190,6 +191,14 @@ mod tests {
     fn a_host_without_services_has_no_room_for_them() {
         let limits = sized(0, 0);
         assert_eq!((limits.frontends, limits.ring_slots, limits.flows), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_host_that_is_guarded_has_room_for_flows_and_policies() {
+        let intent = Intent::default();
+        let limits = intent.limits_of(true);
+        assert_eq!((limits.flows, limits.policy_lines), (intent.router.flows.limit, 1 << 16));
+        assert_eq!(intent.limits_of(false), intent.limits());
     }
 
     #[test]

@@ -57,33 +57,6 @@ pub fn unenforced(objects: &Objects) -> Vec<Problem> {
             remedy: remedy.into(),
         }));
     };
-    let hosts = objects.hosts.iter();
-    let hosts = hosts.map(|(name, host)| {
-        (Key { kind: "HostEndpoint".into(), name: name.clone() }, host.origin.clone())
-    });
-    tell(
-        hosts.collect(),
-        "spec",
-        "policies are NOT enforced on hosts: what this host itself says and hears stays open",
-        "pods are guarded, and rules may mean the host as a peer; guard the host by other means",
-    );
-    for (field, says) in HOSTS_ALONE {
-        tell(
-            of_calico(objects, |policy| says(policy).then(Place::default)),
-            field,
-            "it is about hosts, where policies are NOT enforced",
-            "write a policy without it for pods; guard hosts by other means",
-        );
-    }
-    tell(
-        of_calico(objects, |policy| {
-            let alone = policy.pre_dnat || policy.do_not_track;
-            (policy.apply_on_forward && !alone).then(Place::default)
-        }),
-        "spec.applyOnForward",
-        "what only passes a host is NOT judged by it",
-        "nothing is to be done where pods are meant: they are judged by it on the host that has them",
-    );
     let logs = |rules: &[calico::Rule]| {
         rules.iter().find(|rule| rule.action == Action::Log).map(|rule| rule.place)
     };
@@ -95,13 +68,6 @@ pub fn unenforced(objects: &Objects) -> Vec<Problem> {
     );
     found
 }
-
-/// Whether a policy says something.
-type Says = fn(&calico::Policy) -> bool;
-
-/// Fields of policies that are asked at hosts alone.
-const HOSTS_ALONE: [(&str, Says); 2] =
-    [("spec.preDNAT", |policy| policy.pre_dnat), ("spec.doNotTrack", |policy| policy.do_not_track)];
 
 /// Calico's policies that are not staged and say something, with the place where they do; without one, where
 /// they begin.

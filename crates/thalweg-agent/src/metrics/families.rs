@@ -316,7 +316,7 @@ impl Families {
         let lines = [("used", view.lines), ("capacity", view.room)];
         let lines = lines.map(|(word, count)| (vec![("state", word)], f64::from(count)));
         to.gauges("policy_lines", "Lines of the table of policies", &lines)?;
-        let help = "Workloads without room for their rules, which are closed";
+        let help = "Workloads and host endpoints without room for their rules, which are closed";
         to.gauge("policy_closed_workloads", help, view.closed.len() as f64)
     }
 

@@ -154,13 +154,19 @@ fn state(
         return "set aside: it names a tier that nobody has";
     }
     if is_closed(resolution, policy, agent) {
-        return "closed: rules of workloads that it selects have no room (`thalweg status`)";
+        return "closed: rules of workloads or hosts that it selects have no room (`thalweg status`)";
     }
-    match Selects::of(resolution, policy).state(policy) {
-        "in force" => "in force: each host enforces it for its own pods",
-        "in force for pods" => "in force for pods, each on its host; NOT enforced on hosts",
-        "selects nobody" => "selects nobody now",
-        _ => "NOT enforced: it is about hosts",
+    let selects = Selects::of(resolution, policy);
+    match (selects.state(policy), policy.stage, &selects) {
+        ("selects nobody", ..) => "selects nobody now",
+        ("selects no host", ..) => "selects no host now, and is about hosts alone",
+        (_, Stage::Normal, Selects { hosts: 0, .. }) => {
+            "in force: each host enforces it for its own pods"
+        }
+        (_, Stage::Normal, Selects { pods: 1.., .. }) => {
+            "in force: each host enforces it for its own pods, and at its own links"
+        }
+        _ => "in force: each host enforces it at its own links",
     }
 }
 

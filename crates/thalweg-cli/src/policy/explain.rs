@@ -55,14 +55,13 @@ pub(super) fn explain(
     lines.add("verdict", verdict(&resolution, &trace));
     let host = [&from, &to].into_iter().any(|end| is_host(&resolution, end));
     if host {
-        lines.add("note", "policies are NOT enforced on hosts: this is what they say");
+        lines.add("note", "a host is asked at links that its endpoint stands for");
     }
     if let Some((pending, trace)) = &staged {
         lines
             .add("staged", format!("{}, if what is staged were in force", verdict(pending, trace)));
     }
     let value = json!({
-        "enforced": !host,
         "allowed": trace.judgement.is_allowed(),
         "verdict": verdict(&resolution, &trace),
         "staged": staged.as_ref().map(|(pending, trace)| verdict(pending, trace)),

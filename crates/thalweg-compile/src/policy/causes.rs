@@ -15,11 +15,13 @@ pub enum Cause {
     Rule(PolicyId, Direction, usize),
     /// The end of a tier of which policies apply.
     EndOfTier(String, Direction),
-    /// The profiles of the workload: no policy speaks of it.
+    /// The profiles of the workload or host: no policy speaks of it.
     Profile(Direction),
-    /// Anything else: nothing applies, or a port stays open whatever policies say.
+    /// A port of a host, or one that it speaks to, stays open whatever policies say.
+    FailSafe(Direction),
+    /// Anything else: nothing applies.
     Other,
-    /// There is no room for the rules of the workload.
+    /// There is no room for the rules of the workload or host.
     Closed,
 }
 
@@ -33,6 +35,7 @@ impl fmt::Display for Cause {
                 write!(f, "end of tier {tier} ({})", direction.word())
             }
             Self::Profile(direction) => write!(f, "no policy ({})", direction.word()),
+            Self::FailSafe(direction) => write!(f, "fail-safe port ({})", direction.word()),
             Self::Other => f.write_str("no policy"),
             Self::Closed => f.write_str("no room for its policies"),
         }
@@ -93,6 +96,7 @@ impl Causes<'_> {
                 Cause::EndOfTier(name.unwrap_or_default(), direction)
             }
             decide::Cause::Profile => Cause::Profile(direction),
+            decide::Cause::FailSafe => Cause::FailSafe(direction),
             _ => Cause::Other,
         };
         self.numbers.number(cause)

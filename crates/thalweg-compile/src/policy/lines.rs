@@ -3,11 +3,14 @@
 use super::addresses::before;
 use super::causes::Causes;
 use super::family::{Family, Stretch};
+use super::gates::Gate;
+use super::hosts::Hosts;
 use super::store::{self, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use thalweg_abi::policy::{self, HEAD, LOCAL, Line, PAGE, local_flag};
+use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::Verdict;
 use thalweg_policy::decide::{self, Decision};
 use thalweg_policy::model::{Direction, Policy};
@@ -27,13 +30,26 @@ pub(super) struct Local {
     pub closed: bool,
 }
 
+/// Of what is laid out, what tables do not say.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Addresses of this host and of its workloads.
+    pub locals: &'a BTreeMap<IpAddr, Local>,
+    /// What this host says at its links.
+    pub hosts: &'a Hosts<'a>,
+    /// Settings of the router.
+    pub settings: &'a PolicySettings,
+}
+
 /// All lines, which follow tables: what is the same as before stays where it is.
 #[derive(Debug)]
 pub(super) struct Layout {
-    store: Store,
+    pub(super) store: Store,
     families: [Family; 2],
     /// By number and direction.
-    sets: HashMap<(u32, Direction), Laid>,
+    pub(super) sets: HashMap<(u32, Direction), Laid>,
+    /// By endpoint what this host says at links.
+    pub(super) gates: BTreeMap<usize, Gate>,
     /// The set that denies everything.
     closed: Option<u32>,
     /// First line of the records, and how many these are.
@@ -42,8 +58,8 @@ pub(super) struct Layout {
 
 /// A set that is laid out.
 #[derive(Debug)]
-struct Laid {
-    line: u32,
+pub(super) struct Laid {
+    pub(super) line: u32,
     /// Words that it has in the store.
     blocks: Vec<u32>,
     /// Policies that decide in it: what they are called must stay.
@@ -55,7 +71,8 @@ impl Default for Layout {
         let mut store = Store::default();
         store.reserve(FIRST + HEAD);
         let families = [Family::new(4), Family::new(6)];
-        Self { store, families, sets: HashMap::new(), closed: None, records: (0, 0) }
+        let (sets, gates) = (HashMap::new(), BTreeMap::new());
+        Self { store, families, sets, gates, closed: None, records: (0, 0) }
     }
 }
 
@@ -70,12 +87,12 @@ struct Maker<'a, 'c> {
 }
 
 /// Two numbers of 32 bits.
-fn pair(low: u32, high: u32) -> u64 {
+pub(super) fn pair(low: u32, high: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
 /// Numbers of 8, 16 or 32 bits, packed.
-fn packed<T: Copy + Into<u64>>(numbers: &[T], bits: u32) -> Vec<u64> {
+pub(super) fn packed<T: Copy + Into<u64>>(numbers: &[T], bits: u32) -> Vec<u64> {
     let per_word = (64 / bits) as usize;
     let pack = |chunk: &[T]| {
         let shifted = (0u32..).zip(chunk).map(|(at, number)| (*number).into() << (at * bits));
@@ -105,30 +122,30 @@ impl Layout {
         &mut self,
         tables: &Tables,
         moved: &BTreeMap<u32, SetChange>,
-        locals: &BTreeMap<IpAddr, Local>,
-        rejects: bool,
+        wanted: Wanted<'_>,
         causes: &mut Causes<'_>,
     ) {
         for (family, held) in [4, 6].into_iter().zip(&mut self.families) {
-            let (stretches, own) = addresses(tables, locals, family);
+            let (stretches, own) = addresses(tables, wanted.locals, family);
             held.update(&mut self.store, stretches, own);
         }
-        self.lay_sets(tables, moved, locals, causes);
-        self.lay_records(tables, locals, causes);
-        self.head(rejects);
+        self.lay_sets(tables, moved, wanted, causes);
+        self.lay_records(tables, wanted.locals, causes);
+        self.lay_gates(wanted, causes);
+        self.head(wanted);
     }
 
     fn lay_sets(
         &mut self,
         tables: &Tables,
         moved: &BTreeMap<u32, SetChange>,
-        locals: &BTreeMap<IpAddr, Local>,
+        wanted: Wanted<'_>,
         causes: &mut Causes<'_>,
     ) {
         let mut before = std::mem::take(&mut self.sets);
         let mut maker = Maker { tables, store: &mut self.store, causes, rows: HashMap::new() };
         let mut left: Vec<Laid> = Vec::new();
-        for (number, direction) in wanted(locals) {
+        for (number, direction) in wanted.locals_sets().chain(wanted.hosts.sets()) {
             let key = (number, direction);
             if self.sets.contains_key(&key) {
                 continue;
@@ -177,7 +194,7 @@ impl Layout {
     }
 
     /// The set that denies everything.
-    fn closed(&mut self, causes: &mut Causes<'_>) -> u32 {
+    pub(super) fn closed(&mut self, causes: &mut Causes<'_>) -> u32 {
         *self.closed.get_or_insert_with(|| {
             let mut line = Line::default();
             line[policy::set::FIXED] = policy::cell(u16::MAX, false, causes.closed());
@@ -185,14 +202,15 @@ impl Layout {
         })
     }
 
-    fn head(&mut self, rejects: bool) {
+    fn head(&mut self, wanted: Wanted<'_>) {
         let mut lines = [Line::default(); HEAD as usize];
         let places = self.families.each_ref().map(|one| pair(one.first, one.buckets - 1));
         let counts = self.families.each_ref().map(|one| one.lengths.len() as u32);
         lines[0][policy::head::ADDRESSES4] = places[0];
         lines[0][policy::head::ADDRESSES6] = places[1];
         lines[0][policy::head::LOCALS] = pair(self.records.0, counts[0] | counts[1] << 16);
-        lines[0][policy::head::FLAGS] = if rejects { policy::flag::REJECTS } else { 0 };
+        lines[0][policy::head::FLAGS] = flags(wanted.settings);
+        lines[0][policy::head::ALL] = wanted.hosts.all.map_or(0, |all| self.gate(all)).into();
         for (family, from) in self.families.iter().zip([1, 2]) {
             for (at, length) in family.lengths.iter().enumerate() {
                 lines[from + at / 64][at / 8 % 8] |= u64::from(*length) << (at % 8 * 8);
@@ -204,13 +222,25 @@ impl Layout {
     }
 }
 
-/// Sets that somebody has who is not closed.
-fn wanted(locals: &BTreeMap<IpAddr, Local>) -> impl Iterator<Item = (u32, Direction)> {
-    let open = locals.values().filter(|local| !local.closed);
-    open.flat_map(|local| {
-        let directions = [Direction::Ingress, Direction::Egress].into_iter();
-        directions.filter_map(|one| Some((local.sets[one as usize]?, one)))
-    })
+impl Wanted<'_> {
+    /// Sets that a workload has which is not closed.
+    fn locals_sets(&self) -> impl Iterator<Item = (u32, Direction)> {
+        let open = self.locals.values().filter(|local| !local.closed);
+        open.flat_map(|local| {
+            let directions = [Direction::Ingress, Direction::Egress].into_iter();
+            directions.filter_map(|one| Some((local.sets[one as usize]?, one)))
+        })
+    }
+}
+
+/// Bits of [`policy::flag`].
+fn flags(settings: &PolicySettings) -> u64 {
+    let to_host = match settings.to_host {
+        ToHost::Accept => 0,
+        ToHost::Drop => policy::flag::TO_HOST_DROPS,
+        ToHost::Return => policy::flag::TO_HOST_ASKS,
+    };
+    to_host | if settings.rejects { policy::flag::REJECTS } else { 0 }
 }
 
 /// What the addresses of a family come to: stretches with their class, and local addresses.
@@ -256,7 +286,7 @@ impl Maker<'_, '_> {
 
     fn set(&mut self, set: &Set, direction: Direction) -> Laid {
         let mut blocks = Vec::new();
-        let (pages, count) = self.pages(set, &mut blocks);
+        let (pages, count) = pages(self.store, set.groups(), &mut blocks);
         let stride = set.protocols().len() as u32 + 1;
         let mut positions = [(stride - 1) as u8; 256];
         for (at, protocol) in (0..).zip(set.protocols()) {
@@ -311,22 +341,40 @@ impl Maker<'_, '_> {
         line
     }
 
-    /// Pages that lead classes to groups: the first line of their numbers, and how many there are.
-    fn pages(&mut self, set: &Set, blocks: &mut Vec<u32>) -> (u32, u32) {
-        let mut pages: BTreeMap<u32, [u32; PAGE as usize]> = BTreeMap::new();
-        for (class, group) in set.groups() {
-            pages.entry(class / PAGE).or_default()[(class % PAGE) as usize] = *group;
-        }
-        let Some((last, _)) = pages.last_key_value() else { return (0, 0) };
-        let mut numbers = vec![0u32; *last as usize + 1];
-        for (page, groups) in &pages {
-            numbers[*page as usize] = self.take(packed(groups, 32), blocks);
-        }
-        (self.take(packed(&numbers, 32), blocks), numbers.len() as u32)
-    }
 }
 
-fn cell(last: u16, decision: Decision, direction: Direction, causes: &mut Causes<'_>) -> u64 {
+/// Pages that lead classes to numbers: the first line of theirs, and how many there are.
+pub(super) fn pages<'a>(
+    store: &mut Store,
+    of: impl IntoIterator<Item = (&'a u32, &'a u32)>,
+    blocks: &mut Vec<u32>,
+) -> (u32, u32) {
+    let mut take = |words: Vec<u64>| {
+        let line = store.take(words);
+        blocks.push(line);
+        line
+    };
+    let mut pages: BTreeMap<u32, [u32; PAGE as usize]> = BTreeMap::new();
+    for (class, number) in of {
+        pages.entry(class / PAGE).or_default()[(class % PAGE) as usize] = *number;
+    }
+    let Some((last, _)) = pages.last_key_value() else { return (0, 0) };
+    let mut lines = vec![0u32; *last as usize + 1];
+    for (page, numbers) in &pages {
+        lines[*page as usize] = take(packed(numbers, 32));
+    }
+    (take(packed(&lines, 32)), lines.len() as u32)
+}
+
+pub(super) fn cell(
+    last: u16,
+    decision: Decision,
+    direction: Direction,
+    causes: &mut Causes<'_>,
+) -> u64 {
+    if decision.verdict == Verdict::Next {
+        return policy::cell_of_none(last);
+    }
     let cause = causes.number(decision.cause, direction);
     policy::cell(last, decision.verdict == Verdict::Allow, cause)
 }
@@ -334,14 +382,16 @@ fn cell(last: u16, decision: Decision, direction: Direction, causes: &mut Causes
 /// The lines of tables that have room for nothing: whoever has rules reaches nobody.
 pub(super) fn all_closed(
     locals: &mut BTreeMap<IpAddr, Local>,
-    rejects: bool,
+    hosts: &Hosts<'_>,
+    settings: &PolicySettings,
     causes: &mut Causes<'_>,
 ) -> Layout {
     for local in locals.values_mut().filter(|local| local.sets != [None; 2]) {
         *local = Local { closed: true, ..*local };
     }
     let mut layout = Layout::default();
-    layout.update(&Tables::default(), &BTreeMap::new(), locals, rejects, causes);
+    let wanted = Wanted { locals, hosts, settings };
+    layout.update(&Tables::default(), &BTreeMap::new(), wanted, causes);
     layout
 }
 

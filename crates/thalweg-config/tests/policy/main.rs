@@ -132,6 +132,7 @@ fn what_is_not_enforced_is_said_and_nothing_else() {
         policy("raw", "  doNotTrack: true\n  applyOnForward: true\n"),
         policy("passing", "  applyOnForward: true\n"),
         policy("logs", "  egress:\n  - {action: Allow}\n  - {action: Log}\n"),
+        policy("more", "  egress: [{action: Log}]\n"),
         // What is staged is never in force, and nobody has to be told.
         policy("later", "  egress: [{action: Log}]\n")
             .replace("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"),
@@ -149,10 +150,6 @@ fn what_is_not_enforced_is_said_and_nothing_else() {
     assert_eq!(
         told,
         [
-            "3 HostEndpoint/a: policies are NOT enforced on hosts",
-            "17 GlobalNetworkPolicy/early: it is about hosts, where policies are NOT enforced",
-            "25 GlobalNetworkPolicy/raw: it is about hosts, where policies are NOT enforced",
-            "32 GlobalNetworkPolicy/passing: what only passes a host is NOT judged by it",
             "42 GlobalNetworkPolicy/logs: a rule says `Log`, and nothing is written",
         ]
     );
@@ -275,40 +272,7 @@ fn what_a_router_says_of_policies() {
     let again = load(&to_yaml(&loaded.intent));
     assert_eq!(again.intent.router.policy, *settings);
     assert_eq!(load(KUBERNETES).policies.settings, PolicySettings::default());
-    check(
-        ROUTER,
-        expect![[r#"
-        warning: Router/router: `policy.failSafeInbound` is read but NOT enforced
-         --> lab.yaml:6:5 (spec.policy.failSafeInbound)
-          |
-        6 |     failSafeInbound: [tcp:22, "UDP:68", SCTP:7]
-          |     ^^^^^^^^^^^^^^^
-          = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-        warning: Router/router: `policy.failSafeOutbound` is read but NOT enforced
-         --> lab.yaml:7:5 (spec.policy.failSafeOutbound)
-          |
-        7 |     failSafeOutbound: []
-          |     ^^^^^^^^^^^^^^^^
-          = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-        warning: Router/router: `policy.endpointToHost` is read but NOT enforced
-         --> lab.yaml:8:5 (spec.policy.endpointToHost)
-          |
-        8 |     endpointToHost: Return
-          |     ^^^^^^^^^^^^^^
-          = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-        warning: Router/router: `policy.autoHostEndpoints` is read but NOT enforced
-         --> lab.yaml:9:5 (spec.policy.autoHostEndpoints)
-          |
-        9 |     autoHostEndpoints: true
-          |     ^^^^^^^^^^^^^^^^^
-          = help: this version lets packets pass as if it were not there; see `thalweg policy`
-
-        4 warnings
-    "#]],
-    );
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
 }
 
 #[test]
@@ -360,7 +324,6 @@ fn profiles_and_those_who_list_them() {
             "8: `x` is no range of addresses",
             "20: `kns.a` comes with its Namespace or ServiceAccount, and is ignored here",
             "12: there is no Profile `two`, which denies what no policy allows",
-            "12: policies are NOT enforced on hosts: what this host itself says and hears stays open",
         ]
     );
 }

@@ -39,12 +39,6 @@ pub(crate) fn read(spec: &Fields, report: &mut Report) -> PolicySettings {
     if let Some(auto) = fields.get("autoHostEndpoints", report) {
         settings.auto_hosts = auto.flag(report).unwrap_or_default();
     }
-    // What is about hosts reaches no data plane yet.
-    for field in FIELDS.iter().skip(1).filter_map(|name| fields.given(name)) {
-        let what = format!("`policy.{}` is read but NOT enforced", field.name());
-        let remedy = "this version lets packets pass as if it were not there; see `thalweg policy`";
-        report.warning(field.key_span, &field.path, what, remedy);
-    }
     settings
 }
 

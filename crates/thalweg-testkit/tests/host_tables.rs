@@ -1,0 +1,276 @@
+//! What hosts say at their links, as lines of the tables in force, against what their tables say by
+//! themselves, over random worlds and histories.
+
+#[path = "../../thalweg-policy/tests/policy/random.rs"]
+#[expect(dead_code, reason = "the tests of the other crate use all of it, these a part")]
+mod random;
+
+use random::{Dice, address, arrivals_at_hosts, gather, packet};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use thalweg_abi::policy::{
+    LOCAL, Line, PAGE, WORDS, allows, cause, flag, fork, gate, goes_on, head, local,
+};
+use thalweg_compile::{Cause, Compiler};
+use thalweg_core::Tables as _;
+use thalweg_core::flow::Flows as _;
+use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
+use thalweg_model::cluster::Cluster;
+use thalweg_model::host::{Address, Link, Update};
+use thalweg_model::intent::Limits;
+use thalweg_model::policy::ToHost;
+use thalweg_model::{Intent, ObjectName};
+use thalweg_native::{CellsAt, MemoryCells};
+use thalweg_policy::decide::{self, Decision};
+use thalweg_policy::model::{Direction, Stage};
+use thalweg_policy::resolve::ChainKind;
+use thalweg_policy::{Objects, Packet, ThisHost, Verdict};
+use thalweg_testkit::World as Journey;
+
+/// Links of the host, each with its address.
+const LINKS: [(&str, &str); 3] = [("eth0", "192.0.2.1"), ("eth1", "10.0.0.3"), ("eth2", "fd00::5")];
+
+fn limits() -> Limits {
+    Limits { policy_lines: 1 << 15, ..Journey::new(0).intent.router.limits }
+}
+
+/// A world in force, and the tables that it is laid out of.
+struct Bench {
+    compiler: Compiler,
+    writer: Writer,
+    cells: MemoryCells,
+    reference: thalweg_policy::Compiler,
+    settings: thalweg_model::PolicySettings,
+}
+
+impl Bench {
+    fn of(objects: &Objects, cluster: &Cluster) -> Self {
+        let memory = Memory::heap(&Capacity::for_limits(&thalweg_compile::table_limits(&limits())));
+        let writer = Writer::new(memory.clone(), Box::new(NoReaders));
+        let mut compiler = Compiler::new(limits());
+        for (index, (name, address)) in (1..).zip(LINKS) {
+            compiler.update_host(Update::Link(link(index, name)));
+            compiler.update_host(Update::Address(own(index, address)));
+        }
+        let cells = MemoryCells::new(memory);
+        let (reference, settings) = Default::default();
+        let mut made = Self { compiler, writer, cells, reference, settings };
+        made.follow(objects, cluster);
+        made
+    }
+
+    /// Brings another world into force.
+    fn follow(&mut self, objects: &Objects, cluster: &Cluster) {
+        let mut intent = Intent::default();
+        intent.router.limits = limits();
+        intent.router.node = Some("n1".into());
+        intent.router.unlisted_links = true;
+        intent.cluster = cluster.clone();
+        self.compiler.set_policies(objects.clone());
+        self.compiler.set_intent(intent);
+        let applied = self.writer.apply(&self.compiler.plan()).unwrap();
+        assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+        let addresses = LINKS.iter().map(|(_, own)| own.parse().unwrap()).collect();
+        let host = ThisHost { node: Some("n1".into()), addresses };
+        let nobody: BTreeSet<ObjectName> = BTreeSet::new();
+        self.reference.update(objects, cluster, &nobody, &host);
+        self.settings = objects.settings.clone();
+    }
+
+    fn cells(&self) -> CellsAt<'_> {
+        self.cells.at(self.cells.epoch())
+    }
+
+    fn first(&self) -> Line {
+        let at = self.cells().settings().unwrap().policy;
+        self.cells().policy(at).unwrap()
+    }
+
+    fn class(&self, address: IpAddr) -> u32 {
+        let cells = self.cells();
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        let value = cells.policy_value(halves(address), family);
+        if value & LOCAL == 0 {
+            return value;
+        }
+        let (number, each) = (value & (LOCAL - 1), WORDS / local::WORDS);
+        let line = cells.policy(self.first()[head::LOCALS] as u32 + number / each).unwrap();
+        line[(number % each * local::WORDS) as usize + local::CLASS] as u32
+    }
+
+    /// The cell of a gate about a packet; none where it says nothing.
+    fn cell(&self, gate: u32, kind: ChainKind, packet: &Packet) -> Option<u64> {
+        let cells = self.cells();
+        let word = match (kind.stage, kind.forwarded) {
+            (Stage::Untracked, _) => gate::UNTRACKED,
+            (Stage::PreDnat, _) => gate::BEFORE,
+            (Stage::Normal, false) => gate::LOCAL,
+            (Stage::Normal, true) => gate::FORWARD,
+        };
+        let ends = (self.class(packet.source), self.class(packet.destination));
+        let (shift, own, other) = match kind.direction {
+            Direction::Ingress => (0, ends.1, ends.0),
+            Direction::Egress => (32, ends.0, ends.1),
+        };
+        let fork = (cells.policy(gate).filter(|_| gate != 0)?[word] >> shift) as u32;
+        let line = cells.policy(fork).filter(|_| fork != 0)?;
+        let number = |first: u32, at: u32| {
+            let line = cells.policy(first + at / 16).unwrap();
+            (line[at as usize % 16 / 2] >> (at % 2 * 32)) as u32
+        };
+        let (pages, count) = (line[fork::PAGES] as u32, (line[fork::PAGES] >> 32) as u32);
+        let page = if own / PAGE < count { number(pages, own / PAGE) } else { 0 };
+        let set = if page == 0 { 0 } else { number(page, own % PAGE) };
+        let set = if set == 0 { line[fork::OTHERS] as u32 } else { set };
+        let ports = match (packet.ports, packet.icmp) {
+            (Some((from, to)), _) => u32::from(from) << 16 | u32::from(to),
+            (None, Some((kind, code))) => u32::from(kind) << 8 | u32::from(code),
+            (None, None) => 0,
+        };
+        Some(cells.policy_cell(set, other, packet.protocol, ports))
+    }
+
+    fn gate_of(&self, link: u32) -> u32 {
+        self.compiler.link(link).unwrap().row.map_or(0, |row| row.policy)
+    }
+
+    /// The gate of the endpoint for all interfaces.
+    fn gate_of_all(&self) -> u32 {
+        if self.compiler.policy_room().0 == 0 { 0 } else { self.first()[head::ALL] as u32 }
+    }
+
+    fn cause(&self, decision: &Decision, direction: Direction) -> Option<Cause> {
+        let of = self.reference.resolution();
+        Some(match decision.cause {
+            decide::Cause::Rule { policy, rule } => {
+                let policy = &of.policies[policy].policy;
+                let number = policy.rules(direction).unwrap()[rule].number;
+                Cause::Rule(policy.id.clone(), direction, number)
+            }
+            decide::Cause::EndOfTier(tier) => {
+                Cause::EndOfTier(of.model.tiers[tier].name.clone(), direction)
+            }
+            decide::Cause::Profile => Cause::Profile(direction),
+            decide::Cause::FailSafe => Cause::FailSafe(direction),
+            _ => Cause::Other,
+        })
+    }
+
+    /// Compares what all gates say of a packet; how many said anything.
+    fn agrees(&self, packet: &Packet, context: &str) -> usize {
+        let mut spoken = 0;
+        let gates = (1..).zip(LINKS).map(|(index, (name, address))| {
+            let addresses = [address.parse().unwrap()];
+            (name, self.gate_of(index), self.reference.host_at(name, &addresses))
+        });
+        let all = ("*", self.gate_of_all(), self.reference.host_of_all());
+        for (name, gate, endpoint) in gates.chain([all]) {
+            for kind in ChainKind::of_hosts() {
+                let tables = self.reference.tables();
+                let expected = endpoint.and_then(|endpoint| tables.ask(endpoint, kind, packet));
+                let found = self.cell(gate, kind, packet);
+                let context = || format!("{context}, {name}: {kind:?} of {packet:?}: {expected:?}");
+                let Some(cell) = found else {
+                    let passes = expected.is_none_or(|one| {
+                        one.verdict == Verdict::Next
+                            || one.verdict == Verdict::Allow
+                                && !matches!(one.cause, decide::Cause::Rule { .. })
+                    });
+                    assert!(passes, "{}", context());
+                    continue;
+                };
+                let expected = expected.unwrap_or_else(|| panic!("{}", context()));
+                assert_eq!(goes_on(cell), expected.verdict == Verdict::Next, "{}", context());
+                assert_eq!(allows(cell), expected.verdict == Verdict::Allow, "{}", context());
+                let told = self.compiler.policy_cause(cause(cell)).cloned();
+                let wanted = self.cause(&expected, kind.direction);
+                assert_eq!(told, wanted.filter(|_| !goes_on(cell)), "{}", context());
+                spoken += 1;
+            }
+        }
+        if self.compiler.policy_room().0 > 0 {
+            let bits = flag::TO_HOST_DROPS | flag::TO_HOST_ASKS;
+            let expected = match self.settings.to_host {
+                ToHost::Accept => 0,
+                ToHost::Drop => flag::TO_HOST_DROPS,
+                ToHost::Return => flag::TO_HOST_ASKS,
+            };
+            assert_eq!(self.first()[head::FLAGS] & bits, expected, "{context}");
+        }
+        spoken
+    }
+}
+
+fn link(index: u32, name: &str) -> Link {
+    Link {
+        index,
+        name: name.into(),
+        mac: thalweg_wire::Mac([2, 0, 0, 0, 0, index as u8]),
+        mtu: 1500,
+        up: true,
+        medium: "ether".into(),
+        ..Link::default()
+    }
+}
+
+fn own(link: u32, address: &str) -> Address {
+    let address: IpAddr = address.parse().unwrap();
+    let len = if address.is_ipv4() { 32 } else { 128 };
+    Address { link, address, len, peer: None, scope: "global".into() }
+}
+
+fn worlds() -> u64 {
+    std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
+}
+
+/// A packet to or from the host, or past it.
+fn any(dice: &mut Dice) -> Option<Packet> {
+    let end = |dice: &mut Dice| match dice.one_in(3) {
+        true => dice.of(&LINKS).1.parse().unwrap(),
+        false => address(dice),
+    };
+    let (source, destination) = (end(dice), end(dice));
+    (source.is_ipv4() == destination.is_ipv4()).then(|| packet(dice, source, destination))
+}
+
+#[test]
+fn gates_say_what_host_endpoints_say() {
+    let mut spoken = 0;
+    for seed in 0..worlds() / 2 {
+        let mut dice = Dice::new(seed ^ 0x6a7e);
+        let (objects, cluster) = gather(&arrivals_at_hosts(&mut dice));
+        let bench = Bench::of(&objects, &cluster);
+        for packet in (0..30).filter_map(|_| any(&mut dice)) {
+            spoken += bench.agrees(&packet, &format!("seed {seed}"));
+        }
+    }
+    assert!(spoken > 5_000, "{spoken}");
+}
+
+#[test]
+fn after_any_history_gates_say_what_host_endpoints_say_now() {
+    for seed in 0..worlds() / 20 {
+        let mut dice = Dice::new(seed ^ 0x4157);
+        let (mut objects, mut cluster) = gather(&arrivals_at_hosts(&mut dice));
+        let mut bench = Bench::of(&objects, &cluster);
+        for step in 0..12 {
+            for _ in 0..1 + dice.below(3) {
+                let all = arrivals_at_hosts(&mut Dice::new(dice.below(1 << 40) as u64));
+                let one = dice.of(&all.iter().collect::<Vec<_>>());
+                match dice.one_in(4) {
+                    true => one.goes(&mut objects, &mut cluster),
+                    false => one.comes(&mut objects, &mut cluster),
+                }
+            }
+            bench.follow(&objects, &cluster);
+            for packet in (0..12).filter_map(|_| any(&mut dice)) {
+                bench.agrees(&packet, &format!("seed {seed}, step {step}"));
+            }
+        }
+        // What nobody has any more gave its room back.
+        bench.follow(&objects, &cluster);
+        let fresh = Bench::of(&objects, &cluster).compiler.policy_room().0;
+        let held = bench.compiler.policy_room().0;
+        assert!(held <= fresh * 2 + 64, "seed {seed}: {held} lines, {fresh} from nothing");
+    }
+}
