@@ -13,7 +13,7 @@ use thalweg_policy::object::kubernetes::{
 };
 use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec};
 use thalweg_policy::table::{Change, Tables};
-use thalweg_policy::{Compiler, Model, Objects, Resolution, View, World};
+use thalweg_policy::{Compiler, Model, Objects, Resolution, ThisHost, View, World};
 
 /// Pods in a namespace, and apps among which they are shared.
 const PODS: usize = 100;
@@ -226,18 +226,18 @@ fn main() {
     memory("objects");
     let start = Instant::now();
     let mut compiler = Compiler::default();
-    compiler.update(&state.objects, &state.cluster, &state.local);
+    compiler.update(&state.objects, &state.cluster, &state.local, &ThisHost::default());
     let took = start.elapsed().as_secs_f64();
     println!("{took:>8.3} s  from nothing: {:?}", compiler.tables().sizes());
     memory("and tables that follow");
     for (name, act) in ACTS {
         let mut state = state.clone();
-        compiler.update(&state.objects, &state.cluster, &state.local);
+        compiler.update(&state.objects, &state.cluster, &state.local, &ThisHost::default());
         let mut times: Vec<(Duration, String)> = Vec::new();
         for round in 0..size.rounds {
             act(&mut state, size, round);
             let start = Instant::now();
-            compiler.update(&state.objects, &state.cluster, &state.local);
+            compiler.update(&state.objects, &state.cluster, &state.local, &ThisHost::default());
             times.push((start.elapsed(), touched(compiler.change())));
         }
         times.sort();

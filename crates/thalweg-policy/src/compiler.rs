@@ -12,6 +12,7 @@
 //! counting what came and went, so that the order in which objects arrive does not matter.
 
 mod here;
+mod hosts;
 mod member;
 mod members;
 mod names;
@@ -24,6 +25,7 @@ use crate::object::Objects;
 use crate::resolve::Resolution;
 use crate::table::{Change, Live, Moved, Tables};
 use here::AllHere;
+pub use hosts::ThisHost;
 use member::Member;
 use members::{Members, are_other_nodes};
 use peers::Selectors;
@@ -38,6 +40,7 @@ pub struct Compiler {
     objects: Objects,
     cluster: Cluster,
     local: BTreeSet<ObjectName>,
+    host: ThisHost,
     members: Members,
     policies: Policies,
     peers: Selectors,
@@ -64,13 +67,14 @@ struct Pass {
 }
 
 impl Compiler {
-    /// Brings the tables to what objects say now. `local` names the pods whose packets are decided here.
-    /// What nobody has any more goes with the next update, which may be one with the same objects.
+    /// Brings the tables to what objects say now. `local` names the pods whose packets are decided here, beside
+    /// those of `host`. What nobody has any more goes with the next update, which may be one with the same objects.
     pub fn update(
         &mut self,
         objects: &Objects,
         cluster: &Cluster,
         local: &BTreeSet<ObjectName>,
+        host: &ThisHost,
     ) -> &Tables {
         let mut pass = Pass::default();
         let (old, new) = ((&self.objects, &self.cluster), (objects, cluster));
@@ -96,6 +100,7 @@ impl Compiler {
         self.objects = objects.clone();
         self.cluster = cluster.clone();
         self.local.clone_from(local);
+        self.host.clone_from(host);
         &self.live.tables
     }
 

@@ -30,7 +30,7 @@ pub mod table;
 pub mod words;
 pub mod world;
 
-pub use compiler::Compiler;
+pub use compiler::{Compiler, ThisHost};
 pub use decide::{Packet, Verdict};
 pub use lower::View;
 pub use model::Model;

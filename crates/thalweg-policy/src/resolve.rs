@@ -80,7 +80,7 @@ pub struct Peers {
 }
 
 /// Which of its chains an endpoint is asked for.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ChainKind {
     /// The direction.
     pub direction: Direction,
@@ -96,17 +96,15 @@ impl ChainKind {
         Self { direction, stage: Stage::Normal, forwarded: false }
     }
 
-    /// All that hosts have.
-    fn of_hosts() -> impl Iterator<Item = Self> {
-        let directions = [Direction::Ingress, Direction::Egress].into_iter();
-        directions.flat_map(|direction| {
-            let kind = move |stage, forwarded| Self { direction, stage, forwarded };
-            [
-                kind(Stage::Untracked, false),
-                kind(Stage::PreDnat, false),
-                kind(Stage::Normal, false),
-                kind(Stage::Normal, true),
-            ]
+    /// All that hosts have. What leaves is not asked before translation.
+    pub fn of_hosts() -> impl Iterator<Item = Self> {
+        let kind = |direction, stage, forwarded| Self { direction, stage, forwarded };
+        let both = [Direction::Ingress, Direction::Egress].into_iter();
+        both.flat_map(move |direction| {
+            let before = (direction == Direction::Ingress).then_some(Stage::PreDnat);
+            let first = [Stage::Untracked].into_iter().chain(before).chain([Stage::Normal]);
+            let first = first.map(move |stage| kind(direction, stage, false));
+            first.chain([kind(direction, Stage::Normal, true)])
         })
     }
 }

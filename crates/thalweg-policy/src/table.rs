@@ -19,6 +19,7 @@
 mod change;
 mod class;
 mod flat;
+mod fork;
 mod layout;
 mod live;
 mod mixer;
@@ -27,12 +28,13 @@ mod row;
 
 pub use change::{Change, SetChange};
 pub use class::Classes;
+pub use fork::Fork;
 pub(crate) use live::{Key, Live, Moved};
 
 use crate::decide::{Decision, Packet, Verdict};
 use crate::model::Direction;
 use crate::resolve::{ChainKind, Resolution};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 /// The protocols of ICMP.
@@ -49,6 +51,8 @@ pub struct Tables {
     pub rows: Vec<Vec<(u16, Decision)>>,
     /// The set of an endpoint at one of its addresses, by direction.
     of: HashMap<(usize, IpAddr, Direction), u32>,
+    /// The forks of a host endpoint, by kind.
+    forks: BTreeMap<(usize, ChainKind), Fork>,
 }
 
 /// What endpoints with the same rules have.

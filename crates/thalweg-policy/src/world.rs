@@ -420,22 +420,18 @@ impl World {
     /// The host endpoint that stands for an interface of a node: the one that names it, else one that
     /// names none and has one of its addresses, else the one for all. Of several, the first by name.
     pub fn host_at(&self, node: &str, interface: &str, addresses: &[IpAddr]) -> Option<usize> {
-        let has = |one: &Endpoint| one.addresses.iter().any(|of| addresses.contains(of));
-        let named = |one: &Endpoint| one.interface.as_deref() == Some(interface);
-        let found = self.host_of(node, named);
-        let found = found.or_else(|| self.host_of(node, |one| one.interface.is_none() && has(one)));
-        found.or_else(|| self.host_of_all(node))
+        stands_for(|| self.hosts_of(node), interface, addresses)
     }
 
     /// The host endpoint for all interfaces of a node that no other one stands for, and for what its pods
     /// send and receive.
     pub fn host_of_all(&self, node: &str) -> Option<usize> {
-        self.host_of(node, |one| one.interface.as_deref() == Some(ALL_INTERFACES))
+        stands_for_all(self.hosts_of(node))
     }
 
-    fn host_of(&self, node: &str, is: impl Fn(&Endpoint) -> bool) -> Option<usize> {
-        let of = |one: &Endpoint| one.is_host() && one.node.as_deref() == Some(node) && is(one);
-        self.endpoints.iter().position(of)
+    fn hosts_of(&self, node: &str) -> impl Iterator<Item = (usize, &Endpoint)> {
+        let of = move |one: &Endpoint| one.is_host() && one.node.as_deref() == Some(node);
+        self.endpoints.iter().enumerate().filter(move |(_, one)| of(one))
     }
 
     /// The endpoint that has an address.
@@ -449,6 +445,26 @@ impl World {
             .iter()
             .position(|one| matches!(&one.name, EndpointName::Pod(is) if is == name))
     }
+}
+
+/// Of the host endpoints of a node, by name, the one that stands for an interface ([`World::host_at`]).
+pub(crate) fn stands_for<'e, I: Iterator<Item = (usize, &'e Endpoint)>>(
+    hosts: impl Fn() -> I,
+    interface: &str,
+    addresses: &[IpAddr],
+) -> Option<usize> {
+    let has = |one: &Endpoint| one.addresses.iter().any(|of| addresses.contains(of));
+    let named = hosts().find(|(_, one)| one.interface.as_deref() == Some(interface));
+    let named = named.or_else(|| hosts().find(|(_, one)| one.interface.is_none() && has(one)));
+    named.map(|(at, _)| at).or_else(|| stands_for_all(hosts()))
+}
+
+/// Of the host endpoints of a node, the one for all interfaces ([`World::host_of_all`]).
+pub(crate) fn stands_for_all<'e>(
+    mut hosts: impl Iterator<Item = (usize, &'e Endpoint)>,
+) -> Option<usize> {
+    let found = hosts.find(|(_, one)| one.interface.as_deref() == Some(ALL_INTERFACES));
+    found.map(|(at, _)| at)
 }
 
 /// Who serves a service and is ready, or may be asked before it is: address, protocol and port.

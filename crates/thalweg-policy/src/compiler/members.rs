@@ -5,7 +5,7 @@ use super::member::Member;
 use crate::object::Objects;
 use crate::ranges::Ranges;
 use crate::selector::{Labels, Selector, Term};
-use crate::world::{EndpointName, Maker, account};
+use crate::world::{Endpoint, EndpointName, Maker, account};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -253,6 +253,14 @@ impl Members {
     /// The number of a pod that has a network of its own.
     pub fn pod(&self, name: &ObjectName) -> Option<usize> {
         self.pods.get(name).copied()
+    }
+
+    /// All host endpoints, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        self.hosts.values().filter_map(|number| match self.get(*number)? {
+            Member::Host(host) => Some((*number, &**host)),
+            Member::Pod(_) | Member::Set(_) => None,
+        })
     }
 
     /// Who has an address of his own.

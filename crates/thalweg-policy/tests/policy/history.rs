@@ -14,7 +14,9 @@ use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAct
 use thalweg_policy::resolve::ChainKind;
 use thalweg_policy::table::{Change, Set, SetChange, Tables};
 use thalweg_policy::world::EndpointName;
-use thalweg_policy::{Compiler, Model, Objects, Packet, Resolution, Selector, View, World};
+use thalweg_policy::{
+    Compiler, Model, Objects, Packet, Resolution, Selector, ThisHost, View, World,
+};
 
 fn histories() -> u64 {
     std::env::var("THALWEG_WORLDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3_000) / 10
@@ -222,7 +224,12 @@ fn after_any_history_tables_decide_as_from_nothing() {
         let (mut compiler, mut mirror) = (Compiler::default(), Mirror::default());
         for step in 0..24 {
             let what = format!("seed {seed}, step {step}");
-            compiler.update(&history.objects, &history.cluster, &history.local);
+            compiler.update(
+                &history.objects,
+                &history.cluster,
+                &history.local,
+                &ThisHost::default(),
+            );
             mirror.hear(compiler.change(), compiler.tables());
             mirror.check(compiler.tables(), &what);
             history.check(&compiler, &mut dice, 8, &what);
@@ -232,11 +239,21 @@ fn after_any_history_tables_decide_as_from_nothing() {
         }
         // Whatever came and went, nothing is left of it in the end.
         for _ in 0..2 {
-            compiler.update(&Objects::default(), &Cluster::default(), &BTreeSet::new());
+            compiler.update(
+                &Objects::default(),
+                &Cluster::default(),
+                &BTreeSet::new(),
+                &ThisHost::default(),
+            );
             mirror.hear(compiler.change(), compiler.tables());
             mirror.check(compiler.tables(), &format!("seed {seed}, end"));
         }
-        compiler.update(&Objects::default(), &Cluster::default(), &BTreeSet::new());
+        compiler.update(
+            &Objects::default(),
+            &Cluster::default(),
+            &BTreeSet::new(),
+            &ThisHost::default(),
+        );
         assert!(compiler.change().is_empty(), "seed {seed}: {:?}", compiler.change());
         let sizes = compiler.tables().sizes();
         assert_eq!((sizes.stretches, sizes.classes), (1, 1), "seed {seed}: {sizes:?}");
@@ -260,7 +277,12 @@ fn objects_may_arrive_in_any_order_one_by_one() {
             }
             history.set(one);
             if !dice.one_in(4) || at + 1 == all.len() {
-                compiler.update(&history.objects, &history.cluster, &history.local);
+                compiler.update(
+                    &history.objects,
+                    &history.cluster,
+                    &history.local,
+                    &ThisHost::default(),
+                );
             }
         }
         history.check(&compiler, &mut dice, 24, &format!("seed {seed}"));
@@ -294,7 +316,7 @@ fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
         (history.objects, history.cluster) = gather(&arrivals(&mut dice));
         history.local = history.cluster.pods.keys().cloned().collect();
         let mut compiler = Compiler::default();
-        compiler.update(&history.objects, &history.cluster, &history.local);
+        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
         for step in 0..12 {
             let before = said(&history, &compiler, &mut dice);
             let all = arrivals(&mut Dice::new(dice.below(1 << 40) as u64));
@@ -306,7 +328,12 @@ fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
             } else {
                 history.set(one)
             };
-            compiler.update(&history.objects, &history.cluster, &history.local);
+            compiler.update(
+                &history.objects,
+                &history.cluster,
+                &history.local,
+                &ThisHost::default(),
+            );
             for (set, direction, packet, verdict) in before {
                 let now = compiler.tables().decide_as(set, direction, &packet);
                 let now = now.map(|decision| decision.verdict);
@@ -327,7 +354,7 @@ fn what_no_rule_tells_apart_changes_no_table() {
         (history.objects, history.cluster) = gather(&arrivals(&mut dice));
         history.local = history.cluster.pods.keys().cloned().collect();
         let mut compiler = Compiler::default();
-        compiler.update(&history.objects, &history.cluster, &history.local);
+        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
         let names: Vec<ObjectName> = history.cluster.pods.keys().cloned().collect();
         let name = dice.of(&names);
         let pod = history.cluster.pods.get_mut(&name).unwrap();
@@ -337,7 +364,7 @@ fn what_no_rule_tells_apart_changes_no_table() {
                 labels.insert("of-no-rule".into(), "1".into());
             }
         }
-        compiler.update(&history.objects, &history.cluster, &history.local);
+        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
         assert!(compiler.change().is_empty(), "seed {seed}: {:?}", compiler.change());
         quiet += 1;
     }
@@ -375,8 +402,13 @@ fn a_rule_for_many_addresses_moves_none_of_them_to_other_classes() {
     };
     let local = BTreeSet::from([ObjectName::new("a", "p-0")]);
     let mut compiler = Compiler::default();
-    compiler.update(&policy(&["192.0.2.0/24"]), &cluster, &local);
-    compiler.update(&policy(&["192.0.2.0/24", "10.0.0.0/8"]), &cluster, &local);
+    compiler.update(&policy(&["192.0.2.0/24"]), &cluster, &local, &ThisHost::default());
+    compiler.update(
+        &policy(&["192.0.2.0/24", "10.0.0.0/8"]),
+        &cluster,
+        &local,
+        &ThisHost::default(),
+    );
     // What is in the range and nobody's was of the class of all others.
     let change = compiler.change();
     let owned = |address: &IpAddr| cluster.pods.values().any(|pod| pod.addresses.contains(address));
@@ -409,7 +441,7 @@ fn a_port_that_gets_another_number_elsewhere_is_found_by_its_name() {
     let mut compiler = Compiler::default();
     for number in [8080, 9090, 80] {
         cluster.pods.insert(other.clone(), pod("10.0.0.2", number));
-        compiler.update(&objects, &cluster, &BTreeSet::from([own.clone()]));
+        compiler.update(&objects, &cluster, &BTreeSet::from([own.clone()]), &ThisHost::default());
         for port in [80, 8080, 9090] {
             let packet = Packet {
                 source: "10.0.0.1".parse().unwrap(),
@@ -446,7 +478,7 @@ fn hosts_follow_the_nodes_and_profiles_that_they_have_labels_of() {
     cluster.pods.insert(own.clone(), Pod { addresses, ..Pod::default() });
     let mut compiler = Compiler::default();
     let mut meant = |objects: &Objects, cluster: &Cluster| {
-        compiler.update(objects, cluster, &BTreeSet::from([own.clone()]));
+        compiler.update(objects, cluster, &BTreeSet::from([own.clone()]), &ThisHost::default());
         let at = compiler.endpoint(&own).unwrap();
         ["192.0.2.1", "192.0.2.2"].map(|other| {
             let (source, destination) = ("10.0.0.1".parse().unwrap(), other.parse().unwrap());

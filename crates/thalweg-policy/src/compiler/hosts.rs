@@ -1,0 +1,47 @@
+//! Host endpoints of this node: which they are, and for which links they stand.
+
+use super::Compiler;
+use super::member::Member;
+use crate::world::{Endpoint, EndpointName, stands_for, stands_for_all};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The host whose packets are decided here.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ThisHost {
+    /// The name of its node; without one it has no host endpoints.
+    pub node: Option<String>,
+    /// Its own addresses. What is for one of them on a port that stays open is not asked of policies that come
+    /// before translation.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+impl Compiler {
+    /// The host endpoint that stands for an interface of this node with these addresses
+    /// ([`World::host_at`](crate::World::host_at)).
+    pub fn host_at(&self, interface: &str, addresses: &[IpAddr]) -> Option<usize> {
+        stands_for(|| self.hosts(), interface, addresses)
+    }
+
+    /// The host endpoint for all interfaces of this node, and for what its pods send and receive
+    /// ([`World::host_of_all`](crate::World::host_of_all)).
+    pub fn host_of_all(&self) -> Option<usize> {
+        stands_for_all(self.hosts())
+    }
+
+    /// The name of the host endpoint that tables know by a number.
+    pub fn host(&self, endpoint: usize) -> Option<&str> {
+        match self.members.get(endpoint).filter(|_| self.here.contains_key(&endpoint))? {
+            Member::Host(host) => match &host.name {
+                EndpointName::Host(name) => Some(name),
+                EndpointName::Pod(_) => None,
+            },
+            Member::Pod(_) | Member::Set(_) => None,
+        }
+    }
+
+    /// The host endpoints of this node, by name.
+    fn hosts(&self) -> impl Iterator<Item = (usize, &Endpoint)> {
+        self.members.hosts().filter(|(number, _)| self.here.contains_key(number))
+    }
+}
