@@ -49,7 +49,9 @@ fn named(cause: &Cause) -> PolicyHits {
             direction: direction(of),
             ..blank
         },
-        Cause::Profile(of) | Cause::FailSafe(of) => PolicyHits { direction: direction(of), ..blank },
+        Cause::Profile(of) | Cause::FailSafe(of) => {
+            PolicyHits { direction: direction(of), ..blank }
+        }
         Cause::Other | Cause::Closed => blank,
     }
 }
@@ -104,7 +106,7 @@ fn words(resolution: &Resolution, cause: &Cause) -> String {
             format!("{}: end of tier {tier}, policies of which apply", direction.word())
         }
         Cause::Profile(direction) => {
-            format!("{}: policies apply, and none decides", direction.word())
+            format!("{}: no policy decides", direction.word())
         }
         Cause::FailSafe(direction) => {
             format!("{}: a port that stays open whatever policies say", direction.word())

@@ -30,8 +30,8 @@ use thalweg_testkit::World as Journey;
 /// Links of the host, each with its address.
 const LINKS: [(&str, &str); 3] = [("eth0", "192.0.2.1"), ("eth1", "10.0.0.3"), ("eth2", "fd00::5")];
 
-fn limits() -> Limits {
-    Limits { policy_lines: 1 << 15, ..Journey::new(0).intent.router.limits }
+fn limits(policy_lines: u32) -> Limits {
+    Limits { policy_lines, ..Journey::new(0).intent.router.limits }
 }
 
 /// A world in force, and the tables that it is laid out of.
@@ -45,9 +45,15 @@ struct Bench {
 
 impl Bench {
     fn of(objects: &Objects, cluster: &Cluster) -> Self {
-        let memory = Memory::heap(&Capacity::for_limits(&thalweg_compile::table_limits(&limits())));
+        Self::within(1 << 15, objects, cluster)
+    }
+
+    /// The same with room for so many lines.
+    fn within(lines: u32, objects: &Objects, cluster: &Cluster) -> Self {
+        let limits = limits(lines);
+        let memory = Memory::heap(&Capacity::for_limits(&thalweg_compile::table_limits(&limits)));
         let writer = Writer::new(memory.clone(), Box::new(NoReaders));
-        let mut compiler = Compiler::new(limits());
+        let mut compiler = Compiler::new(limits);
         for (index, (name, address)) in (1..).zip(LINKS) {
             compiler.update_host(Update::Link(link(index, name)));
             compiler.update_host(Update::Address(own(index, address)));
@@ -62,19 +68,48 @@ impl Bench {
     /// Brings another world into force.
     fn follow(&mut self, objects: &Objects, cluster: &Cluster) {
         let mut intent = Intent::default();
-        intent.router.limits = limits();
+        intent.router.limits = self.compiler.limits().clone();
         intent.router.node = Some("n1".into());
         intent.router.unlisted_links = true;
         intent.cluster = cluster.clone();
         self.compiler.set_policies(objects.clone());
         self.compiler.set_intent(intent);
-        let applied = self.writer.apply(&self.compiler.plan()).unwrap();
-        assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+        self.apply();
         let addresses = LINKS.iter().map(|(_, own)| own.parse().unwrap()).collect();
         let host = ThisHost { node: Some("n1".into()), addresses };
         let nobody: BTreeSet<ObjectName> = BTreeSet::new();
         self.reference.update(objects, cluster, &nobody, &host);
         self.settings = objects.settings.clone();
+    }
+
+    fn apply(&mut self) {
+        let applied = self.writer.apply(&self.compiler.plan()).unwrap();
+        assert!(applied.failures.is_empty(), "{:?}", applied.failures);
+    }
+
+    /// Tells of a change of the host, which is in force then.
+    fn tell(&mut self, update: Update) {
+        self.compiler.update_host(update);
+        self.apply();
+    }
+
+    /// What the endpoint of a link says of a packet to a port of the host, and what decides.
+    fn asks(&self, link: u32, forwarded: bool, port: u16) -> Option<(bool, Option<Cause>)> {
+        let kind = ChainKind { forwarded, ..ChainKind::normal(Direction::Ingress) };
+        let (source, destination) = ("10.9.9.9".parse().unwrap(), LINKS[0].1.parse().unwrap());
+        let ports = Some((49_152, port));
+        let packet = Packet { source, destination, protocol: 6, ports, icmp: None };
+        let cell = self.cell(self.gate_of(link), kind, &packet)?;
+        Some((allows(cell), self.compiler.policy_cause(cause(cell)).cloned()))
+    }
+
+    /// What is wrong with host endpoints.
+    fn problems(&self) -> Vec<String> {
+        let all = self.compiler.problems().into_iter().filter_map(|one| {
+            let object = one.object.filter(|object| object.kind == "HostEndpoint")?;
+            Some(format!("{}: {}", object.name, one.what))
+        });
+        all.collect()
     }
 
     fn cells(&self) -> CellsAt<'_> {
@@ -268,9 +303,151 @@ fn after_any_history_gates_say_what_host_endpoints_say_now() {
             }
         }
         // What nobody has any more gave its room back.
-        bench.follow(&objects, &cluster);
         let fresh = Bench::of(&objects, &cluster).compiler.policy_room().0;
         let held = bench.compiler.policy_room().0;
         assert!(held <= fresh * 2 + 64, "seed {seed}: {held} lines, {fresh} from nothing");
     }
+}
+
+/// What text says.
+fn said(text: &str) -> (Objects, Cluster) {
+    let loaded = thalweg_config::parse(&[("lab.yaml".into(), text.into())]);
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    (loaded.policies, loaded.intent.cluster)
+}
+
+fn calico(kind: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: projectcalico.org/v3\nkind: {kind}\nmetadata: {{name: {name}, \
+         labels: {{role: {name}}}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+fn endpoint(name: &str, spec: &str) -> String {
+    calico("HostEndpoint", name, &format!("node: n1, {spec}"))
+}
+
+/// A policy that allows so many ports to whom it selects.
+fn ports(name: &str, selector: &str, count: u16) -> String {
+    let ports: Vec<String> = (1..=count).map(|at| (at * 2).to_string()).collect();
+    let rule =
+        format!("{{action: Allow, protocol: TCP, destination: {{ports: [{}]}}}}", ports.join(", "));
+    let spec = format!("selector: {selector}, types: [Ingress], ingress: [{rule}]");
+    calico("GlobalNetworkPolicy", name, &spec)
+}
+
+const POD: &str = "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: one\n  namespace: shop\n  \
+    labels: {app: one}\n  annotations: {thalweg.io/interface: pod0}\n\
+    status: {podIPs: [{ip: 10.1.0.1}]}\n";
+
+#[test]
+fn a_host_without_room_keeps_its_fail_safe_ports_and_nothing_else() {
+    let world = |of_pod: u16, of_host: u16, more: &str| {
+        let (pod, host) = (ports("pod", "has(app)", of_pod), ports("host", "role == 'a'", of_host));
+        let forwarded = host.replace("types:", &format!("{more}types:"));
+        said(&(POD.to_owned() + &endpoint("a", "interfaceName: eth0") + &pod + &forwarded))
+    };
+    let open = |bench: &Bench, port| bench.asks(1, false, port).map(|(allows, _)| allows);
+    // Pods go first.
+    let (objects, cluster) = world(4_000, 3, "");
+    let mut bench = Bench::within(512, &objects, &cluster);
+    let closed: Vec<_> = bench.compiler.policy_closed().map(ToString::to_string).collect();
+    assert_eq!((closed, bench.problems()), (vec!["shop/one".into()], vec![]));
+    assert_eq!([2, 3, 22].map(|port| open(&bench, port)), [true, false, true].map(Some));
+    // Then the host, at that link.
+    let (objects, cluster) = world(3, 4_000, "");
+    bench.follow(&objects, &cluster);
+    let problems = bench.problems();
+    assert!(problems[0].starts_with("a: there is no room") && problems.len() == 1, "{problems:?}");
+    assert_eq!(bench.compiler.policy_closed_hosts().collect::<Vec<_>>(), ["a"]);
+    let safe = Some(Cause::FailSafe(Direction::Ingress));
+    for (port, expected) in [(22, (true, safe)), (2, (false, Some(Cause::Closed)))] {
+        assert_eq!(bench.asks(1, false, port), Some(expected), "{port}");
+    }
+    assert!(bench.asks(1, true, 2).is_none() && bench.gate_of(2) == 0);
+    // What is passed on is closed where policies are about it.
+    let (objects, cluster) = world(3, 4_000, "applyOnForward: true, ");
+    bench.follow(&objects, &cluster);
+    for port in [2, 22] {
+        assert_eq!(bench.asks(1, true, port), Some((false, Some(Cause::Closed))), "{port}");
+    }
+    assert!(open(&bench, 22) == Some(true) && open(&bench, 2) == Some(false));
+    // So are early policies, which might have denied.
+    let (objects, cluster) = world(3, 4_000, "doNotTrack: true, applyOnForward: true, ");
+    bench.follow(&objects, &cluster);
+    assert_eq!(bench.asks(1, true, 2), Some((false, Some(Cause::Closed))));
+    // With fewer rules it has room again.
+    let (objects, cluster) = world(3, 3, "");
+    bench.follow(&objects, &cluster);
+    assert!(bench.problems().is_empty() && bench.compiler.policy_closed_hosts().next().is_none());
+    assert_eq!([2, 3, 22].map(|port| open(&bench, port)), [true, false, true].map(Some));
+}
+
+#[test]
+fn gates_follow_links_and_their_addresses() {
+    let text = endpoint("by-name", "interfaceName: eth9")
+        + &endpoint("by-address", "expectedIPs: [192.0.2.77]");
+    let (objects, cluster) = said(&text);
+    let mut bench = Bench::of(&objects, &cluster);
+    let gates = |bench: &Bench| {
+        [1, 2, 3, 9].map(|link| {
+            bench.compiler.link(link).and_then(|link| link.row).is_some_and(|row| row.policy != 0)
+        })
+    };
+    assert_eq!(gates(&bench), [false; 4]);
+    bench.tell(Update::Link(link(9, "eth9")));
+    assert_eq!(gates(&bench), [false, false, false, true]);
+    bench.tell(Update::Address(own(2, "192.0.2.77")));
+    assert_eq!(gates(&bench), [false, true, false, true]);
+    bench.tell(Update::Link(link(9, "eth8")));
+    assert_eq!(gates(&bench), [false, true, false, false]);
+    bench.tell(Update::AddressGone(2, "192.0.2.77".parse().unwrap()));
+    assert_eq!(gates(&bench), [false; 4]);
+    assert!(bench.problems().len() == 2);
+    bench.tell(Update::Link(link(3, "eth9")));
+    assert_eq!(gates(&bench), [false, false, true, false]);
+    // Without endpoints nobody is asked.
+    bench.follow(&Objects::default(), &Cluster::default());
+    assert_eq!((gates(&bench), bench.compiler.policy_room().0), ([false; 4], 0));
+}
+
+#[test]
+fn endpoints_that_stand_for_nothing_are_told() {
+    let text = endpoint("a", "interfaceName: eth0")
+        + &endpoint("b", "interfaceName: eth0")
+        + &endpoint("c", "interfaceName: eth7")
+        + &endpoint("d", "interfaceName: lo")
+        + &endpoint("e", "expectedIPs: [192.0.2.99]")
+        + &endpoint("f", "interfaceName: '*'")
+        + &endpoint("g", "interfaceName: pod0")
+        + &endpoint("h", "interfaceName: eth7").replace("n1", "n2");
+    let (objects, cluster) = said(&(text + POD));
+    let mut bench = Bench::of(&objects, &cluster);
+    bench.tell(Update::Link(Link { medium: "loopback".into(), ..link(10, "lo") }));
+    bench.tell(Update::Link(link(11, "pod0")));
+    let none = "it stands for no link of this host";
+    assert_eq!(
+        bench.problems(),
+        [
+            format!("b: {none}: HostEndpoint/a stands for eth0"),
+            format!("c: {none}: there is no interface eth7 (yet)"),
+            format!("d: {none}: lo is not routed by Thalweg (loopback), and everything passes"),
+            format!(
+                "e: {none}: none that is routed here has one of its addresses, or others stand for them"
+            ),
+            format!("g: {none}: pod0 leads to a workload"),
+        ]
+    );
+}
+
+#[test]
+fn the_passage_and_links_of_workloads_have_no_gate() {
+    let (objects, cluster) = said(&(POD.to_owned() + &endpoint("all", "interfaceName: '*'")));
+    let mut bench = Bench::of(&objects, &cluster);
+    bench.tell(Update::Link(link(11, "pod0")));
+    let row = |bench: &Bench, link| bench.compiler.link(link).unwrap().row.unwrap();
+    assert!(row(&bench, 11).flags & thalweg_abi::link::flag::WORKLOAD != 0);
+    let gate = bench.gate_of_all();
+    assert!(gate != 0 && [1, 2, 3].iter().all(|link| bench.gate_of(*link) == gate));
+    assert_ne!(row(&bench, 11).policy, gate);
 }

@@ -226,10 +226,37 @@ fn policies_on_a_host_without_pods_change_nothing() {
     assert!(brain.config_problems.is_empty(), "{:?}", brain.config_problems);
     let host = "---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
                 metadata: {name: one}\nspec: {node: n1, interfaceName: eth0}\n";
-    let effects = words(&brain.handle(files(&(text + host))));
-    let said = "policies are NOT enforced on hosts";
-    assert!(effects[0].starts_with("Warn") && effects[0].contains(said), "{effects:?}");
-    assert!(brain.config_problems.iter().any(|problem| problem.what.starts_with(said)));
+    let is_said = |effects: &[String], level: &str, what: &str| {
+        effects.iter().any(|effect| effect.starts_with(level) && effect.contains(what))
+    };
+    let effects = words(&brain.handle(files(&(text.clone() + host))));
+    let said = "the Router object does not say which node this is";
+    assert!(is_said(&effects, "Warn", said), "{effects:?}");
+    // Tables that were made without it have no room for what it takes.
+    let node = "---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: here}\n\
+                spec: {node: n1}\n";
+    let effects = words(&brain.handle(files(&(text + host + node))));
+    let said = "HostEndpoint/one: the agent started without";
+    assert!(is_said(&effects, "Error", said), "{effects:?}");
+}
+
+#[test]
+fn a_host_that_is_guarded_has_room_for_flows() {
+    let host = "---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
+                metadata: {name: one}\nspec: {node: n1, interfaceName: eth0}\n\
+                ---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: here}\n\
+                spec: {node: n1}\n";
+    for (node, guarded) in [("n1", true), ("n2", false)] {
+        let mut brain = Brain::new("etc".into(), 0);
+        let text = config("10.0.1.254")
+            + &host.replace("spec: {node: n1}", &format!("spec: {{node: {node}}}"));
+        let effects = brain.handle(files(&text));
+        let limits = effects.iter().find_map(|effect| match effect {
+            Effect::Open(limits) => Some(limits),
+            _ => None,
+        });
+        assert_eq!(limits.unwrap().flows > 0, guarded, "{node}");
+    }
 }
 
 #[test]

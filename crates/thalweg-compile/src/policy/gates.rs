@@ -143,14 +143,9 @@ fn closed<'a>(asked: impl Iterator<Item = &'a Question>) -> impl Iterator<Item =
 }
 
 /// A row that allows some ports.
-fn closed_row(
-    ports: &BTreeSet<u16>,
-    direction: Direction,
-    causes: &mut Causes<'_>,
-) -> Vec<u64> {
-    let denied = |last, causes: &mut Causes<'_>| {
-        thalweg_abi::policy::cell(last, false, causes.closed())
-    };
+fn closed_row(ports: &BTreeSet<u16>, direction: Direction, causes: &mut Causes<'_>) -> Vec<u64> {
+    let denied =
+        |last, causes: &mut Causes<'_>| thalweg_abi::policy::cell(last, false, causes.closed());
     let allowed = Decision { verdict: Verdict::Allow, cause: Cause::FailSafe };
     let (mut cells, mut next) = (Vec::new(), 0u32);
     for port in ports {

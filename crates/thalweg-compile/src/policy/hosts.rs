@@ -137,10 +137,13 @@ impl Compiler {
     pub(super) fn host_problems(&self, all: &mut BTreeSet<Problem>) {
         let hosts = &self.policies.objects.hosts;
         if self.intent.router.node.is_none() {
-            let what = "the Router object does not say which node this is: no HostEndpoint stands for it";
+            let what =
+                "the Router object does not say which node this is: no HostEndpoint stands for it";
             let remedy = "name it in spec.node of the Router object";
             let first = hosts.keys().next();
-            all.extend(first.map(|name| self.of_host(name, Severity::Warning, what.into(), remedy)));
+            all.extend(
+                first.map(|name| self.of_host(name, Severity::Warning, what.into(), remedy)),
+            );
         }
         if self.limits.flows == 0 {
             let what = "the agent started without services, workloads and host endpoints, so its tables \
@@ -190,7 +193,8 @@ impl Compiler {
         match standing.filter(|standing| standing.ours) {
             None => {
                 let reason = standing.map_or("not ours", |standing| &standing.reason);
-                let why = format!("{name} is not routed by Thalweg ({reason}), and everything passes");
+                let why =
+                    format!("{name} is not routed by Thalweg ({reason}), and everything passes");
                 (why, "name the interface in a Link object, or guard it by other means")
             }
             Some(standing) if standing.wish.workload => {

@@ -340,7 +340,6 @@ impl Maker<'_, '_> {
         self.rows.insert((number, direction), line);
         line
     }
-
 }
 
 /// Pages that lead classes to numbers: the first line of theirs, and how many there are.

@@ -147,12 +147,7 @@ fn what_is_not_enforced_is_said_and_nothing_else() {
             format!("{} {object}: {}", one.origin.line, one.what.split(':').next().unwrap())
         })
         .collect();
-    assert_eq!(
-        told,
-        [
-            "42 GlobalNetworkPolicy/logs: a rule says `Log`, and nothing is written",
-        ]
-    );
+    assert_eq!(told, ["42 GlobalNetworkPolicy/logs: a rule says `Log`, and nothing is written",]);
     let first = &loaded.problems[0];
     assert!(first.what.ends_with(" (and 1 other object)"), "{}", first.what);
     assert!(loaded.problems.iter().all(|one| one.severity == Severity::Warning));
