@@ -5,7 +5,7 @@
 //! 1. `members`: pods, hosts and sets with their labels, none copied, in an index;
 //! 2. `policies`: tiers and policies; those that select nobody here do not keep their rules;
 //! 3. `peers` and `names`: whom selectors, names of ports and services mean;
-//! 4. `here`: chains of those who are here;
+//! 4. `here` and `hosts`: chains of those who are here;
 //! 5. `table`: classes, sets and rows.
 //!
 //! Each stage tells the next one what is another. What moved is found out by asking how it is now, never by
@@ -46,7 +46,7 @@ pub struct Compiler {
     peers: Selectors,
     here: AllHere,
     /// What rules are resolved to. Its policies and tiers stand by number instead of in order, those that
-    /// select nobody here without rules, and its world has services alone.
+    /// select nobody here without rules, and its world has services and settings alone.
     ground: Resolution,
     live: Live,
     change: Change,
@@ -80,7 +80,8 @@ impl Compiler {
         let (old, new) = ((&self.objects, &self.cluster), (objects, cluster));
         let nodes = are_other_nodes(old, new);
         let touched = self.members.update(old, new);
-        self.come_and_go(local, &touched, &mut pass);
+        self.come_and_go(local, host, &touched, &mut pass);
+        self.settle_hosts(objects, host, &mut pass);
         self.set_policies(objects, &mut pass);
         self.resolve(objects, &mut pass);
         pass.moved = Moved {

@@ -186,11 +186,19 @@ impl Resolution {
                 return decided(Verdict::Deny, Cause::EndOfTier(tier.tier));
             }
         }
-        match (normal, chain.kind.forwarded, chain.open) {
-            (false, ..) => decided(Verdict::Next, Cause::NoPolicy),
-            (true, true, _) => decided(Verdict::Allow, Cause::NoPolicy),
-            (true, false, true) => decided(Verdict::Allow, Cause::Profile),
-            (true, false, false) => decided(Verdict::Deny, Cause::Profile),
-        }
+        chain.end()
+    }
+}
+
+impl Chain {
+    /// What is decided where none of its tiers does.
+    pub(crate) fn end(&self) -> Decision {
+        let (verdict, cause) = match (self.kind.stage, self.kind.forwarded, self.open) {
+            (Stage::Untracked | Stage::PreDnat, ..) => (Verdict::Next, Cause::NoPolicy),
+            (Stage::Normal, true, _) => (Verdict::Allow, Cause::NoPolicy),
+            (Stage::Normal, false, true) => (Verdict::Allow, Cause::Profile),
+            (Stage::Normal, false, false) => (Verdict::Deny, Cause::Profile),
+        };
+        Decision { verdict, cause }
     }
 }

@@ -90,7 +90,7 @@ impl Model {
 }
 
 /// What a profile comes to; whom it is about, host endpoints say.
-fn profile(name: &str, profile: &Profile) -> Policy {
+pub(crate) fn profile(name: &str, profile: &Profile) -> Policy {
     let id = PolicyId { kind: PolicyKind::Profile, name: ObjectName::new("", name) };
     Policy { id, origin: profile.origin.clone(), ..calico::profile(profile) }
 }

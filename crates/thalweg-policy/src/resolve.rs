@@ -12,6 +12,7 @@ use crate::ranges::Ranges;
 use crate::selector::Selector;
 use crate::world::World;
 use index::Index;
+pub(crate) use profile::sort as sort_profiles;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -118,6 +119,14 @@ pub struct Chain {
     pub tiers: Vec<ChainTier>,
     /// Whether the profiles of the endpoint allow what no tier decides.
     pub open: bool,
+}
+
+impl Chain {
+    /// Whether it has nothing to say: it is about no tier, and lets all go on or pass.
+    pub(crate) fn is_idle(&self) -> bool {
+        let last_word = self.kind.stage == Stage::Normal && !self.kind.forwarded;
+        self.tiers.is_empty() && !last_word
+    }
 }
 
 /// A tier of a chain.

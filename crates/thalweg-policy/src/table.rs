@@ -23,8 +23,10 @@ mod fork;
 mod layout;
 mod live;
 mod mixer;
+mod own;
 mod ports;
 mod row;
+mod safe;
 
 pub use change::{Change, SetChange};
 pub use class::Classes;

@@ -2,6 +2,7 @@
 
 use super::who::{Holder, Host, Who, hosts};
 use super::{Answer, Asked, Policies, Question, Why, Word};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use thalweg_model::cluster::{ObjectName, Protocol};
 use thalweg_model::policy::ToHost;
@@ -45,10 +46,10 @@ impl Policies<'_> {
         named.or(by_address).or(for_all).map(|one| one.name.clone())
     }
 
-    /// All that is said of a packet on its way through a node, up to the last word.
+    /// All that is said of a packet on its way through a node with these addresses, up to the last word.
     pub fn pass(
         &self,
-        node: &str,
+        (node, addresses): (&str, &BTreeSet<IpAddr>),
         [from, to]: [Gate<'_>; 2],
         arrived: &Question,
         packet: &Question,
@@ -58,22 +59,29 @@ impl Policies<'_> {
             return said;
         }
         let local = from == Gate::Host || to == Gate::Host;
+        let is_own = |one: IpAddr| {
+            addresses.contains(&one) || ["0.0.0.0", "255.255.255.255"].contains(&&*one.to_string())
+        };
+        let comes_to_host = is_own(arrived.destination);
+        let leaves_host = is_own(arrived.source);
         let for_all = self.stands_for(node, "no such interface", &[]);
         let plain = |who: String, ingress, answer| Said { who, ingress, answer, untracked: false };
         // What is said where the packet comes in.
         if let Gate::Network(interface, addresses) = from
             && let Some(host) = self.stands_for(node, interface, addresses)
         {
-            said.push(self.at_network(&host, true, local, arrived, packet));
+            said.push(self.at_network(&host, true, [local, comes_to_host], arrived, packet));
         }
         if let Gate::Pod(pod) = from {
             let answer = self.ask(Some(pod), None, packet).0.unwrap();
             said.push(plain(pod.to_string(), false, answer));
             if said.iter().all(|one| one.answer.allowed) {
                 match (to, &for_all) {
-                    (Gate::Host, _) => said.push(self.to_host(pod, &for_all, arrived, packet)),
+                    (Gate::Host, _) => {
+                        said.push(self.to_host(pod, &for_all, comes_to_host, arrived, packet));
+                    }
                     (_, Some(all)) => {
-                        let first = self.stage(all, Asked::PreDnat, true, false, arrived);
+                        let first = self.stage(all, Asked::PreDnat, true, comes_to_host, arrived);
                         let answer =
                             first.unwrap_or_else(|| self.stage_of_all(all, true, false, packet));
                         said.push(plain(format!("host {all}"), true, answer));
@@ -89,7 +97,7 @@ impl Policies<'_> {
         if let Gate::Network(interface, addresses) = to
             && let Some(host) = self.stands_for(node, interface, addresses)
         {
-            said.push(self.at_network(&host, false, local, arrived, packet));
+            said.push(self.at_network(&host, false, [local, leaves_host], arrived, packet));
         }
         if let Gate::Pod(pod) = to {
             if from == Gate::Host {
@@ -114,17 +122,17 @@ impl Policies<'_> {
         &self,
         host: &str,
         ingress: bool,
-        local: bool,
+        [local, own]: [bool; 2],
         arrived: &Question,
         packet: &Question,
     ) -> Said {
         let who = format!("host {host}");
         let said = |answer, untracked| Said { who: who.clone(), ingress, answer, untracked };
-        if let Some(answer) = self.stage(host, Asked::Untracked, ingress, local, arrived) {
+        if let Some(answer) = self.stage(host, Asked::Untracked, ingress, own, arrived) {
             let last = answer.allowed;
             return said(answer, last);
         }
-        if ingress && let Some(answer) = self.stage(host, Asked::PreDnat, true, local, arrived) {
+        if ingress && let Some(answer) = self.stage(host, Asked::PreDnat, true, own, arrived) {
             return said(answer, false);
         }
         said(self.stage_of_all(host, ingress, local, packet), false)
@@ -135,6 +143,7 @@ impl Policies<'_> {
         &self,
         pod: &ObjectName,
         for_all: &Option<String>,
+        own: bool,
         arrived: &Question,
         packet: &Question,
     ) -> Said {
@@ -146,7 +155,7 @@ impl Policies<'_> {
         };
         let first = for_all
             .as_ref()
-            .and_then(|all| Some((all, self.stage(all, Asked::PreDnat, true, true, arrived)?)));
+            .and_then(|all| Some((all, self.stage(all, Asked::PreDnat, true, own, arrived)?)));
         if let Some((all, answer)) = &first
             && !answer.allowed
         {
@@ -170,19 +179,19 @@ impl Policies<'_> {
         packet.ports.is_some_and(|(_, to)| is_in(ports, packet.protocol, to))
     }
 
-    /// What the stages in front say, if anything.
+    /// What the stages in front say, if anything. Whose the packet is they tell by its address.
     fn stage(
         &self,
         host: &str,
         asked: Asked,
         ingress: bool,
-        local: bool,
+        own: bool,
         packet: &Question,
     ) -> Option<Answer> {
-        if local && self.stays_open(ingress, packet) {
+        if own && self.stays_open(ingress, packet) {
             return None;
         }
-        if local && asked == Asked::Untracked {
+        if own && asked == Asked::Untracked {
             // An answer of such a port on the other side.
             let settings = &self.objects.settings;
             let other = if ingress { &settings.fail_safe_out } else { &settings.fail_safe_in };

@@ -1,7 +1,9 @@
 //! Host endpoints of this node: which they are, and for which links they stand.
 
-use super::Compiler;
 use super::member::Member;
+use super::{Compiler, Pass};
+use crate::decide::host::OWN;
+use crate::object::Objects;
 use crate::world::{Endpoint, EndpointName, stands_for, stands_for_all};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -38,6 +40,22 @@ impl Compiler {
             },
             Member::Pod(_) | Member::Set(_) => None,
         }
+    }
+
+    /// Takes over addresses of this host and ports that stay open. Where these are others, so may be what every
+    /// host endpoint comes to.
+    pub(super) fn settle_hosts(&mut self, objects: &Objects, host: &ThisHost, pass: &mut Pass) {
+        let (old, new) = (&self.ground.world.settings, &objects.settings);
+        let is_other = old.fail_safe_in != new.fail_safe_in
+            || old.fail_safe_out != new.fail_safe_out
+            || self.host.addresses != host.addresses;
+        if is_other {
+            let hosts: Vec<usize> = self.hosts().map(|(number, _)| number).collect();
+            pass.dirty.extend(hosts);
+        }
+        self.ground.world.settings = new.clone();
+        let always = OWN.into_iter().map(IpAddr::V4);
+        self.live.set_own(always.chain(host.addresses.iter().copied()));
     }
 
     /// The host endpoints of this node, by name.

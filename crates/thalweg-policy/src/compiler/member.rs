@@ -1,5 +1,7 @@
 //! Somebody whom selectors may mean: a pod, a host or a set of addresses.
 
+use crate::model::Policy;
+use crate::object::PolicyKind;
 use crate::selector::Labels;
 use crate::world::{Endpoint, PodEntry, Set};
 use std::net::IpAddr;
@@ -25,6 +27,15 @@ impl Labels for Member {
 }
 
 impl Member {
+    /// Whether a policy is about it; a profile is, where a host lists it.
+    pub fn is_subject(&self, policy: &Policy) -> bool {
+        match (policy.id.kind, self) {
+            (PolicyKind::Profile, Self::Host(host)) => host.profiles.contains(&policy.id.name.name),
+            (PolicyKind::Profile, Self::Pod(_) | Self::Set(_)) => false,
+            _ => policy.subject.selects(self),
+        }
+    }
+
     /// Its own addresses; those of sets are [`Self::nets`].
     pub fn addresses(&self) -> &[IpAddr] {
         match self {

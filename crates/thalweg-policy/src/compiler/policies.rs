@@ -2,9 +2,9 @@
 
 use super::watch::Watch;
 use super::{Compiler, Pass};
-use crate::lower::{View, tier_of};
+use crate::lower::{PROFILES, View, profile, tier_of};
 use crate::model::{Direction, Model, Policy, Rule, Side, Tier};
-use crate::object::{Objects, PolicyId, PolicyObject};
+use crate::object::{EndAction, Objects, PolicyId, PolicyKind, PolicyObject};
 use crate::resolve::{Resolved, RuleSets, SideSets};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub(super) struct Policies {
     tiers: HashMap<String, usize>,
     /// Of those, which exist.
     there: BTreeSet<usize>,
+    /// The tier of the rules of profiles.
+    profiles: Option<usize>,
     /// Who is selected.
     pub subjects: Watch,
     /// Of policies that select somebody here: what they look at.
@@ -119,16 +121,45 @@ impl Compiler {
             let counts: BTreeSet<&PolicyId> = policies.iter().map(|(_, one)| &one.id).collect();
             let not = some.iter().map(|entry| &entry.0).filter(|id| !counts.contains(id));
             gone.extend(not.cloned());
+            let number = |(tier, policy)| Some((*self.policies.tiers.get(&tier)?, policy));
+            let policies = policies.into_iter().filter_map(number).collect();
             self.add_policies(policies, pass);
         }
+        gone.extend(self.set_profiles(objects, pass));
         gone.iter().for_each(|id| self.remove_policy(id, pass));
     }
 
-    fn add_policies(&mut self, policies: Vec<(String, Arc<Policy>)>, pass: &mut Pass) {
+    /// Takes over profiles that are others than before. Returns those that are gone.
+    fn set_profiles(&mut self, objects: &Objects, pass: &mut Pass) -> Vec<PolicyId> {
+        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        for edit in self.objects.profiles.edits(&objects.profiles) {
+            match edit {
+                Edit::Set(entry) => {
+                    set.push((self.tier_of_profiles(), Arc::new(profile(&entry.0, &entry.1))));
+                }
+                Edit::Remove(entry) => gone.push(PolicyId {
+                    kind: PolicyKind::Profile,
+                    name: ObjectName::new("", &entry.0),
+                }),
+            }
+        }
+        self.add_policies(set, pass);
+        gone
+    }
+
+    fn tier_of_profiles(&mut self) -> usize {
+        let tiers = &mut self.ground.model.tiers;
+        *self.policies.profiles.get_or_insert_with(|| {
+            let (name, end) = (PROFILES.into(), EndAction::Pass);
+            tiers.push(Tier { name, order: None, end, policies: Vec::new() });
+            tiers.len() - 1
+        })
+    }
+
+    fn add_policies(&mut self, policies: Vec<(usize, Arc<Policy>)>, pass: &mut Pass) {
         let mut others = Watch::default();
         let mut asked = Vec::new();
         for (tier, policy) in policies {
-            let Some(tier) = self.policies.tiers.get(&tier).copied() else { continue };
             let next = self.policies.free.last().copied().unwrap_or(self.ground.policies.len());
             let number = *self.policies.numbers.entry(policy.id.clone()).or_insert(next);
             let known = number != next;
@@ -172,7 +203,7 @@ impl Compiler {
             let Some(member) = self.members.get(*endpoint) else { continue };
             for number in others.candidates(member) {
                 let held = &mut self.ground.policies[number];
-                if held.policy.subject.selects(member) {
+                if member.is_subject(&held.policy) {
                     held.subjects.push(*endpoint);
                     here.policies.insert(number);
                     pass.dirty.insert(*endpoint);
@@ -207,10 +238,16 @@ impl Compiler {
             pass.review.iter().copied().filter(|number| {
                 is_in_use(number) && !self.policies.interests.contains_key(number)
             });
-        let entries = bare.filter_map(|number| {
-            objects.policies.entry(&self.ground.policies[number].policy.id).cloned()
+        let ids = || bare.clone().map(|number| &self.ground.policies[number].policy.id);
+        let entries: Vec<PolicyEntry> =
+            ids().filter_map(|id| objects.policies.entry(id).cloned()).collect();
+        let profiles = ids().filter(|id| id.kind == PolicyKind::Profile).filter_map(|id| {
+            let name = id.name.name.as_str();
+            Some(Arc::new(profile(name, objects.profiles.get(name)?)))
         });
-        for (_, policy) in lowered(objects, &entries.collect::<Vec<_>>()) {
+        let profiles: Vec<Arc<Policy>> = profiles.collect();
+        let policies = lowered(objects, &entries).into_iter().map(|(_, policy)| policy);
+        for policy in policies.chain(profiles) {
             if let Some(number) = self.policies.numbers.get(&policy.id) {
                 self.ground.policies[*number].policy = policy;
             }

@@ -8,6 +8,8 @@
 use super::{Cause, Decision, Packet, Step, Verdict};
 use crate::model::{Direction, Stage};
 use crate::resolve::{ChainKind, Resolution};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use thalweg_model::cluster::Protocol;
 use thalweg_model::policy::ToHost;
 
@@ -25,19 +27,33 @@ pub enum Gate {
 
 /// The way of a packet through a host.
 #[derive(Clone, Copy, Debug)]
-pub struct Way {
+pub struct Way<'a> {
     /// Where it comes in.
     pub from: Gate,
     /// Where it leaves.
     pub to: Gate,
     /// The endpoint for all interfaces ([`World::host_of_all`](crate::World::host_of_all)).
     pub all: Option<usize>,
+    /// Addresses of the host.
+    pub own: &'a BTreeSet<IpAddr>,
 }
 
-impl Way {
+/// Addresses that mean whichever host asks for its own ones, beside those that it has.
+pub const OWN: [Ipv4Addr; 2] = [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST];
+
+impl Way<'_> {
     /// Whether it ends or begins here, so that it does not pass the host.
     fn is_local(&self) -> bool {
         self.from == Gate::Host || self.to == Gate::Host
+    }
+
+    /// Whether a packet is for this host or from it, by its address alone.
+    fn is_own(&self, direction: Direction, packet: &Packet) -> bool {
+        let address = match direction {
+            Direction::Ingress => packet.destination,
+            Direction::Egress => packet.source,
+        };
+        self.own.contains(&address) || OWN.iter().any(|own| *own == address)
     }
 }
 
@@ -84,7 +100,7 @@ enum Guard {
 impl Resolution {
     /// What is said of the first packet of a flow on its way through a host. `arrived` is how it came in,
     /// and `packet` how it is once services are translated.
-    pub fn pass(&self, way: &Way, arrived: &Packet, packet: &Packet) -> Passing {
+    pub fn pass(&self, way: &Way<'_>, arrived: &Packet, packet: &Packet) -> Passing {
         let mut passing = Passing::default();
         if way.from == way.to && matches!(way.from, Gate::Pod(_)) {
             return passing;
@@ -105,13 +121,14 @@ impl Resolution {
 
     fn ask(
         &self,
-        way: &Way,
+        way: &Way<'_>,
         guard: Guard,
         direction: Direction,
         arrived: &Packet,
         packet: &Packet,
     ) -> Option<(usize, Decision)> {
         let mut quiet = |_| {};
+        let own = way.is_own(direction, arrived);
         let decided = |verdict, cause| Decision { verdict, cause };
         Some(match guard {
             Guard::Pod(at) if direction == Direction::Ingress && way.from == Gate::Host => {
@@ -126,18 +143,19 @@ impl Resolution {
                 (at, judged.egress.or(judged.ingress)?)
             }
             Guard::Network(at) => {
-                let asked = AtHost { endpoint: at, direction, local: way.is_local() };
+                let asked = AtHost { endpoint: at, direction, local: way.is_local(), own };
                 let before = [Stage::Untracked, Stage::PreDnat];
                 let first = self.before(asked, &before, arrived, &mut quiet);
                 (at, first.unwrap_or_else(|| self.normal(asked, packet, &mut quiet)))
             }
             Guard::OfPod(at) => {
-                let asked = AtHost { endpoint: at, direction, local: false };
+                let asked = AtHost { endpoint: at, direction, local: false, own };
                 let first = self.before(asked, &[Stage::PreDnat], arrived, &mut quiet);
                 (at, first.unwrap_or_else(|| self.normal(asked, packet, &mut quiet)))
             }
             Guard::ToHost(pod) => {
-                let all = way.all.map(|endpoint| AtHost { endpoint, direction, local: true });
+                let local = true;
+                let all = way.all.map(|endpoint| AtHost { endpoint, direction, local, own });
                 let first =
                     all.and_then(|all| self.before(all, &[Stage::PreDnat], arrived, &mut quiet));
                 match (all, first, self.world.settings.to_host) {
@@ -163,7 +181,7 @@ impl Resolution {
         packet: &Packet,
         tell: &mut impl FnMut(Step),
     ) -> Decision {
-        let asked = AtHost { endpoint, direction, local: true };
+        let asked = AtHost { endpoint, direction, local: true, own: true };
         let before = self.before(asked, &[Stage::Untracked, Stage::PreDnat], packet, tell);
         before.unwrap_or_else(|| self.normal(asked, packet, tell))
     }
@@ -176,36 +194,43 @@ impl Resolution {
         packet: &Packet,
         tell: &mut impl FnMut(Step),
     ) -> Option<Decision> {
-        let AtHost { endpoint, direction, local } = asked;
-        for stage in stages {
-            let untracked = *stage == Stage::Untracked;
-            let open = local
-                && (self.is_fail_safe(direction, packet)
-                    || untracked && self.answers_fail_safe(direction, packet));
-            if open || (!untracked && direction == Direction::Egress) {
-                continue;
-            }
+        let AtHost { endpoint, direction, own, .. } = asked;
+        let mut said = stages.iter().filter_map(|stage| {
             let kind = ChainKind { direction, stage: *stage, forwarded: false };
-            let Some(chain) = self.chain_at(endpoint, kind) else { continue };
-            let decision = self.decide(chain, packet, tell);
-            if decision.verdict != Verdict::Next {
-                return Some(decision);
-            }
-        }
-        None
+            self.at_stage(endpoint, kind, own, packet, tell)
+        });
+        said.find(|decision| decision.verdict != Verdict::Next)
     }
 
     /// What policies for what ends or begins at a host say, or those for what it passes on.
     fn normal(&self, asked: AtHost, packet: &Packet, tell: &mut impl FnMut(Step)) -> Decision {
-        let AtHost { endpoint, direction, local } = asked;
-        if local && self.is_fail_safe(direction, packet) {
-            return Decision { verdict: Verdict::Allow, cause: Cause::FailSafe };
-        }
+        let AtHost { endpoint, direction, local, own } = asked;
         let kind = ChainKind { direction, stage: Stage::Normal, forwarded: !local };
-        match self.chain_at(endpoint, kind) {
-            Some(chain) => self.decide(chain, packet, tell),
-            // Resolved for others alone.
-            None => Decision { verdict: Verdict::Deny, cause: Cause::NoPolicy },
+        // None where it was resolved for others alone.
+        let nobody = Decision { verdict: Verdict::Deny, cause: Cause::NoPolicy };
+        self.at_stage(endpoint, kind, own, packet, tell).unwrap_or(nobody)
+    }
+
+    /// What a host endpoint says of a packet at one of its stages. `own` tells whether the packet is for an
+    /// address of this host, or from one; it counts at the stages before the normal one alone.
+    pub fn at_stage(
+        &self,
+        endpoint: usize,
+        kind: ChainKind,
+        own: bool,
+        packet: &Packet,
+        tell: &mut impl FnMut(Step),
+    ) -> Option<Decision> {
+        let ChainKind { direction, stage, forwarded } = kind;
+        let decided = |verdict, cause| Some(Decision { verdict, cause });
+        let open = || self.is_fail_safe(direction, packet);
+        match stage {
+            Stage::Normal if !forwarded && open() => decided(Verdict::Allow, Cause::FailSafe),
+            Stage::PreDnat if own && open() => decided(Verdict::Next, Cause::NoPolicy),
+            Stage::Untracked if own && (open() || self.answers_fail_safe(direction, packet)) => {
+                decided(Verdict::Next, Cause::NoPolicy)
+            }
+            _ => Some(self.decide(self.chain_at(endpoint, kind)?, packet, tell)),
         }
     }
 
@@ -242,12 +267,14 @@ impl Resolution {
     }
 }
 
-/// A host endpoint that is asked: whether the packet ends or begins there, or passes.
+/// A host endpoint that is asked: whether the packet ends or begins there, or passes, and whether it came for
+/// an address of the host, or from one.
 #[derive(Clone, Copy)]
 struct AtHost {
     endpoint: usize,
     direction: Direction,
     local: bool,
+    own: bool,
 }
 
 fn is_among(open: &[(Protocol, u16)], protocol: u8, port: Option<u16>) -> bool {
@@ -256,7 +283,7 @@ fn is_among(open: &[(Protocol, u16)], protocol: u8, port: Option<u16>) -> bool {
 }
 
 /// Who is asked on a way, in order, and in which direction.
-fn guards(way: &Way) -> Vec<(Guard, Direction)> {
+fn guards(way: &Way<'_>) -> Vec<(Guard, Direction)> {
     let (local, mut guards) = (way.is_local(), Vec::new());
     let of_all = way.all.map(Guard::OfPod);
     match way.from {

@@ -18,7 +18,7 @@ pub(super) fn subjects(world: &World, policy: &Policy) -> Option<Vec<usize>> {
 }
 
 /// Sorts policies of an endpoint: profiles last, as it lists them.
-pub(super) fn sort<'p>(
+pub(crate) fn sort<'p>(
     endpoint: &Endpoint,
     applying: &mut [usize],
     policy: impl Fn(usize) -> &'p Policy,

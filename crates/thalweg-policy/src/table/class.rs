@@ -33,6 +33,11 @@ pub(super) enum Atom {
 }
 
 impl Atom {
+    /// All of IPv4.
+    pub fn v4() -> Self {
+        Self::Nets(vec![Prefix::containing(Ipv4Addr::UNSPECIFIED.into(), 0)])
+    }
+
     /// The addresses for which it holds.
     pub fn ranges(&self, resolution: &Resolution) -> Ranges {
         let served = |service: &ObjectName, at: Option<(u8, u16)>| {
@@ -50,6 +55,25 @@ impl Atom {
                 let all = resolution.named(name);
                 let here = all.filter(|(_, of, at)| of == protocol && at == port);
                 here.map(|(address, ..)| Prefix::host(address)).collect()
+            }
+        }
+    }
+}
+
+impl Atom {
+    /// Whether it holds for an address.
+    pub fn holds(&self, resolution: &Resolution, address: IpAddr) -> bool {
+        match self {
+            Self::Peers(set) => resolution.peers[*set].ranges.contains(address),
+            Self::Nets(nets) => nets.iter().any(|net| net.contains(address)),
+            Self::Serves(service) => {
+                resolution.served(service).iter().any(|(of, ..)| *of == address)
+            }
+            Self::ServesAt(service, protocol, port) => {
+                resolution.served(service).contains(&(address, *protocol, *port))
+            }
+            Self::Named(name, protocol, port) => {
+                resolution.has_named(name, address, *protocol, *port)
             }
         }
     }
@@ -155,6 +179,14 @@ impl Classes {
     /// The classes of an atom, ascending.
     pub(super) fn having(&self, atom: u32) -> impl Iterator<Item = u32> {
         self.having.get(atom as usize).into_iter().flatten().copied()
+    }
+
+    /// The classes for which any of some atoms holds, ascending, each with all of these, ascending.
+    pub(super) fn holding<'a>(&self, atoms: impl IntoIterator<Item = &'a u32>) -> Vec<(u32, u32)> {
+        let of_one = |atom: &'a u32| self.having(*atom).map(move |class| (class, *atom));
+        let mut held: Vec<(u32, u32)> = atoms.into_iter().flat_map(of_one).collect();
+        held.sort_unstable();
+        held
     }
 
     /// The class of an address.

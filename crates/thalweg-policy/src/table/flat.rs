@@ -1,10 +1,11 @@
-//! The rules of an endpoint at one of its addresses: what they ask of that side is answered, and what they
-//! ask of the other is a list of atoms.
+//! The rules of an endpoint where its own address, or what holds for that, is known: what they ask of this side
+//! is answered, and what they ask of the other is a list of atoms.
 
 use super::class::{Atom, Atoms};
+use super::own::Own;
 use super::ports::Ports;
-use crate::decide::Cause;
-use crate::model::{Direction, Rule, Side};
+use crate::decide::{Cause, Decision, Verdict};
+use crate::model::{Direction, Rule, Side, Stage};
 use crate::object::EndAction;
 use crate::object::calico::{Action, Icmp};
 use crate::object::kubernetes::PortMatch;
@@ -17,17 +18,24 @@ use thalweg_model::cluster::Family;
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 /// All rules in order.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Flat {
     pub tiers: Vec<FlatTier>,
-    /// Whether what no tier decides is allowed.
-    pub open: bool,
+    /// What is decided where no tier does.
+    pub end: Decision,
 }
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+impl Default for Flat {
+    fn default() -> Self {
+        let end = Decision { verdict: Verdict::Deny, cause: Cause::NoPolicy };
+        Self { tiers: Vec::new(), end }
+    }
+}
+
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(super) struct FlatTier {
-    pub tier: usize,
-    pub end: EndAction,
+    /// The number of the tier, if it denies what none of its rules decides.
+    pub denies: Option<usize>,
     pub rules: Vec<FlatRule>,
 }
 
@@ -35,7 +43,8 @@ pub(super) struct FlatTier {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct FlatRule {
     pub cause: Cause,
-    pub action: Action,
+    /// What it decides; none passes on to the next tier.
+    pub verdict: Option<Verdict>,
     pub protocol: Option<u8>,
     pub not_protocol: Option<u8>,
     pub icmp: Ports,
@@ -67,7 +76,15 @@ pub(super) struct PortList {
 }
 
 impl Flat {
-    pub fn new(resolution: &Resolution, chain: &Chain, local: IpAddr, atoms: &mut Atoms) -> Self {
+    /// What a chain comes to where the own side is known so far.
+    pub fn new(
+        resolution: &Resolution,
+        chain: &Chain,
+        own: &mut Own<'_>,
+        atoms: &mut Atoms,
+    ) -> Self {
+        let ingress = chain.kind.direction == Direction::Ingress;
+        let mut maker = Maker { resolution, atoms, own, ingress };
         let mut tiers = Vec::new();
         for tier in &chain.tiers {
             let mut rules = Vec::new();
@@ -75,49 +92,45 @@ impl Flat {
                 let all = resolution.rules(*policy, chain.kind.direction);
                 for (at, (rule, sets)) in all.enumerate() {
                     let cause = Cause::Rule { policy: *policy, rule: at };
-                    let ingress = chain.kind.direction == Direction::Ingress;
-                    let mut maker = Maker { resolution, atoms, local, ingress };
-                    let sides = [sets.source, sets.destination];
-                    rules.extend(maker.rule(rule, sides, cause));
+                    rules.extend(maker.rule(rule, [sets.source, sets.destination], cause));
                 }
             }
-            let end = resolution.model.tiers[tier.tier].end;
-            tiers.push(FlatTier { tier: tier.tier, end, rules });
+            // At other stages tiers have no end.
+            let denies = chain.kind.stage == Stage::Normal
+                && resolution.model.tiers[tier.tier].end == EndAction::Deny;
+            tiers.push(FlatTier { denies: denies.then_some(tier.tier), rules });
         }
-        Self { tiers, open: chain.open }
+        Self { tiers, end: chain.end() }
     }
 }
 
-struct Maker<'a> {
+struct Maker<'a, 'o> {
     resolution: &'a Resolution,
     atoms: &'a mut Atoms,
-    local: IpAddr,
+    own: &'a mut Own<'o>,
     ingress: bool,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     /// The rule as far as the other side goes; none where it is never about this one.
     fn rule(&mut self, rule: &Rule, sets: [SideSets; 2], cause: Cause) -> Option<FlatRule> {
-        let local = self.local;
-        if rule.family.is_some_and(|family| family != Family::of(local))
-            || rule.action == Action::Log
-        {
-            return None;
-        }
+        let verdict = match rule.action {
+            Action::Allow => Some(Verdict::Allow),
+            Action::Deny => Some(Verdict::Deny),
+            Action::Pass => None,
+            Action::Log => return None,
+        };
         let (own, other) = match self.ingress {
             true => ((&rule.destination, sets[1]), (&rule.source, sets[0])),
             false => ((&rule.source, sets[0]), (&rule.destination, sets[1])),
         };
-        // Both sides are of one family.
-        let speaks = |nets: &[Prefix]| {
-            nets.is_empty() || nets.iter().any(|net| net.is_v4() == local.is_ipv4())
-        };
-        if !speaks(&own.0.not_nets) || !speaks(&other.0.not_nets) || !self.is_own(own.0, own.1) {
+        let family = self.family(rule)?;
+        if !self.is_own(own.0, own.1) {
             return None;
         }
         let mut flat = FlatRule {
             cause,
-            action: rule.action,
+            verdict,
             protocol: rule.protocol,
             not_protocol: rule.not_protocol,
             icmp: icmp(rule.icmp, rule.not_icmp),
@@ -132,27 +145,70 @@ impl Maker<'_> {
             && self.ingress
         {
             // A service that the endpoint itself must serve: ports of its own.
-            let served = self.resolution.served(service).iter();
-            let own = served.filter(|(address, ..)| *address == local);
-            let of: Vec<(u8, u16)> = own.map(|(_, protocol, port)| (*protocol, *port)).collect();
+            let served = self.resolution.served(service);
+            let of = self
+                .own_ports(served.to_vec(), |of, port| Atom::ServesAt(service.clone(), of, port));
             flat.service = Some(of.into_iter().map(|(of, port)| (OWN, of, port)).collect());
+        }
+        // Both sides are of one family.
+        match family {
+            Some(Family::V4) => flat.within.push(self.atoms.number(Atom::v4())),
+            Some(Family::V6) => flat.without.push(self.atoms.number(Atom::v4())),
+            None => {}
         }
         Some(flat)
     }
 
-    /// Whether what is asked of the own address holds.
-    fn is_own(&self, side: &Side, sets: SideSets) -> bool {
-        let within = |nets: &[Prefix]| nets.iter().any(|net| net.contains(self.local));
-        let among = |set: usize| self.resolution.peers[set].ranges.contains(self.local);
-        let serves = |service| {
-            let served = self.resolution.served(service);
-            self.ingress || served.iter().any(|(address, ..)| *address == self.local)
+    /// The family that a rule asks for, if that is still to be asked; none at all where it can never be.
+    fn family(&self, rule: &Rule) -> Option<Option<Family>> {
+        let speaks = |nets: &[Prefix], v4| nets.is_empty() || nets.iter().any(|n| n.is_v4() == v4);
+        let may = |family: Family| {
+            let v4 = family == Family::V4;
+            rule.family.is_none_or(|of| of == family)
+                && speaks(&rule.source.not_nets, v4)
+                && speaks(&rule.destination.not_nets, v4)
         };
-        (side.nets.is_empty() || within(&side.nets))
-            && !within(&side.not_nets)
-            && sets.within.is_none_or(among)
-            && sets.without.is_none_or(|set| !among(set))
-            && side.service.as_ref().is_none_or(serves)
+        if let Own::At(address) = *self.own {
+            return may(Family::of(address)).then_some(None);
+        }
+        match (may(Family::V4), may(Family::V6)) {
+            (true, true) => Some(None),
+            (true, false) => Some(Some(Family::V4)),
+            (false, true) => Some(Some(Family::V6)),
+            (false, false) => None,
+        }
+    }
+
+    fn own_is(&mut self, atom: Atom, wanted: bool) -> bool {
+        self.own.is(atom, wanted, self.resolution, self.atoms)
+    }
+
+    /// Whether what is asked of the own address holds.
+    fn is_own(&mut self, side: &Side, sets: SideSets) -> bool {
+        let nets = |of: &Vec<Prefix>| Atom::Nets(of.clone());
+        (side.nets.is_empty() || self.own_is(nets(&side.nets), true))
+            && (side.not_nets.is_empty() || self.own_is(nets(&side.not_nets), false))
+            && sets.within.is_none_or(|set| self.own_is(Atom::Peers(set), true))
+            && sets.without.is_none_or(|set| self.own_is(Atom::Peers(set), false))
+            && (self.ingress || {
+                let service = side.service.as_ref();
+                service.is_none_or(|of| self.own_is(Atom::Serves(of.clone()), true))
+            })
+    }
+
+    /// Of ports at addresses, each known by an atom, those of the own side.
+    fn own_ports(
+        &mut self,
+        mut all: Vec<(IpAddr, u8, u16)>,
+        atom: impl Fn(u8, u16) -> Atom,
+    ) -> Vec<(u8, u16)> {
+        if let Own::At(own) = *self.own {
+            all.retain(|(address, ..)| *address == own);
+            return unique(&all);
+        }
+        let mut ports = unique(&all);
+        ports.retain(|(protocol, port)| self.own_is(atom(*protocol, *port), true));
+        ports
     }
 
     fn other(&mut self, flat: &mut FlatRule, side: &Side, sets: SideSets) {
@@ -170,14 +226,7 @@ impl Maker<'_> {
             flat.within.push(number(Atom::Serves(service.clone())));
             return;
         }
-        let mut at: Vec<(u8, u16)> = self
-            .resolution
-            .served(service)
-            .iter()
-            .map(|(_, protocol, port)| (*protocol, *port))
-            .collect();
-        at.sort_unstable();
-        at.dedup();
+        let at = unique(self.resolution.served(service));
         let at = at.into_iter().map(|(protocol, port)| {
             (number(Atom::ServesAt(service.clone(), protocol, port)), protocol, port)
         });
@@ -200,23 +249,25 @@ impl Maker<'_> {
         let mut list =
             PortList { numbers: ports.iter().filter_map(range).collect(), ..PortList::default() };
         for name in ports.iter().filter_map(PortMatch::name) {
-            let mut named: Vec<(IpAddr, u8, u16)> = self.resolution.named(name).collect();
-            if own {
-                named.retain(|(address, ..)| *address == self.local);
-            }
-            let mut of: Vec<(u8, u16)> = named.iter().map(|(_, of, port)| (*of, *port)).collect();
-            of.sort_unstable();
-            of.dedup();
+            let named: Vec<(IpAddr, u8, u16)> = self.resolution.named(name).collect();
+            let atom = |protocol, port| Atom::Named(name.to_owned(), protocol, port);
             match own {
-                true => list.of.extend(of),
-                false => list.at.extend(of.into_iter().map(|(protocol, port)| {
-                    let atom = Atom::Named(name.to_owned(), protocol, port);
-                    (self.atoms.number(atom), protocol, port)
+                true => list.of.extend(self.own_ports(named, atom)),
+                false => list.at.extend(unique(&named).into_iter().map(|(protocol, port)| {
+                    (self.atoms.number(atom(protocol, port)), protocol, port)
                 })),
             }
         }
         list
     }
+}
+
+/// Protocols and ports, ascending, each once.
+fn unique(all: &[(IpAddr, u8, u16)]) -> Vec<(u8, u16)> {
+    let mut ports: Vec<(u8, u16)> = all.iter().map(|(_, of, port)| (*of, *port)).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 /// In the place of an atom: no condition on the other side.

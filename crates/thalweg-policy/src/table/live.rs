@@ -1,8 +1,13 @@
 //! Tables that follow changes: who uses what, so that only what is another is made anew.
 
+mod forks;
+
+use forks::{ForkKey, Forked};
+
 use super::class::{Atom, Atoms, Edges, Edited};
 use super::flat::Flat;
 use super::mixer::Mixing;
+use super::own::Own;
 use super::row::Rows;
 use super::{Change, Set, SetChange, Tables};
 use crate::model::Direction;
@@ -11,6 +16,7 @@ use crate::resolve::{Chain, Resolution};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use thalweg_model::Prefix;
 use thalweg_model::cluster::ObjectName;
 
 /// An endpoint at one of its addresses, by direction.
@@ -39,6 +45,11 @@ pub(crate) struct Live {
     users: Vec<User>,
     free: Vec<u32>,
     rows: Rows,
+    forks: BTreeMap<ForkKey, Forked>,
+    /// Addresses of this host.
+    own: Vec<Prefix>,
+    /// Atoms that forks ask for and did not, and the other way around.
+    asked: BTreeSet<u32>,
     /// Sets that were made, or lost somebody who has them.
     fresh: BTreeSet<u32>,
     left: BTreeSet<u32>,
@@ -53,10 +64,18 @@ pub(crate) struct Live {
 struct Held {
     /// Sets whose rules ask for it.
     users: BTreeSet<u32>,
+    /// How many forks ask for it.
+    forks: u32,
     /// Whether classes know of it.
     placed: bool,
     /// The addresses that they know; of what a selector means, the resolution has them.
     ranges: Ranges,
+}
+
+impl Held {
+    fn is_used(&self) -> bool {
+        !self.users.is_empty() || self.forks > 0
+    }
 }
 
 /// What is known of a set.
@@ -65,7 +84,7 @@ struct User {
     flat: Arc<Flat>,
     /// Atoms that its rules ask for, ascending.
     atoms: Vec<u32>,
-    /// How many endpoints have it.
+    /// How many endpoints have it, and forks.
     uses: u32,
     /// Groups by the atoms that hold for them.
     groups: HashMap<Vec<u32>, u32, Mixing>,
@@ -79,11 +98,8 @@ struct User {
 impl Live {
     /// Gives an endpoint what its chain comes to at one of its addresses.
     pub fn assign(&mut self, resolution: &Resolution, chain: &Chain, key: Key) {
-        let flat = Flat::new(resolution, chain, key.1, &mut self.atoms);
-        let number = match self.flats.get(&flat) {
-            Some(known) => *known,
-            None => self.add(flat),
-        };
+        let flat = Flat::new(resolution, chain, &mut Own::At(key.1), &mut self.atoms);
+        let number = self.number(flat);
         self.users[number as usize].uses += 1;
         let old = self.tables.of.insert(key, number);
         self.leave(old);
@@ -108,6 +124,14 @@ impl Live {
         }
     }
 
+    /// The number of the set of these rules.
+    fn number(&mut self, flat: Flat) -> u32 {
+        match self.flats.get(&flat) {
+            Some(known) => *known,
+            None => self.add(flat),
+        }
+    }
+
     fn add(&mut self, flat: Flat) -> u32 {
         let flat = Arc::new(flat);
         let user = User { atoms: flat.atoms(), flat: flat.clone(), ..User::default() };
@@ -128,24 +152,20 @@ impl Live {
 
     /// Brings tables to what endpoints were given and to where addresses moved. Returns what changed.
     pub fn finish(&mut self, resolution: &Resolution, moved: &Moved) -> Change {
-        let fresh = std::mem::take(&mut self.fresh);
-        let is_unused = |set: &u32| self.users[*set as usize].uses == 0;
-        let left: BTreeSet<u32> =
-            std::mem::take(&mut self.left).into_iter().filter(is_unused).collect();
-        let mut doomed = std::mem::replace(&mut self.doomed, left);
+        let mut doomed = std::mem::take(&mut self.doomed);
         doomed.retain(|set| self.users[*set as usize].uses == 0);
         let mut touched = self.moved(moved);
-        for set in fresh.iter().chain(&doomed) {
+        touched.append(&mut self.asked);
+        for set in self.fresh.iter().chain(&doomed) {
             touched.extend(&self.users[*set as usize].atoms);
         }
-        for set in &doomed {
-            self.doomed.remove(set);
-            for atom in &self.users[*set as usize].atoms {
-                self.held[*atom as usize].users.remove(set);
-            }
-        }
+        doomed.iter().for_each(|set| self.withdraw(*set));
         let edges = self.edges(resolution, moved, &touched);
         let edited = self.tables.classes.edit(edges);
+        self.follow(resolution);
+        let fresh = std::mem::take(&mut self.fresh);
+        let is_unused = |set: &u32| self.users[*set as usize].uses == 0 && !doomed.contains(set);
+        self.doomed = std::mem::take(&mut self.left).into_iter().filter(is_unused).collect();
         self.regroup(&edited, &fresh);
         for set in &fresh {
             self.change.sets.insert(*set, SetChange::New);
@@ -158,7 +178,7 @@ impl Live {
             self.drop_set(*set);
             self.change.sets.insert(*set, SetChange::Gone);
         }
-        let unused = |atom: &&u32| self.held[**atom as usize].users.is_empty();
+        let unused = |atom: &&u32| !self.held[**atom as usize].is_used();
         touched.iter().filter(unused).for_each(|atom| self.atoms.let_go(*atom));
         self.change.stretches = edited.stretches;
         self.change.classes_gone = edited.gone.into_keys().collect();
@@ -193,7 +213,7 @@ impl Live {
         for number in touched {
             let atom = self.atoms.get(*number);
             let held = &mut self.held[*number as usize];
-            let is_used = !held.users.is_empty();
+            let is_used = held.is_used();
             let peers = match atom {
                 Atom::Peers(peers) => Some(&resolution.peers[*peers].ranges),
                 _ => None,
@@ -289,11 +309,7 @@ impl Live {
             sources: user.flat.sources(),
             ..Set::default()
         };
-        let mut held: Vec<(u32, u32)> = Vec::new();
-        for atom in &user.atoms {
-            held.extend(self.tables.classes.having(*atom).map(|class| (class, *atom)));
-        }
-        held.sort_unstable();
+        let held = self.tables.classes.holding(&user.atoms);
         self.tables.sets[set as usize] = table;
         // The one of all others.
         self.put(set, 0, &[]);
@@ -305,9 +321,17 @@ impl Live {
         }
     }
 
+    /// Nobody comes to have a set any more, which goes with this change.
+    fn withdraw(&mut self, set: u32) {
+        let User { flat, atoms, .. } = &self.users[set as usize];
+        self.flats.remove(flat);
+        for atom in atoms {
+            self.held[*atom as usize].users.remove(&set);
+        }
+    }
+
     fn drop_set(&mut self, set: u32) {
-        let user = std::mem::take(&mut self.users[set as usize]);
-        self.flats.remove(&user.flat);
+        self.users[set as usize] = User::default();
         let table = std::mem::take(&mut self.tables.sets[set as usize]);
         table.rows.into_iter().for_each(|row| self.rows.release(row));
         self.free.push(set);

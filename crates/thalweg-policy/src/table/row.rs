@@ -5,8 +5,6 @@ use super::flat::{Flat, FlatRule, FlatTier, OWN};
 use super::mixer::Mixing;
 use super::ports::Ports;
 use crate::decide::{Cause, Decision, Verdict};
-use crate::object::EndAction;
-use crate::object::calico::Action;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
@@ -195,24 +193,21 @@ fn row(
                 continue;
             }
             let here = pending.and(&rule.destination(protocol, holds));
-            match rule.action {
-                Action::Allow => decide(&here, Verdict::Allow, rule.cause),
-                Action::Deny => decide(&here, Verdict::Deny, rule.cause),
-                Action::Pass => passed = passed.or(&here),
-                Action::Log => continue,
+            match rule.verdict {
+                Some(verdict) => decide(&here, verdict, rule.cause),
+                None => passed = passed.or(&here),
             }
             pending = pending.without(&here);
         }
-        left = match tier.end {
-            EndAction::Deny => {
-                decide(&pending, Verdict::Deny, Cause::EndOfTier(tier.tier));
+        left = match tier.denies {
+            Some(tier) => {
+                decide(&pending, Verdict::Deny, Cause::EndOfTier(tier));
                 passed
             }
-            EndAction::Pass => passed.or(&pending),
+            None => passed.or(&pending),
         };
     }
-    let verdict = if flat.open { Verdict::Allow } else { Verdict::Deny };
-    decide(&left, verdict, Cause::Profile);
+    decide(&left, flat.end.verdict, flat.end.cause);
     decided.sort_unstable();
     let mut row: Row = Vec::new();
     for (_, last, decision) in decided {

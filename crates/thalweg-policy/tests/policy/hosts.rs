@@ -2,7 +2,7 @@
 
 use crate::oracle::{answer, each_world, resolve, worlds};
 use crate::random::{Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_model::Origin;
 use thalweg_model::cluster::{Cluster, ObjectName};
@@ -72,6 +72,12 @@ fn place(dice: &mut Dice, resolution: &Resolution) -> (Place, IpAddr) {
     }
 }
 
+/// Addresses of a node: the first, and others that are somebody else's in other worlds.
+pub fn own_addresses(dice: &mut Dice, first: &str) -> BTreeSet<IpAddr> {
+    let others = (0..dice.below(6)).map(|_| address(dice));
+    others.chain([first.parse().unwrap()]).collect()
+}
+
 fn question(packet: &Packet) -> Question {
     let Packet { source, destination, protocol, ports, icmp } = *packet;
     Question { source, destination, protocol, ports, icmp }
@@ -91,7 +97,8 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
     let resolution = resolve(&all);
     let oracle = Policies::new(&objects, &cluster);
     for _ in 0..PACKETS {
-        let (node, _) = dice.of(&[NODES[0], NODES[0], NODES[1], NODES[2]]);
+        let (node, address_of_node) = dice.of(&[NODES[0], NODES[0], NODES[1], NODES[2]]);
+        let own = own_addresses(dice, address_of_node);
         let [(from, source), (to, destination)] = [(); 2].map(|()| place(dice, &resolution));
         if source.is_ipv4() != destination.is_ipv4() {
             continue;
@@ -111,6 +118,7 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
             from: from.gate(&resolution, node),
             to: to.gate(&resolution, node),
             all: resolution.world.host_of_all(node),
+            own: &own,
         };
         let passing = resolution.pass(&way, &arrived, &after);
         let last = passing.said.len();
@@ -122,7 +130,7 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
         });
         let found: Vec<Expected> = found.collect();
         let gates = [from.asked(), to.asked()];
-        let expected = oracle.pass(node, gates, &question(&arrived), &question(&after));
+        let expected = oracle.pass((node, &own), gates, &question(&arrived), &question(&after));
         assert_eq!(
             found, expected,
             "{arrived:?} as {after:?} at {node} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
@@ -201,7 +209,8 @@ fn passes(objects: &Objects, to: Gate, port: u16) -> bool {
     let ports = Some((40_000, port));
     let packet = Packet { source, destination, protocol: 6, ports, icmp: None };
     let host = resolution.world.host_at("n1", "eth0", &[]);
-    let way = Way { from: Gate::Network(host), to, all: None };
+    let own = BTreeSet::from([destination]);
+    let way = Way { from: Gate::Network(host), to, all: None, own: &own };
     resolution.pass(&way, &packet, &packet).is_allowed()
 }
 
