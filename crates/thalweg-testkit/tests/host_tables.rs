@@ -12,8 +12,8 @@ use thalweg_abi::policy::{
     LOCAL, Line, PAGE, WORDS, allows, cause, flag, fork, gate, goes_on, head, local,
 };
 use thalweg_compile::{Cause, Compiler};
-use thalweg_core::Tables as _;
 use thalweg_core::flow::Flows as _;
+use thalweg_core::{Cells as _, Tables as _};
 use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
 use thalweg_model::cluster::Cluster;
 use thalweg_model::host::{Address, Link, Update};
@@ -118,7 +118,7 @@ impl Bench {
 
     fn first(&self) -> Line {
         let at = self.cells().settings().unwrap().policy;
-        self.cells().policy(at).unwrap()
+        *self.cells().policy(at).unwrap()
     }
 
     fn class(&self, address: IpAddr) -> u32 {
@@ -330,9 +330,13 @@ fn endpoint(name: &str, spec: &str) -> String {
 /// A policy that allows so many ports to whom it selects.
 fn ports(name: &str, selector: &str, count: u16) -> String {
     let ports: Vec<String> = (1..=count).map(|at| (at * 2).to_string()).collect();
-    let rule =
-        format!("{{action: Allow, protocol: TCP, destination: {{ports: [{}]}}}}", ports.join(", "));
-    let spec = format!("selector: {selector}, types: [Ingress], ingress: [{rule}]");
+    // A rule has room for fifty.
+    let rules = ports.chunks(50).map(|ports| {
+        let ports = ports.join(", ");
+        format!("{{action: Allow, protocol: TCP, destination: {{ports: [{ports}]}}}}")
+    });
+    let rules = rules.collect::<Vec<_>>().join(", ");
+    let spec = format!("selector: {selector}, types: [Ingress], ingress: [{rules}]");
     calico("GlobalNetworkPolicy", name, &spec)
 }
 
