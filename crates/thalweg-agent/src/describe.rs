@@ -148,6 +148,7 @@ fn link(brain: &Brain, compiler: &Compiler, name: &str) -> Result<DescribeView, 
     let all = views::links(compiler, &brain.hooks, &brain.holds);
     let view = all.into_iter().find(|link| link.name == name);
     let view = view.ok_or_else(|| missing("link", name))?;
+    let guard = compiler.host_endpoint_at(view.index);
     let mut draft = Draft::new("link", name);
     draft
         .field("Index", view.index)
@@ -156,6 +157,7 @@ fn link(brain: &Brain, compiler: &Compiler, name: &str) -> Result<DescribeView, 
         .field("Routed", yes(view.routed))
         .field("Reason", &view.reason)
         .some("Object", view.object.as_ref().map(|object| format!("Link/{object}")))
+        .some("Guarded by", guard.map(|host| format!("HostEndpoint/{host}")))
         .field("VRF", if view.vrf.is_empty() { "-" } else { &view.vrf })
         .field("MTU", view.mtu)
         .field("Link address", &view.mac)

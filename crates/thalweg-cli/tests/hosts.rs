@@ -180,6 +180,9 @@ fn a_host_endpoint_without_policies_leaves_fail_safe_ports_open() {
     node.open("r", "10.9.0.2:8080", "p0 saw 10.0.0.1");
     let told = node.0.lab.text(&["drops", "--reason", "policy", "-n", "100"]);
     assert!(told.contains("by: ingress: no policy decides"), "{told}");
+    let told = ["eth0", "eth1"].map(|link| node.0.lab.text(&["describe", "link", link]));
+    let said = told.each_ref().map(|told| told.contains("HostEndpoint/outer"));
+    assert_eq!(said, [true, false], "{told:?}");
     // It holds while no agent runs.
     let mut node = node;
     node.0.lab.end("-KILL");

@@ -403,6 +403,8 @@ fn gates_follow_links_and_their_addresses() {
     assert_eq!(gates(&bench), [false, false, false, true]);
     bench.tell(Update::Address(own(2, "192.0.2.77")));
     assert_eq!(gates(&bench), [false, true, false, true]);
+    let endpoints = [1, 2, 9].map(|link| bench.compiler.host_endpoint_at(link));
+    assert_eq!(endpoints, [None, Some("by-address"), Some("by-name")]);
     bench.tell(Update::Link(link(9, "eth8")));
     assert_eq!(gates(&bench), [false, true, false, false]);
     bench.tell(Update::AddressGone(2, "192.0.2.77".parse().unwrap()));

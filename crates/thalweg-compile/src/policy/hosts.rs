@@ -6,7 +6,7 @@ use crate::compiler::Compiler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::policy::gate;
-use thalweg_model::{Key, Problem, Severity, host};
+use thalweg_model::{Key, Problem, Severity};
 use thalweg_policy::Verdict;
 use thalweg_policy::decide::{Cause, Decision};
 use thalweg_policy::model::{Direction, Stage};
@@ -202,16 +202,17 @@ impl Compiler {
                 (why, "write policies that select the pod")
             }
             Some(_) => {
-                let other = self.host_of(link).unwrap_or("another one");
+                let other = self.host_endpoint_at(link.index).unwrap_or("another one");
                 (format!("HostEndpoint/{other} stands for {name}"), "remove one of them")
             }
         }
     }
 
-    /// The name of the endpoint that stands for a link.
-    fn host_of(&self, link: &host::Link) -> Option<&str> {
-        let compiler = &self.policies.compiler;
-        compiler.host(compiler.host_at(&link.name, &self.addresses_of(link.index))?)
+    /// The name of the host endpoint that stands for a link, if one does.
+    pub fn host_endpoint_at(&self, link: u32) -> Option<&str> {
+        let (compiler, found) = (&self.policies.compiler, self.host.links.get(&link)?);
+        let endpoint = compiler.host_at(&found.name, &self.addresses_of(link));
+        compiler.host(endpoint.filter(|_| self.is_gate(link))?)
     }
 
     fn of_host(&self, name: &str, severity: Severity, what: String, remedy: &str) -> Problem {
