@@ -50,6 +50,8 @@ pub(crate) struct Policies {
     closed: BTreeSet<ObjectName>,
     /// Whether those of this host itself have none.
     hosts_closed: bool,
+    /// Whether there was no room even for addresses, so that those before stay in force.
+    stuck: bool,
     /// Whether anything was changed that they depend on.
     todo: bool,
 }
@@ -170,7 +172,7 @@ impl Compiler {
 
     fn follow_policies(&mut self) -> Option<Change> {
         self.policies.closed.clear();
-        self.policies.hosts_closed = false;
+        (self.policies.hosts_closed, self.policies.stuck) = (false, false);
         self.find_local();
         if self.says_nothing() {
             self.policies.compiler = thalweg_policy::Compiler::default();
@@ -189,6 +191,11 @@ impl Compiler {
         locals.extend(pod_locals(&compiler));
         let mut hosts = Hosts::new(&compiler, &self.standing(&compiler));
         let (mut layout, is_held) = self.fit(&compiler, &mut locals, &mut hosts);
+        if layout.lines().len() as u32 > self.limits.policy_lines {
+            self.policies.stuck = true;
+            self.policies.compiler = compiler;
+            return None;
+        }
         self.policies.links = links(&locals, &self.intent.cluster, &self.policies.local);
         self.policies.gates = hosts.lines(&layout);
         self.policies.hosts_closed = hosts.closed;
@@ -295,6 +302,7 @@ impl Compiler {
     /// Whose rules had no room, and what guards nothing.
     pub(crate) fn policy_problems(&self, all: &mut BTreeSet<Problem>) {
         self.host_problems(all);
+        all.extend(self.stuck_problem());
         for name in &self.policies.closed {
             let what = format!(
                 "there is no room for the policies that apply to it ({} lines): it reaches nobody and \
@@ -305,6 +313,23 @@ impl Compiler {
             let name = name.to_string();
             all.insert(self.of_object("Pod", &name, Severity::Error, None, what, remedy.into()));
         }
+    }
+
+    /// That not even addresses had room.
+    fn stuck_problem(&self) -> Option<Problem> {
+        let router = self.intent.router_object();
+        self.policies.stuck.then(|| Problem {
+            severity: Severity::Error,
+            origin: router.map(|(_, origin)| origin.clone()).unwrap_or_default(),
+            object: router.map(|(key, _)| key.clone()),
+            field: Some("spec.limits.policyLines".into()),
+            what: format!(
+                "there is no room even for the addresses that policies are about ({} lines): those before \
+                 stay in force, and nothing new is guarded",
+                self.limits.policy_lines
+            ),
+            remedy: "raise it and restart the agent".into(),
+        })
     }
 }
 

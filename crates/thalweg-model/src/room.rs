@@ -32,21 +32,24 @@ type Endpoints<'a> = HashMap<(&'a str, &'a str), Vec<((Family, &'a str, u8), u64
 
 impl Limits {
     /// These, with what is 0 chosen for a cluster; nothing for an empty one, unless this host itself is
-    /// guarded by policies.
+    /// guarded by policies. Where flows are asked for, there is room for policies in any case.
     pub fn sized(mut self, cluster: &Cluster, router: &Router, guarded: bool) -> Self {
         let Cluster { services, pods, nodes, .. } = cluster;
         // Tunnels between nodes are the work of the same programs.
-        if services.is_empty() && pods.is_empty() && nodes.is_empty() && !guarded {
-            return self;
-        }
-        let demand = Demand::of(cluster, router);
-        let (frontends, backends) = demand.rows();
-        let slots = demand.slots(cluster.services.len() as u64);
         let or = |own: &mut u32, other: u64| {
             if *own == 0 {
                 *own = other.min(1 << 30) as u32;
             }
         };
+        if services.is_empty() && pods.is_empty() && nodes.is_empty() && !guarded {
+            if self.flows > 0 {
+                or(&mut self.policy_lines, LEAST_LINES);
+            }
+            return self;
+        }
+        let demand = Demand::of(cluster, router);
+        let (frontends, backends) = demand.rows();
+        let slots = demand.slots(cluster.services.len() as u64);
         or(&mut self.frontends, frontends);
         or(&mut self.backends, backends);
         or(&mut self.ring_slots, slots);
@@ -199,6 +202,10 @@ mod tests {
         let limits = intent.limits_of(true);
         assert_eq!((limits.flows, limits.policy_lines), (intent.router.flows.limit, 1 << 16));
         assert_eq!(intent.limits_of(false), intent.limits());
+        // Who asks for flows may get policies later.
+        let mut intent = Intent::default();
+        intent.router.limits.flows = 1024;
+        assert_eq!((intent.limits().policy_lines, intent.limits().ring_slots), (1 << 16, 0));
     }
 
     #[test]

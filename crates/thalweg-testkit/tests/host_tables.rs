@@ -388,6 +388,19 @@ fn a_host_without_room_keeps_its_fail_safe_ports_and_nothing_else() {
 }
 
 #[test]
+fn without_room_for_addresses_what_was_in_force_stays() {
+    let (objects, cluster) = said(&endpoint("a", "interfaceName: eth0"));
+    let mut bench = Bench::within(6, &objects, &cluster);
+    let stuck = |bench: &Bench| {
+        bench.compiler.problems().iter().any(|one| one.what.contains("no room even for"))
+    };
+    // Of lines that are not there nobody is told.
+    assert!(stuck(&bench) && bench.gate_of(1) == 0 && bench.compiler.policy_room().0 == 0);
+    bench.follow(&Objects::default(), &Cluster::default());
+    assert!(!stuck(&bench));
+}
+
+#[test]
 fn gates_follow_links_and_their_addresses() {
     let text = endpoint("by-name", "interfaceName: eth9")
         + &endpoint("by-address", "expectedIPs: [192.0.2.77]");
