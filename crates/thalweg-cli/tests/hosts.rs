@@ -15,12 +15,15 @@ const SHORT: Duration = Duration::from_millis(600);
 /// The pod's address.
 const POD: &str = "10.9.0.2";
 
-/// The files: two links, the endpoint of the first, a pod behind a node port, and policies.
+/// The files: two links, the endpoint of the first, a pod behind a node port, and policies. What stands in
+/// front of the first line is the policies' part of the router.
 fn config(policies: &str) -> String {
+    let (router, policies) = policies.split_once("---").unwrap_or((policies, ""));
     let text = "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {name: all}\n\
         spec: {interfaces: [eth0, eth1]}\n---\napiVersion: thalweg.dev/v1alpha1\nkind: Router\n\
-        metadata: {name: router}\nspec: {node: n1, limits: {flows: 4096, ringSlots: 1048576}}\n";
+        metadata: {name: router}\nspec:\n  node: n1\n  limits: {flows: 4096, ringSlots: 1048576}\n";
     text.to_owned()
+        + router
         + &pod(0, POD, "  labels: {app: p0}\n")
         + "---
 apiVersion: v1
@@ -43,7 +46,7 @@ apiVersion: projectcalico.org/v3
 kind: HostEndpoint
 metadata: {name: outer, labels: {side: outer}}
 spec: {node: n1, interfaceName: eth0}
-" + policies
+---" + policies
 }
 
 /// A policy for the endpoint.
@@ -289,4 +292,51 @@ fn what_is_forbidden_at_a_host_while_it_runs_is_cut() {
     assert!(streams.iter().all(goes));
     node.apply("");
     assert_eq!(streams.each_ref().map(goes), [false, false, true, true]);
+}
+
+/// The endpoint for all links that have none of their own, and for what pods send and get.
+const ALL: &str = "---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: all, labels: {side: all}}
+spec: {node: n1, interfaceName: '*'}
+";
+
+#[test]
+fn what_a_pod_says_to_its_host_is_a_setting() {
+    let setting = |word: &str| format!("  policy: {{endpointToHost: {word}}}\n");
+    let Some(node) = Node::new("hg", &setting("Drop")) else { return };
+    node.cut("p0", "10.0.0.1:8081");
+    node.cut("p0", "10.0.0.1:22");
+    node.open("p0", "10.0.0.9:8080", "a saw 10.9.0.2");
+    node.open("r", "10.9.0.2:8080", "p0 saw 10.0.0.1");
+    // Asked is the endpoint for all links, if there is one.
+    node.apply(&setting("Return"));
+    node.open("p0", "10.0.0.1:8081", "r saw 10.9.0.2");
+    let web = policy("web", WEB).replace("'outer'", "'all'");
+    node.apply(&(setting("Return") + ALL + &web));
+    node.open("p0", "10.0.0.1:8080", "r saw 10.9.0.2");
+    node.open("p0", "10.0.0.1:22", "r saw 10.9.0.2");
+    node.cut("p0", "10.0.0.1:8081");
+    node.open("r", "10.9.0.2:8080", "p0 saw 10.0.0.1");
+    node.apply(&(ALL.to_owned() + &web));
+    node.open("p0", "10.0.0.1:8081", "r saw 10.9.0.2");
+}
+
+#[test]
+fn the_endpoint_for_all_links_is_asked_about_what_pods_get() {
+    let deny = "  applyOnForward: true\n  types: [Egress]\n  egress:\n  \
+                - {action: Deny, destination: {nets: [10.9.0.2/32]}}\n  - {action: Allow}\n";
+    let deny = policy("pods", deny).replace("'outer'", "'all'");
+    let Some(node) = Node::new("hh", &(ALL.to_owned() + &deny)) else { return };
+    for host in ["a", "b"] {
+        node.cut(host, "10.9.0.2:8080");
+    }
+    node.cut("a", "10.0.0.1:30080");
+    node.open("r", "10.9.0.2:8080", "p0 saw 10.0.0.1");
+    node.open("a", "10.0.1.254:8080", "b saw 10.0.0.9");
+    node.open("p0", "10.0.1.254:8080", "b saw 10.9.0.2");
+    // It stands for the other link.
+    node.cut("b", "10.0.1.1:8080");
+    node.open("b", "10.0.1.1:22", "r saw 10.0.1.254");
 }
