@@ -20,6 +20,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
 use thalweg_abi::event::hook;
+use thalweg_core::flow::inward::Exit;
 use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Packet, Reason, Verdict, flow, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
@@ -73,45 +74,66 @@ pub fn thalweg_flow_out(context: TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     let inward = flow::inward::is_workload(&cells, device);
-    if from != 0 && !inward {
+    let exit = Exit { own: from == 0, gate: flow::gate::is_at(&cells, device) };
+    if from != 0 && !inward && !exit.gate {
         return TC_ACT_UNSPEC;
     }
     frame::linearize(&context);
     let left = if from == 0 { leave(&context, arrival) } else { None };
     match left {
         Some(code) => code,
-        None if inward => workload(&context, arrival, from == 0),
+        None if inward || exit.gate => goes_out(&context, arrival, exit),
         None => TC_ACT_UNSPEC,
     }
 }
 
-/// What leaves for a workload. A packet that begins a flow is remembered, in both directions.
+/// What leaves for a workload or through a gate. A packet that begins a flow is remembered, in both directions.
 #[inline(always)]
-fn workload(context: &TcContext, arrival: Arrival, own: bool) -> i32 {
+fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
     let Some(packet) = maps::packet() else { return TC_ACT_UNSPEC };
     *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
-    let mut verdict = stages::inward(context.skb.skb, packet, own);
-    let asks = verdict == flow::inward::ASKS || verdict == flow::inward::ASKS_TO_BEGIN;
-    if asks {
-        // Nobody hears of it here.
-        let denied = stages::denies(packet);
-        let begins = verdict == flow::inward::ASKS_TO_BEGIN;
-        verdict = match (denied, begins) {
-            (true, _) => Verdict::drop(Reason::Policy),
-            (false, true) => flow::inward::BEGINS,
-            (false, false) => flow::UNTOUCHED,
-        };
+    let mut verdict = stages::inward(context.skb.skb, packet, exit);
+    if verdict.is(Kind::Punt) {
+        verdict = asked(packet, verdict, exit);
     }
     if verdict == flow::inward::BEGINS {
         let rows = stages::remember(packet, true) != 0 && stages::remember(packet, false) != 0;
-        // What this host says reaches the workload in any case.
-        verdict = if rows || own { flow::UNTOUCHED } else { Verdict::drop(Reason::FlowsFull) };
+        // What this host says reaches a workload in any case. Through a gate nobody could answer it.
+        let passes = rows || exit.own && !exit.gate;
+        verdict = if passes { flow::UNTOUCHED } else { Verdict::drop(Reason::FlowsFull) };
     }
     if verdict == flow::UNTOUCHED {
         return TC_ACT_UNSPEC;
     }
     maps::count(verdict, context.len());
     discard(context, arrival, verdict)
+}
+
+/// What policies say of a packet that is seen as it leaves. Nobody hears of it here.
+#[inline(always)]
+fn asked(packet: &mut Packet, verdict: Verdict, exit: Exit) -> Verdict {
+    let came = if exit.own { flow::gate::HERE } else { flow::gate::ELSEWHERE };
+    let goes = packet.link();
+    let denied = match exit.gate {
+        true => stages::holds_back(packet, came, goes),
+        false => stages::denies(packet),
+    };
+    let begins = verdict == flow::inward::ASKS_TO_BEGIN || verdict == flow::inward::ASKS_AMID;
+    if denied && verdict == flow::inward::ASKS_AMID {
+        // It may have been the other side that began.
+        stages::turn(packet);
+        if !stages::holds_back(packet, goes, came) {
+            return flow::UNTOUCHED;
+        }
+    }
+    if denied {
+        return Verdict::drop(Reason::Policy);
+    }
+    if begins {
+        return flow::inward::BEGINS;
+    }
+    stages::judged(packet);
+    flow::UNTOUCHED
 }
 
 /// A frame does not leave.

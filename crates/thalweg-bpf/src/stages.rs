@@ -12,6 +12,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
+use thalweg_core::flow::inward::Exit;
 use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota, shelf};
 use thalweg_core::{
     Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
@@ -84,6 +85,71 @@ extern "C" fn flow_permit(packet: *const Packet) -> u32 {
     let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
     number(flow::policy::permit(&MapCells::at(packet.epoch()), packet, tracked))
 }
+
+/// [`flow::gate::pass`]: the same for both hooks. Whether the packet may pass; else the decision says what becomes
+/// of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_pass(packet: *const Packet, decision: *mut Decision) -> u32 {
+    // SAFETY: the verifier checked that both point to memory of their size, or are null.
+    let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
+    let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    let cells = MapCells::at(packet.epoch());
+    match flow::gate::pass(&cells, tracked, &Gates(packet)) {
+        ControlFlow::Continue(()) => 1,
+        ControlFlow::Break(verdict) => {
+            decision.verdict = verdict;
+            0
+        }
+    }
+}
+
+/// [`flow::gate::way`] and [`flow::gate::prepare`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_way(packet: *const Packet, decision: *const Decision, opened: u32) -> u32 {
+    // SAFETY: the verifier checked that both point to memory of their size, or are null.
+    let (packet, decision) = unsafe { (packet.as_ref(), decision.as_ref()) };
+    let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    let cells = MapCells::at(packet.epoch());
+    let way = flow::gate::way(&cells, packet, decision, opened != 0);
+    flow::gate::prepare(&cells, packet, tracked, way);
+    0
+}
+
+/// What gates ask, as functions that the verifier checks once.
+struct Gates<'a>(&'a Packet);
+
+impl flow::gate::Asks for Gates<'_> {
+    #[inline(always)]
+    fn ask(&self, _: &Tracked, fork: u32, side: u32) -> u64 {
+        flow_ask(self.0, fork, side)
+    }
+}
+
+/// [`flow::gate::ask`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_ask(packet: *const Packet, fork: u32, side: u32) -> u64 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::gate::ask(&MapCells::at(packet.epoch()), packet, tracked, fork, side)
+}
+
+/// [`flow::gate::prepare`] of a packet that is seen as it leaves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_prepare(packet: *const Packet, way: u64) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::gate::prepare(&MapCells::at(packet.epoch()), packet, tracked, way);
+    0
+}
+
 
 /// [`flow::policy::is_guarded`]: the same for both hooks.
 #[unsafe(no_mangle)]
@@ -275,10 +341,42 @@ pub extern "C" fn flow_leave(context: *mut __sk_buff, packet: *mut Packet) -> u3
     flow::leave(&mut TcFrame::new(TcContext::new(context)), &cells, packet, tracked).to_number()
 }
 
-/// [`flow::inward::inward`]: the verdict on a frame that leaves for a workload.
+/// [`flow::inward::inward`]: the verdict on a frame that leaves for a workload or through a gate.
 #[inline(always)]
-pub fn inward(context: *mut __sk_buff, packet: &mut Packet, own: bool) -> Verdict {
-    Verdict::from_number(flow_inward(context, packet, own.into())).unwrap_or(BROKEN)
+pub fn inward(context: *mut __sk_buff, packet: &mut Packet, exit: Exit) -> Verdict {
+    Verdict::from_number(flow_inward(context, packet, exit.to_number())).unwrap_or(BROKEN)
+}
+
+/// Whether gates do not let a packet pass on its way from one link to another.
+#[inline(always)]
+pub fn holds_back(packet: &Packet, came: u32, goes: u32) -> bool {
+    let mut decision = Decision::new(packet);
+    flow_prepare(packet, flow::gate::between(came, goes));
+    flow_pass(packet, &mut decision) == 0
+}
+
+/// [`flow::inward::turn`].
+#[inline(always)]
+pub fn turn(packet: &mut Packet) {
+    if let Some(tracked) = maps::tracked() {
+        flow::inward::turn(packet, tracked);
+    }
+}
+
+/// [`flow::judged`] of the flow of a packet.
+#[inline(always)]
+pub fn judged(packet: &Packet) {
+    flow_judged(packet);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_judged(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    flow::judged(&MapCells::at(packet.epoch()), tracked.facts().found());
+    0
 }
 
 /// Whether policies do not allow a packet.
@@ -295,13 +393,13 @@ pub fn remember(packet: &Packet, back: bool) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_inward(context: *mut __sk_buff, packet: *mut Packet, own: u32) -> u32 {
+extern "C" fn flow_inward(context: *mut __sk_buff, packet: *mut Packet, exit: u32) -> u32 {
     // SAFETY: the verifier checked that it points to a packet, or is null.
     let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
     let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
     let cells = MapCells::at(packet.epoch());
     let frame = TcFrame::new(TcContext::new(context));
-    flow::inward::inward(&frame, &cells, packet, tracked, own != 0).to_number()
+    flow::inward::inward(&frame, &cells, packet, tracked, Exit::from_number(exit)).to_number()
 }
 
 /// [`tunnel::give_back`]: the same for both hooks.
@@ -463,6 +561,12 @@ macro_rules! stages {
             #[inline(always)]
             fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
                 Verdict::from_number(flow_permit(packet))
+            }
+
+            #[inline(always)]
+            fn pass(&mut self, packet: &Packet, decision: &mut Decision, opened: bool) {
+                flow_way(packet, decision, opened.into());
+                flow_pass(packet, decision);
             }
 
             #[inline(always)]

@@ -10,6 +10,7 @@ mod error;
 pub mod fast;
 mod floating;
 mod fragment;
+pub mod gate;
 mod hairpin;
 pub mod inward;
 mod key;
@@ -209,17 +210,43 @@ pub(crate) const fn straight(hop: &thalweg_abi::NextHopRow) -> u32 {
     if hop.flags & thalweg_abi::nexthop::flag::STRAIGHT != 0 { STRAIGHT } else { 0 }
 }
 
-/// Notes the way that the tables in force say for a known flow, and one more packet of it.
+/// Notes the way that the tables in force say for a known flow, and one more packet of it. Whoever has not asked
+/// policies about it yet takes it out again if they do not allow it.
 #[inline(always)]
 pub fn renew<C: Flows>(cells: &C, packet: &crate::Packet, found: u32, nexthop: u32) {
     use thalweg_abi::flow::word;
     let Some(row) = cells.flow(found.wrapping_sub(1)) else { return };
+    count(&row, packet);
+    row.set(word::WAY, u64::from(nexthop) | u64::from(packet.link()) << 32);
+    mark(cells, &row, found, nexthop);
+}
+
+/// Counts a packet of a known flow.
+#[inline(always)]
+pub(crate) fn count<W: Words>(row: &W, packet: &crate::Packet) {
+    use thalweg_abi::flow::word;
     row.set(word::STATE, row.get(word::STATE).wrapping_add(1 << 32));
     row.set(word::OCTETS, row.get(word::OCTETS).wrapping_add(u64::from(packet.len())));
-    row.set(word::WAY, u64::from(nexthop) | u64::from(packet.link()) << 32);
+}
+
+/// Notes that policies were asked about a known flow that the kernel carries on.
+#[inline(always)]
+pub fn judged<C: Flows>(cells: &C, found: u32) {
+    if let Some(row) = cells.flow(found.wrapping_sub(1)) {
+        mark(cells, &row, found, 0);
+    }
+}
+
+/// Stamps a row with the tables in force; without a next hop, as one that goes nowhere from here.
+#[inline(always)]
+fn mark<C: Flows>(cells: &C, row: &C::Row, found: u32, nexthop: u32) {
     let Some(settings) = cells.settings() else { return };
     let hash = thalweg_abi::flow::hash([0, 1, 2, 3, 4].map(|at| row.get(at)), settings.seed);
-    table::stamp(cells, &row, found, hash, if nexthop == 0 { 0 } else { cells.stamp() });
+    let stamp = match nexthop {
+        0 => thalweg_abi::flow::stays(cells.stamp()),
+        _ => cells.stamp(),
+    };
+    table::stamp(cells, row, found, hash, stamp);
 }
 
 /// Whether a next hop leads to a workload.

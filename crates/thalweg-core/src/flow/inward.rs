@@ -1,11 +1,14 @@
-//! What reaches a workload by no hook in front of it: what this host's own stack says, and what the kernel
-//! routes there. Both are seen as they leave through the workload's link.
+//! What comes by no hook in front: what this host's own stack says, and what the kernel routes. Both are seen as
+//! they leave, through the link of a workload or through a gate ([`super::gate`]).
 //!
 //! A host always reaches its workloads: what it says is let through, and remembered, so that the workload may
 //! answer. What the kernel has routed is judged like any other packet. What was sent there by the hooks of
 //! links was judged there: its flow is known.
+//!
+//! At a gate, what the host says is judged, too, and remembered, so that others may answer.
 
 use super::key::{self, reversed};
+use super::policy::is_judged;
 use super::state::{self as states, flags, next, tcp};
 use super::track::{Tracked, icmp_of, known, what};
 use super::{Flows, Words, error, fragment, table};
@@ -24,8 +27,34 @@ pub const BEGINS: Verdict = Verdict::pass(Reason::Flow);
 pub const ASKS: Verdict = Verdict::punt(Reason::Flow);
 /// Policies are to be asked; if they allow it, it begins a flow that is to be remembered.
 pub const ASKS_TO_BEGIN: Verdict = Verdict::punt(Reason::Policy);
+/// Policies are to be asked, first whether this side may have begun the connection that it is amid, and then
+/// whether the other side may have ([`turn`]).
+pub const ASKS_AMID: Verdict = Verdict::punt(Reason::NoFlow);
 /// Nothing is to be said of the frame.
 const UNTOUCHED: Verdict = super::UNTOUCHED;
+
+/// Who has made a frame, and where it leaves.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Exit {
+    /// This host's own stack says it; else the kernel has routed it.
+    pub own: bool,
+    /// It leaves through a gate; else to a workload.
+    pub gate: bool,
+}
+
+impl Exit {
+    /// As a number, for functions in the kernel.
+    #[inline(always)]
+    pub const fn to_number(self) -> u32 {
+        self.own as u32 | (self.gate as u32) << 1
+    }
+
+    /// The other way around.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        Self { own: number & 1 != 0, gate: number & 2 != 0 }
+    }
+}
 
 /// Whether a link leads to a workload.
 #[inline(always)]
@@ -33,15 +62,16 @@ pub fn is_workload<C: Flows>(cells: &C, device: u32) -> bool {
     cells.link(device).is_some_and(|row| row.flags & link::flag::WORKLOAD != 0)
 }
 
-/// Looks at a frame that leaves through the link of a workload; `own` is what this host's own stack says.
+/// Looks at a frame that leaves through the link of a workload or through a gate.
 #[inline(always)]
 pub fn inward<F: Frame, C: Flows>(
     frame: &F,
     cells: &C,
     packet: &mut Packet,
     tracked: &mut Tracked,
-    own: bool,
+    exit: Exit,
 ) -> Verdict {
+    let Exit { own, gate } = exit;
     (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
     (tracked.cause, tracked.node, tracked.token) = (0, 0, 0);
     let Some(plain) = read(frame, cells, packet) else { return UNTOUCHED };
@@ -54,21 +84,23 @@ pub fn inward<F: Frame, C: Flows>(
     if packet.has(flag::LATER_FRAGMENT) {
         let led = fragment::follow(frame, cells, packet, tracked).is_continue()
             && tracked.facts().is(what::LED | what::REWRITES);
-        return if led || own { UNTOUCHED } else { Verdict::drop(Reason::NoFirstFragment) };
+        // Through a gate its first went, or did not, and alone it is nothing.
+        let passes = led || own || gate;
+        return if passes { UNTOUCHED } else { Verdict::drop(Reason::NoFirstFragment) };
     }
     if key::is_error(frame, packet) {
         return match error::related(frame, cells, packet, tracked) {
             _ if own => UNTOUCHED,
             ControlFlow::Break(verdict) => verdict,
             ControlFlow::Continue(()) if tracked.facts().is(what::RELATED) => UNTOUCHED,
-            ControlFlow::Continue(()) if tracked.facts().is(what::ERROR) => {
+            ControlFlow::Continue(()) if tracked.facts().is(what::ERROR) && !gate => {
                 Verdict::drop(Reason::Unrelated)
             }
             // Of no conversation: by itself.
             ControlFlow::Continue(()) => ASKS,
         };
     }
-    conversation(frame, cells, packet, tracked, own)
+    conversation(frame, cells, packet, tracked, exit)
 }
 
 /// What belongs to a conversation.
@@ -78,20 +110,23 @@ fn conversation<F: Frame, C: Flows>(
     cells: &C,
     packet: &mut Packet,
     tracked: &mut Tracked,
-    own: bool,
+    exit: Exit,
 ) -> Verdict {
+    let Exit { own, gate } = exit;
     tracked.key = key::key_of(frame, packet);
     tracked.query = tracked.key[4] >> 32;
     tracked.note(what::KEYED);
     let flags = flags(frame, packet);
     let seed = cells.settings().map_or(0, |row| row.seed);
     let found = table::find(cells, &tracked.key, flow::hash(tracked.key, seed));
-    let stays = cells
-        .flow(found.wrapping_sub(1))
-        .is_some_and(|row| row.get(word::REWRITE) as u32 & kind::REWRITES == 0);
-    if found != 0 && stays && known(cells, packet, tracked, found, flags) {
-        super::renew(cells, packet, found, 0);
-        return if own { UNTOUCHED } else { ASKS };
+    let row = cells.flow(found.wrapping_sub(1));
+    let row = row.filter(|row| row.get(word::REWRITE) as u32 & kind::REWRITES == 0);
+    if let Some(row) = row
+        && known(cells, packet, tracked, found, flags)
+    {
+        super::count(&row, packet);
+        let judged = own && !gate || is_judged(cells, row.get(word::STAMP));
+        return if judged { UNTOUCHED } else { ASKS };
     }
     let back = reversed(tracked.key);
     let other = table::find(cells, &back, flow::hash(back, seed));
@@ -104,12 +139,23 @@ fn conversation<F: Frame, C: Flows>(
     tracked.facts = tracked.facts >> 32 << 32;
     tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
     match own {
+        _ if gate && amid => ASKS_AMID,
+        _ if gate => ASKS_TO_BEGIN,
         // It answers what is not known any more, or goes on with what is not.
         true if amid => UNTOUCHED,
         true => BEGINS,
         false if amid => Verdict::drop(Reason::NoFlow),
         false => ASKS_TO_BEGIN,
     }
+}
+
+/// Makes a packet one of the other direction, for those who are asked about it; the frame stays.
+#[inline(always)]
+pub fn turn(packet: &mut Packet, tracked: &mut Tracked) {
+    core::mem::swap(&mut packet.source, &mut packet.destination);
+    tracked.key = reversed(tracked.key);
+    let ports = packet.ports();
+    packet.ports = u64::from(ports.rotate_left(16));
 }
 
 /// Reads a frame that this host sends: whether it is plain; none for what is not IP. The link is not the one that

@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, mapping, nat, policy, quota, shelf};
+use super::{Flows, fast, gate, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -24,6 +24,9 @@ pub trait FlowStages: Stages {
     /// Asks policies about a packet that begins a flow, or whose flow they were not asked about since the
     /// tables changed; [`policy::permit`].
     fn permit(&mut self, packet: &Packet) -> Option<Verdict>;
+    /// Asks this host's gates about a packet that was decided, which came `opened` out of a tunnel or not;
+    /// [`gate::way`], [`gate::prepare`], and [`gate::pass`].
+    fn pass(&mut self, packet: &Packet, decision: &mut Decision, opened: bool);
     /// Whether policies are asked about what a packet belongs to; [`policy::is_guarded`].
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool;
     /// Whether both directions of what a packet for this host belongs to are seen; [`policy::is_seen`].
@@ -159,6 +162,16 @@ where
     fn permit(&mut self, packet: &Packet) -> Option<Verdict> {
         let cells = self.stages.tables.at(packet.epoch());
         policy::permit(&cells, packet, &mut self.tracked).break_value()
+    }
+
+    fn pass(&mut self, packet: &Packet, decision: &mut Decision, opened: bool) {
+        let cells = self.stages.tables.at(packet.epoch());
+        let way = gate::way(&cells, packet, decision, opened);
+        gate::prepare(&cells, packet, &mut self.tracked, way);
+        let asks = gate::Plain { cells: &cells, packet };
+        if let Some(denied) = gate::pass(&cells, &mut self.tracked, &asks).break_value() {
+            decision.verdict = denied;
+        }
     }
 
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
@@ -373,13 +386,16 @@ fn dispatch<S: FlowStages>(
         let why = if alone { Reason::NoFirstFragment } else { Reason::StrangeTunnel };
         decision.verdict = Verdict::drop(why);
     }
-    let verdict = decision.verdict;
     // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.
-    let later = verdict.is_about_size()
-        || verdict == Verdict::punt(Reason::Unresolved) && stages.facts().is(what::KEYED);
+    let later = decision.verdict.is_about_size()
+        || decision.verdict == Verdict::punt(Reason::Unresolved)
+            && stages.facts().is(what::KEYED);
     if later && stages.can_hand_over(device) {
         return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
     }
+    stages.pass(packet, &mut decision, opened);
+    let verdict = decision.verdict;
+    let sent = verdict.is(Kind::Forward) || verdict.is(Kind::Punt);
     let owed = verdict.is(Kind::Answer);
     if owed && stages.facts().is(what::REWRITES) {
         // The sender hears of what it has sent, where it is.
@@ -393,7 +409,7 @@ fn dispatch<S: FlowStages>(
         return early(stages, packet, verdict, device);
     }
     let follows = packet.has(flag::LATER_FRAGMENT) || packet.depth() > 0;
-    if sent
+    if (sent || packet.depth() > 0)
         && follows
         && !stages.facts().is(what::LED | what::REWRITES)
         && stages.is_guarded(packet, decision.nexthop())

@@ -9,7 +9,7 @@
 
 use super::key::reversed;
 use super::track::{Tracked, leaving, what};
-use super::{Flows, Words, table};
+use super::{Flows, Words, gate, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
@@ -38,6 +38,12 @@ pub struct Talk {
     pub destination: [u64; 2],
     /// Source port (high half) and destination port; of ICMP type × 256 + code.
     pub ports: u32,
+    /// Whom it was for when it came first, before any translation.
+    pub first: [u64; 2],
+    /// The ports that it had then, likewise.
+    pub first_ports: u32,
+    /// Whether the packet in hand answers it.
+    pub answers: bool,
     /// Whose link it came by, if the source is the workload there: [`link::flag::WORKLOAD`]'s
     /// [`thalweg_abi::LinkRow::policy`]. Its link-local addresses are nobody's elsewhere.
     pub from: u32,
@@ -56,27 +62,32 @@ pub fn permit<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> Co
     if talk.source == talk.destination {
         return ControlFlow::Continue(());
     }
-    let denied = judge(cells, packet, &talk, tracked);
-    if !denied {
-        return ControlFlow::Continue(());
+    match judge(cells, packet, &talk, tracked) {
+        true => ControlFlow::Break(deny(cells, tracked, found, at)),
+        false => ControlFlow::Continue(()),
     }
+}
+
+/// The verdict of a packet that is denied; its flow ends, if it has one (`found`).
+#[inline(always)]
+pub(super) fn deny<C: Flows>(cells: &C, tracked: &Tracked, found: u32, at: u32) -> Verdict {
     cells.blame(Reason::Policy, tracked.cause as u32);
     if found != 0 {
         revoke(cells, tracked, found);
     }
     let rejects =
         cells.policy(at).is_some_and(|line| line[head::FLAGS] & policy::flag::REJECTS != 0);
-    ControlFlow::Break(match rejects {
+    match rejects {
         true => Verdict::answer(Reason::Policy),
         false => Verdict::drop(Reason::Policy),
-    })
+    }
 }
 
 /// Whether policies are asked about a packet: not about errors and fragments, which follow what they belong
 /// to, nor about how hosts of a link find each other on it (RFC 4861, RFC 2710, RFC 3810). What only looks like
 /// that, and would leave the link, is asked about like anything else.
 #[inline(always)]
-fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
+pub(super) fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
     let follows = tracked.facts().is(what::ERROR) || packet.has(flag::LATER_FRAGMENT);
     let here = packet.destination[0] >> 54 == 0x3fa || packet.destination[0] >> 56 == 0xff;
     let neighbors = packet.protocol() == protocol::ICMPV6
@@ -88,7 +99,12 @@ fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
 
 /// Who speaks to whom. None for a known flow that was judged by these tables already.
 #[inline(always)]
-fn talk<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, found: u32) -> Option<Talk> {
+pub(super) fn talk<C: Flows>(
+    cells: &C,
+    packet: &Packet,
+    tracked: &Tracked,
+    found: u32,
+) -> Option<Talk> {
     let mut came = tracked.key;
     if !tracked.facts().is(what::KEYED) {
         came = super::key::key(packet, packet.ports());
@@ -97,8 +113,9 @@ fn talk<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, found: u32) -> 
         (false, [came[0], came[1]], packet.destination);
     let goes = (tracked.new_key(packet)[4] >> 32) as u32;
     let mut ports = (came[4] >> 48 << 16) as u32 | goes & 0xffff;
+    let mut asked_for = ([came[2], came[3]], (came[4] >> 32) as u32);
     if let Some(row) = cells.flow(found.wrapping_sub(1)) {
-        if row.get(word::STAMP) == cells.stamp() {
+        if is_judged(cells, row.get(word::STAMP)) {
             return None;
         }
         answers = row.get(word::REWRITE) as u32 & kind::ANSWERS != 0;
@@ -110,13 +127,22 @@ fn talk<C: Flows>(cells: &C, packet: &Packet, tracked: &Tracked, found: u32) -> 
         source = [first[0], first[1]];
         destination = [last[2], last[3]];
         ports = (first[4] >> 48 << 16) as u32 | (last[4] >> 32) as u32 & 0xffff;
+        asked_for = ([first[2], first[3]], (first[4] >> 32) as u32);
     }
     if !protocol::has_ports(packet.protocol()) {
         ports = asked(packet, tracked.icmp as u16, answers);
+        asked_for.1 = ports;
     }
+    let (first, first_ports) = asked_for;
     let workload = packet.link_has(link::flag::WORKLOAD) && !answers;
     let from = if workload { cells.link(packet.link()).map_or(0, |row| row.policy) } else { 0 };
-    Some(Talk { source, destination, ports, from })
+    Some(Talk { source, destination, ports, first, first_ports, answers, from })
+}
+
+/// Whether what is stamped so was judged by the tables in force.
+#[inline(always)]
+pub(super) fn is_judged<C: Flows>(cells: &C, stamp: u64) -> bool {
+    stamp == cells.stamp() || stamp == flow::stays(cells.stamp())
 }
 
 /// Type × 256 + code of what began an ICMP flow; 0 for protocols that have nothing of the kind.
@@ -175,8 +201,8 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, number: u8, host: bool)
 
 /// Notes what has decided. Whether it denies: what cannot be read does.
 #[inline(always)]
-fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
-    if cell == SILENT {
+pub(super) fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
+    if cell == SILENT || policy::goes_on(cell) {
         return false;
     }
     tracked.cause = policy::cause(cell).into();
@@ -186,7 +212,7 @@ fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
 
 /// The words of a local record; of any other address its class, and no sets.
 #[inline(always)]
-fn record<C: Flows>(cells: &C, at: u32, value: u32) -> [u64; 2] {
+pub(super) fn record<C: Flows>(cells: &C, at: u32, value: u32) -> [u64; 2] {
     if value & LOCAL == 0 {
         return [value.into(), 0];
     }
@@ -365,7 +391,7 @@ fn group_of<C: Flows>(cells: &C, line: &Line, class: u32) -> u32 {
 
 /// Number `at` of 32 bits each from a line on.
 #[inline(always)]
-fn half<C: Flows>(cells: &C, first: u32, at: u32) -> u32 {
+pub(super) fn half<C: Flows>(cells: &C, first: u32, at: u32) -> u32 {
     let Some(line) = cells.policy(first.wrapping_add(at / 16)) else { return 0 };
     (line[(at as usize / 2) & 7] >> (at % 2 * 32)) as u32
 }
@@ -422,22 +448,25 @@ fn word_of<C: Flows>(cells: &C, first: u32, at: u32) -> u64 {
     }
 }
 
-/// Whether policies are in force and a packet comes from a workload, or its next hop leads to one.
+/// Whether policies are in force and a packet comes from a workload or through a gate, or its next hop leads there.
 #[inline(always)]
 pub fn is_guarded<C: Flows>(cells: &C, packet: &Packet, nexthop: u32) -> bool {
     cells.settings().is_some_and(|row| row.policy != 0)
-        && (packet.link_has(link::flag::WORKLOAD) || super::is_to_workload(cells, nexthop))
+        && (packet.link_has(link::flag::WORKLOAD)
+            || super::is_to_workload(cells, nexthop)
+            || gate::is_between(cells, packet, nexthop))
 }
 
 /// Whether what a packet for this host belongs to is remembered: its stack answers workloads through their links,
-/// where that is seen ([`super::inward`]). Where sources keep their ports, a port of this host may become another's
+/// and others through gates, where that is seen ([`super::inward`]). Where sources keep their ports, a port of this host may become another's
 /// at any time, so that only policies are a reason.
 #[inline(always)]
 pub fn is_seen<C: Flows>(cells: &C, packet: &Packet) -> bool {
-    let row = cells.settings();
-    let keeps =
-        row.is_some_and(|row| row.policy != 0 || row.flags & settings::flag::INDEPENDENT == 0);
-    keeps && packet.link_has(link::flag::WORKLOAD)
+    let Some(row) = cells.settings() else { return false };
+    if packet.link_has(link::flag::WORKLOAD) {
+        return row.policy != 0 || row.flags & settings::flag::INDEPENDENT == 0;
+    }
+    row.policy != 0 && gate::is_at(cells, packet.link())
 }
 
 const _: () = assert!(HEAD == 5, "one line of lengths of IPv4, three of IPv6");

@@ -503,8 +503,11 @@ pub fn remember<C: Flows>(
         false => tracked.node,
     };
     // The way of answers is looked up when the first comes.
-    let known = nexthop != 0 && !back;
-    let stamp = if known { cells.stamp() } else { 0 };
+    let stamp = match nexthop {
+        _ if back => 0,
+        0 => flow::stays(cells.stamp()),
+        _ => cells.stamp(),
+    };
     let hash = flow::hash(*key, settings.seed);
     let found = table::insert(cells, key, hash, now, stamp, |row| {
         row.set(word::NEW_SOURCE, new[0]);
