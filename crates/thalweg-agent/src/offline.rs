@@ -1,5 +1,6 @@
 //! Work on files alone: `check`, `diff --from`, `explain --config`, `replay`. Needs no rights.
 
+pub mod here;
 pub mod policy;
 
 use crate::answer;

@@ -4,6 +4,7 @@ mod describe;
 mod explain;
 mod html;
 mod matrix;
+mod staged;
 
 use crate::args::{Common, Policy};
 use crate::exit::{Exit, Failure};
@@ -50,6 +51,16 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
             let changes = old.changes(&new);
             show(writer, matrix::changes_value(&changes), &matrix::changes_text(&changes))?;
             Ok(if changes.is_empty() { Exit::Ok } else { Exit::NotAsWished })
+        }
+        Policy::Staged { file } => {
+            let (read, client) = match file {
+                Some(file) => (told(common, file)?, Client::connect(&common.socket())?),
+                None => {
+                    let (path, client) = running(common)?;
+                    (told(common, &path)?, client)
+                }
+            };
+            staged::report(&read, client, writer)
         }
         Policy::Explain { file, from, to, protocol, port, source_port } => {
             let read = read(common, file.as_deref())?;

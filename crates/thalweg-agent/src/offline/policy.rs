@@ -1,8 +1,11 @@
 //! Policies from files, for people who want to know what they say, before it is in force or beside that.
 
+use super::here::Here;
 use super::{OfflineError, checked};
+use std::net::IpAddr;
 use std::path::Path;
 use thalweg_model::{Cluster, Intent, Problem, Severity};
+use thalweg_policy::staged::Staged;
 use thalweg_policy::{Model, Objects, Resolution, View, World, check};
 
 /// What files say of policies, and of those whom they are about.
@@ -45,10 +48,23 @@ impl Policies {
 
     /// Everything resolved, with or without what is staged.
     pub fn resolve(&self, view: View) -> Resolution {
+        Resolution::new(self.world(), Model::new(&self.objects, view))
+    }
+
+    /// Everything resolved without what is staged, and with it.
+    pub fn staged(&self) -> Staged {
+        Staged::new(&self.objects, self.world())
+    }
+
+    fn world(&self) -> World {
         let origin =
             |name: &thalweg_model::ObjectName| self.intent.origin("Pod", &name.to_string());
-        let world = World::new(&self.objects, &self.cluster, origin);
-        Resolution::new(world, Model::new(&self.objects, view))
+        World::new(&self.objects, &self.cluster, origin)
+    }
+
+    /// The host that the files are for; `interfaces` are those that are known of it, with their addresses.
+    pub fn here(&self, world: &World, interfaces: Vec<(String, Vec<IpAddr>)>) -> Here {
+        Here::new(&self.intent, world, interfaces)
     }
 
     /// Whether any policy is staged.

@@ -217,7 +217,8 @@ fn rule_words(
     }
 }
 
-fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String {
+/// What decided, in words.
+pub(super) fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String {
     match cause {
         Cause::Rule { policy, rule } => {
             let of = &resolution.policies[policy].policy;
