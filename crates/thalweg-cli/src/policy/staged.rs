@@ -57,7 +57,7 @@ pub(super) fn report(
 }
 
 /// Interfaces with their addresses.
-fn interfaces(links: &[LinkView]) -> Vec<(String, Vec<IpAddr>)> {
+pub(super) fn interfaces(links: &[LinkView]) -> Vec<(String, Vec<IpAddr>)> {
     let address = |text: &String| text.split('/').next()?.parse().ok();
     let of = |link: &LinkView| link.addresses.iter().filter_map(address).collect();
     links.iter().map(|link| (link.name.clone(), of(link))).collect()
