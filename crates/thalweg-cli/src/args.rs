@@ -246,9 +246,9 @@ pub enum Policy {
     /// Show which tiers, policies and rules decide about a packet
     #[command(after_help = "Example: thalweg policy explain shop/front shop/web tcp 80")]
     Explain {
-        /// The source: NAMESPACE/POD or an address
+        /// The source: NAMESPACE/POD, host/NAME for a HostEndpoint, or an address
         from: String,
-        /// The destination: NAMESPACE/POD or an address
+        /// The destination, likewise
         to: String,
         /// Protocol, by name or number
         protocol: String,

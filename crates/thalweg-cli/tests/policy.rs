@@ -238,7 +238,7 @@ fn explain_says_what_makes_no_sense() {
     lab.check(
         &["policy", "explain", "shop/front-1", "shop/nobody", "tcp", "80", "-f", "cfg"],
         expect![[r#"
-            error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, or an address
+            error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
             exit 1
         "#]],
     );
@@ -583,4 +583,88 @@ fn diff_warns_of_the_own_session_by_what_would_be_in_force() {
     assert!(diff(&[]).contains(rule), "{}", diff(&[]));
     assert!(diff(&["-f", "edge.yaml", "--staged"]).contains(rule));
     assert!(diff(&["-f", "edge.yaml"]).contains("n1-all: no policy allows it"));
+}
+
+#[test]
+fn explain_asks_hosts_by_their_name() {
+    let lab = Lab::new();
+    let early = "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                 metadata: {name: early}\nspec: {selector: role == 'edge', order: 10, preDNAT: true, \
+                 applyOnForward: true, types: [Ingress], ingress: [{action: Deny, protocol: UDP}]}\n";
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: near, namespace: shop}\n\
+               spec: {nodeName: n1}\nstatus: {podIPs: [{ip: 10.1.0.9}]}\n";
+    lab.write("edge.yaml", &format!("{GUARDED}{early}{pod}"));
+    let explain = |words: &[&str]| {
+        lab.run(&[&["policy", "explain"], words, &["-f", "edge.yaml"]].concat())
+            .split_inclusive('\n')
+            .take_while(|line| !line.starts_with("warning:") && !line.starts_with("exit"))
+            .collect::<String>()
+    };
+    let told = explain(&["198.51.100.7", "host/n1-all", "tcp", "2200"]);
+    expect![[r#"
+        packet    198.51.100.7 > 192.0.2.1 TCP 49152 > 2200
+        egress    198.51.100.7 is no endpoint: nobody is asked
+        ingress   host/n1-all
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/early (edge.yaml:28:18), before services are translated
+          rule    1 deny UDP (edge.yaml:29:110): another protocol
+          end     no rule decides: go on
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/edge (edge.yaml:18:18)
+          rule    1 deny TCP to port 2200 (edge.yaml:23:5): matches
+          result  deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5)
+        verdict   deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5) (ingress)
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&told);
+    // A port that stays open, and what it says itself.
+    expect![[r#"
+        packet    198.51.100.7 > 192.0.2.1 TCP 49152 > 22
+        egress    198.51.100.7 is no endpoint: nobody is asked
+        ingress   host/n1-all
+          result  allow: a port that stays open whatever policies say
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["198.51.100.7", "host/n1-all", "tcp", "22"]));
+    expect![[r#"
+        packet    192.0.2.1 > 198.51.100.7 UDP 49152 > 53
+        egress    host/n1-all
+          result  allow: a port that stays open whatever policies say
+        ingress   198.51.100.7 is no endpoint: nobody is asked
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["host/n1-all", "198.51.100.7", "udp", "53"]));
+    // Between a host and its pods.
+    expect![[r#"
+        packet    10.1.0.9 > 192.0.2.1 TCP 49152 > 2200
+        egress    shop/near
+          result  allow: no policy decides
+        ingress   host/n1-all
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/early (edge.yaml:28:18), before services are translated
+          rule    1 deny UDP (edge.yaml:29:110): another protocol
+          end     no rule decides: go on
+          result  allow: spec.policy.endpointToHost of the Router says so
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["shop/near", "host/n1-all", "tcp", "2200"]));
+    expect![[r#"
+        packet    192.0.2.1 > 10.1.0.9 TCP 49152 > 80
+        egress    host/n1-all is not asked
+        ingress   shop/near
+          result  allow: a node always reaches its pods
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["host/n1-all", "shop/near", "tcp", "80"]));
+    lab.check(
+        &["policy", "explain", "host/nobody", "shop/near", "tcp", "80", "-f", "cfg"],
+        expect![[r#"
+            error: there is no pod `host/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
+            exit 1
+        "#]],
+    );
 }
