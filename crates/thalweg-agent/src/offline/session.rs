@@ -71,10 +71,11 @@ impl Session {
         let world = World::new(objects, &intent.cluster, origin);
         let here = Here::new(intent, &world, self.interfaces.clone());
         let host = here.host_with(&world, self.server.ip())?;
-        let own = here.is_own(self.server.ip())
-            || world.endpoints[host].addresses.contains(&self.server.ip());
-        // Without any knowledge of the host, it may be this machine.
-        if !own && !(self.interfaces.is_empty() && is_of_this_machine(self.server.ip())) {
+        let address = self.server.ip();
+        let told = here.is_own(address) || world.endpoints[host].addresses.contains(&address);
+        // Where nothing is known of the host's interfaces, it may be this machine.
+        let own = told || self.interfaces.is_empty() && is_of_this_machine(address);
+        if !own {
             return None;
         }
         let resolution = Resolution::new(world, Model::new(objects, view));

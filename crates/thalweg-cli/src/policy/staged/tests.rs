@@ -1,3 +1,5 @@
+//! Traffic as agents tell of it, and what is said of it.
+
 use super::*;
 use expect_test::expect;
 use std::fs;
