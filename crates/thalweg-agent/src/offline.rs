@@ -1,17 +1,20 @@
 //! Work on files alone: `check`, `diff --from`, `explain --config`, `replay`. Needs no rights.
 
+pub mod here;
 pub mod policy;
+pub mod session;
 
 use crate::answer;
 use crate::judge;
 use crate::plane::{DataPlane, MemoryPlane};
+use session::Session;
 use std::path::{Path, PathBuf};
 use thalweg_api::Fault;
 use thalweg_api::view::{DiffView, ExplainView};
 use thalweg_compile::Compiler;
 use thalweg_image::{Plane, PlaneError};
 use thalweg_model::{HostState, Intent, Problem};
-use thalweg_policy::Objects;
+use thalweg_policy::{Objects, View};
 
 /// Why offline work failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +73,28 @@ impl std::fmt::Display for Checked {
     }
 }
 
-/// Checks configuration files; with a host state file also against that host.
+/// Checks configuration files; with a host state file also against that host. Warns if policies would cut a
+/// session with it.
 ///
 /// # Errors
 ///
 /// [`OfflineError`] for a host state file that cannot be read. Problems of the configuration are
 /// none.
-pub fn check(path: &Path, host: Option<&Path>, color: bool) -> Result<Checked, OfflineError> {
+pub fn check(
+    path: &Path,
+    host: Option<&Path>,
+    session: Option<Session>,
+    color: bool,
+) -> Result<Checked, OfflineError> {
     let host = host.map(read_host).transpose()?;
     let mut loaded = thalweg_config::load(path);
+    let session = session.filter(|_| loaded.is_ok()).map(|session| match &host {
+        Some(host) => session.on(host),
+        None => session,
+    });
+    let cut = session
+        .and_then(|session| session.warning(&loaded.intent, &loaded.policies, View::Enforced));
+    loaded.problems.extend(cut);
     if let (Some(host), true) = (host, loaded.is_ok()) {
         let compiler = compile(loaded.intent.clone(), loaded.policies.clone(), host);
         loaded.problems.extend(compiler.problems());

@@ -150,7 +150,6 @@ extern "C" fn flow_prepare(packet: *const Packet, way: u64) -> u32 {
     0
 }
 
-
 /// [`flow::policy::is_guarded`]: the same for both hooks.
 #[unsafe(no_mangle)]
 #[inline(never)]

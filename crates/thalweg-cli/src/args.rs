@@ -236,12 +236,19 @@ pub enum Policy {
         #[arg(long, requires = "file")]
         staged: bool,
     },
+    /// Show what staged policies would change about the traffic that there is: flows that live, and
+    /// packets that policies dropped
+    Staged {
+        /// Directory or file whose policies are asked [default: what the agent runs on]
+        #[arg(short, long, value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
     /// Show which tiers, policies and rules decide about a packet
     #[command(after_help = "Example: thalweg policy explain shop/front shop/web tcp 80")]
     Explain {
-        /// The source: NAMESPACE/POD or an address
+        /// The source: NAMESPACE/POD, host/NAME for a HostEndpoint, or an address
         from: String,
-        /// The destination: NAMESPACE/POD or an address
+        /// The destination, likewise
         to: String,
         /// Protocol, by name or number
         protocol: String,

@@ -13,12 +13,13 @@ use thalweg_api::Answer;
 
 /// `thalweg check`.
 pub fn check(
+    common: &Common,
     file: &Path,
     host: Option<&Path>,
-    color: bool,
     writer: &mut Writer<'_>,
 ) -> Result<Exit, Failure> {
-    let checked = offline::check(file, host, color)?;
+    let session = crate::policy::session(common);
+    let checked = offline::check(file, host, session, common.color.on_stdout())?;
     match writer.format {
         Format::Table | Format::Wide => {
             writer.out.write_all(checked.text.as_bytes())?;

@@ -72,9 +72,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
             let call = Call::Describe { kind: kind.clone(), name: name.clone() };
             online::ask(common, call, &mut writer)
         }
-        Command::Check { file, host } => {
-            files::check(file, host.as_deref(), common.color.on_stdout(), &mut writer)
-        }
+        Command::Check { file, host } => files::check(common, file, host.as_deref(), &mut writer),
         Command::Diff { file, from, host } => match (from, host) {
             (Some(from), Some(host)) => files::diff(from, file, host, common, &mut writer),
             _ => {

@@ -4,6 +4,7 @@ mod describe;
 mod explain;
 mod html;
 mod matrix;
+mod staged;
 
 use crate::args::{Common, Policy};
 use crate::exit::{Exit, Failure};
@@ -13,6 +14,7 @@ use crate::table::Table;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use thalweg_agent::offline::policy::Policies;
+use thalweg_agent::offline::session::Session;
 use thalweg_api::policy::PoliciesView;
 use thalweg_api::{Answer, Call, Client};
 use thalweg_policy::lower::{policy as lower, tier_of};
@@ -42,13 +44,27 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
                     let after = Policies::read(file, common.color.on_stderr())?;
                     eprint!("{}", after.text);
                     let view = if *staged { View::Pending } else { View::Enforced };
+                    warn(common, &after, view);
                     (before.resolve(View::Enforced), after.resolve(view))
                 }
-                None => (before.resolve(View::Enforced), before.resolve(View::Pending)),
+                None => {
+                    warn(common, &before, View::Pending);
+                    (before.resolve(View::Enforced), before.resolve(View::Pending))
+                }
             };
             let changes = old.changes(&new);
             show(writer, matrix::changes_value(&changes), &matrix::changes_text(&changes))?;
             Ok(if changes.is_empty() { Exit::Ok } else { Exit::NotAsWished })
+        }
+        Policy::Staged { file } => {
+            let (read, client) = match file {
+                Some(file) => (told(common, file)?, Client::connect(&common.socket())?),
+                None => {
+                    let (path, client) = running(common)?;
+                    (told(common, &path)?, client)
+                }
+            };
+            staged::report(&read, client, writer)
         }
         Policy::Explain { file, from, to, protocol, port, source_port } => {
             let read = read(common, file.as_deref())?;
@@ -216,6 +232,23 @@ fn running(common: &Common) -> Result<(PathBuf, Client), Failure> {
         Answer::Status(view) => Ok((view.config.path.into(), client)),
         _ => Err(Failure::new(Exit::NoAgent, "the agent tells no directory; name files with -f")),
     }
+}
+
+/// The session that this command is given in, if it is one over the network. The agent, if one runs, tells
+/// what interfaces there are.
+pub fn session(common: &Common) -> Option<Session> {
+    let mut session = Session::here()?;
+    let links = Client::connect(&common.socket()).and_then(|mut client| client.call(Call::Links));
+    if let Ok(Answer::Links(links)) = links {
+        session.interfaces = staged::interfaces(&links);
+    }
+    Some(session)
+}
+
+/// Warns on standard error if policies would cut the session that this command is given in.
+fn warn(common: &Common, read: &Policies, view: View) {
+    let cut = session(common).and_then(|session| read.cuts(&session, view));
+    eprint!("{}", cut.unwrap_or_default());
 }
 
 /// Writes a result as text or as a value.

@@ -93,12 +93,18 @@ impl Lab {
 
     /// Runs a command line; the text holds standard output, standard error and the exit code.
     fn run(&self, line: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .args(line)
-            .current_dir(self.path())
-            .env_remove("NO_COLOR")
-            .output()
-            .unwrap();
+        self.run_within(None, line)
+    }
+
+    /// The same within a session over SSH.
+    fn run_within(&self, session: Option<&str>, line: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+        command.args(line).current_dir(self.path()).env_remove("NO_COLOR");
+        match session {
+            Some(session) => command.env("SSH_CONNECTION", session),
+            None => command.env_remove("SSH_CONNECTION"),
+        };
+        let output = command.output().unwrap();
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         format!("{out}{err}exit {}\n", output.status.code().unwrap_or(-1))
@@ -232,7 +238,7 @@ fn explain_says_what_makes_no_sense() {
     lab.check(
         &["policy", "explain", "shop/front-1", "shop/nobody", "tcp", "80", "-f", "cfg"],
         expect![[r#"
-            error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, or an address
+            error: there is no pod `shop/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
             exit 1
         "#]],
     );
@@ -450,4 +456,221 @@ fn what_is_about_hosts_is_said_to_be_enforced_at_their_links() {
         let described = lab.run(&["describe", "policy", policy, "-f", "cfg"]);
         assert!(described.contains(expected), "{policy}: {described}");
     }
+}
+
+/// A node whose `*` endpoint is guarded: policies of one tier, the second of which is the last word.
+const GUARDED: &str = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: router}
+spec: {node: n1}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: n1-all, labels: {role: edge}}
+spec: {node: n1, interfaceName: '*'}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: edge}
+spec:
+  selector: role == 'edge'
+  types: [Ingress]
+  ingress:
+  - {action: Deny, protocol: TCP, destination: {ports: [2200]}}
+  - {action: Allow, protocol: TCP, source: {nets: [203.0.113.0/24]}}
+";
+
+/// A session with that node, by the address and port of its server.
+fn session(server: &str) -> String {
+    format!("198.51.100.7 50514 {server}")
+}
+
+#[test]
+fn who_would_cut_the_own_session_is_warned() {
+    let lab = Lab::new();
+    lab.write("edge.yaml", GUARDED);
+    let check = |session: &str| lab.run_within(Some(session), &["check", "-f", "edge.yaml"]);
+    let told = check(&session("192.0.2.1 2200"));
+    let expected = expect![[r#"
+        warning: GlobalNetworkPolicy/edge: your own session, 198.51.100.7:50514 > 192.0.2.1:2200, would be cut at host n1-all: rule 1 denies it
+          --> edge.yaml:23:5 (spec.ingress[0])
+           |
+        23 |   - {action: Deny, protocol: TCP, destination: {ports: [2200]}}
+           |     ^
+           = help: allow TCP to port 2200 from 198.51.100.7, or keep `tcp:2200` in spec.policy.failSafeInbound of the Router
+
+    "#]];
+    let own = |told: &str| {
+        let at = told.find("warning: GlobalNetworkPolicy/edge: your own").unwrap_or(told.len());
+        told[at..].split_inclusive("\n\n").next().unwrap_or_default().to_owned()
+    };
+    expected.assert_eq(&own(&told));
+    assert!(told.ends_with("exit 0\n"), "it is a warning: {told}");
+    let expected = expect![[r#"
+        warning: GlobalNetworkPolicy/edge: your own session, 198.51.100.7:50514 > 192.0.2.1:2222, would be cut at host n1-all: policies of tier default apply, and none allows it
+          --> edge.yaml:18:18 (spec.ingress)
+           |
+        18 | metadata: {name: edge}
+           |                  ^^^^
+           = help: allow TCP to port 2222 from 198.51.100.7, or keep `tcp:2222` in spec.policy.failSafeInbound of the Router
+
+    "#]];
+    expected.assert_eq(&own(&check(&session("192.0.2.1 2222"))));
+    // Nothing to tell: a port that stays open, a client that is allowed, another host, no session, words that
+    // make none.
+    for harmless in [
+        "198.51.100.7 50514 192.0.2.1 22",
+        "203.0.113.5 50514 192.0.2.1 2222",
+        "198.51.100.7 50514 203.0.113.201 2200",
+        "198.51.100.7 50514 192.0.2.1",
+        "",
+    ] {
+        assert!(!check(harmless).contains("your own session"), "{harmless}");
+    }
+    assert!(!lab.run(&["check", "-f", "edge.yaml"]).contains("your own session"));
+    // Who closes all ports closes that one too.
+    let closed = GUARDED.replace("node: n1}\n---", "node: n1, policy: {failSafeInbound: []}}\n---");
+    lab.write("edge.yaml", &closed);
+    assert!(check(&session("192.0.2.1 22")).contains("your own session"));
+    // An address of this machine may be one of the node's.
+    assert!(check(&session("127.0.0.1 22")).contains("your own session"));
+    // As a value, it is one of the problems.
+    let line = ["check", "-f", "edge.yaml", "-o", "json"];
+    let value = lab.run_within(Some(&session("192.0.2.1 22")), &line);
+    assert!(value.contains("your own session") && value.contains("\"ok\": true"), "{value}");
+}
+
+#[test]
+fn the_endpoint_of_the_interface_decides_about_the_own_session() {
+    let lab = Lab::new();
+    // Another endpoint for the interface with that address, which is open.
+    let open = "---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\n\
+                metadata: {name: n1-eth0}\nspec: {node: n1, interfaceName: eth0, \
+                profiles: [projectcalico-default-allow]}\n";
+    lab.write("edge.yaml", &(GUARDED.to_owned() + open));
+    lab.write(
+        "host.yaml",
+        "links:\n- {name: eth0, index: 2, mac: '02:00:00:00:00:01', mtu: 1500, up: true}\n\
+         - {name: eth1, index: 3, mac: '02:00:00:00:00:02', mtu: 1500, up: true}\n\
+         addresses:\n- {address: 192.0.2.1/24, dev: eth0}\n- {address: 192.0.2.65/26, dev: eth1}\n",
+    );
+    let line = ["check", "-f", "edge.yaml", "--host", "host.yaml"];
+    let cut = |server: &str| {
+        lab.run_within(Some(&session(server)), &line).contains("would be cut at host n1-all")
+    };
+    assert!(!cut("192.0.2.1 2200"));
+    assert!(cut("192.0.2.65 2200"));
+    // This machine's own addresses are not those of that host.
+    assert!(!cut("127.0.0.1 2200"));
+    // Without a policy, an endpoint denies what no profile of it allows.
+    let alone = GUARDED.split("---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy");
+    lab.write("edge.yaml", alone.into_iter().next().unwrap());
+    let told = lab.run_within(Some(&session("192.0.2.1 2200")), &line);
+    assert!(told.contains("would be cut at host n1-all: no policy allows it"), "{told}");
+    assert!(told.contains("warning: HostEndpoint/n1-all: your own"), "{told}");
+}
+
+#[test]
+fn diff_warns_of_the_own_session_by_what_would_be_in_force() {
+    let lab = Lab::new();
+    lab.write("edge.yaml", &GUARDED.replace("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"));
+    let diff = |more: &[&str]| {
+        let line = [&["policy", "diff", "--from", "edge.yaml"], more].concat();
+        lab.run_within(Some(&session("192.0.2.1 2200")), &line)
+    };
+    let rule = "StagedGlobalNetworkPolicy/edge: your own session, 198.51.100.7:50514 > \
+                192.0.2.1:2200, would be cut at host n1-all: rule 1 denies it";
+    // What is staged; the same of files; and these as they are, where the endpoint has no policy.
+    assert!(diff(&[]).contains(rule), "{}", diff(&[]));
+    assert!(diff(&["-f", "edge.yaml", "--staged"]).contains(rule));
+    assert!(diff(&["-f", "edge.yaml"]).contains("n1-all: no policy allows it"));
+}
+
+#[test]
+fn explain_asks_hosts_by_their_name() {
+    let lab = Lab::new();
+    let early = "---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+                 metadata: {name: early}\nspec: {selector: role == 'edge', order: 10, preDNAT: true, \
+                 applyOnForward: true, types: [Ingress], ingress: [{action: Deny, protocol: UDP}]}\n";
+    let pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: near, namespace: shop}\n\
+               spec: {nodeName: n1}\nstatus: {podIPs: [{ip: 10.1.0.9}]}\n";
+    lab.write("edge.yaml", &format!("{GUARDED}{early}{pod}"));
+    let explain = |words: &[&str]| {
+        lab.run(&[&["policy", "explain"], words, &["-f", "edge.yaml"]].concat())
+            .split_inclusive('\n')
+            .take_while(|line| !line.starts_with("warning:") && !line.starts_with("exit"))
+            .collect::<String>()
+    };
+    let told = explain(&["198.51.100.7", "host/n1-all", "tcp", "2200"]);
+    expect![[r#"
+        packet    198.51.100.7 > 192.0.2.1 TCP 49152 > 2200
+        egress    198.51.100.7 is no endpoint: nobody is asked
+        ingress   host/n1-all
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/early (edge.yaml:28:18), before services are translated
+          rule    1 deny UDP (edge.yaml:29:110): another protocol
+          end     no rule decides: go on
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/edge (edge.yaml:18:18)
+          rule    1 deny TCP to port 2200 (edge.yaml:23:5): matches
+          result  deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5)
+        verdict   deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5) (ingress)
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&told);
+    // A port that stays open, and what it says itself.
+    expect![[r#"
+        packet    198.51.100.7 > 192.0.2.1 TCP 49152 > 22
+        egress    198.51.100.7 is no endpoint: nobody is asked
+        ingress   host/n1-all
+          result  allow: a port that stays open whatever policies say
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["198.51.100.7", "host/n1-all", "tcp", "22"]));
+    expect![[r#"
+        packet    192.0.2.1 > 198.51.100.7 UDP 49152 > 53
+        egress    host/n1-all
+          result  allow: a port that stays open whatever policies say
+        ingress   198.51.100.7 is no endpoint: nobody is asked
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["host/n1-all", "198.51.100.7", "udp", "53"]));
+    // Between a host and its pods.
+    expect![[r#"
+        packet    10.1.0.9 > 192.0.2.1 TCP 49152 > 2200
+        egress    shop/near
+          result  allow: no policy decides
+        ingress   host/n1-all
+          tier    default, order 1000000
+          policy  GlobalNetworkPolicy/early (edge.yaml:28:18), before services are translated
+          rule    1 deny UDP (edge.yaml:29:110): another protocol
+          end     no rule decides: go on
+          result  allow: spec.policy.endpointToHost of the Router says so
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["shop/near", "host/n1-all", "tcp", "2200"]));
+    expect![[r#"
+        packet    192.0.2.1 > 10.1.0.9 TCP 49152 > 80
+        egress    host/n1-all is not asked
+        ingress   shop/near
+          result  allow: a node always reaches its pods
+        verdict   allow
+        note      policies are NOT enforced on hosts: this is what they say
+    "#]]
+    .assert_eq(&explain(&["host/n1-all", "shop/near", "tcp", "80"]));
+    lab.check(
+        &["policy", "explain", "host/nobody", "shop/near", "tcp", "80", "-f", "cfg"],
+        expect![[r#"
+            error: there is no pod `host/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
+            exit 1
+        "#]],
+    );
 }

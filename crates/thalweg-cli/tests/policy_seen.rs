@@ -25,6 +25,19 @@ spec:
     ports: [{port: 8080}]
 ";
 
+/// In the place of that policy, if it were in force: another may connect.
+const STAGED: &str = "---
+apiVersion: projectcalico.org/v3
+kind: StagedKubernetesNetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: p1}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{podSelector: {matchLabels: {app: p2}}}]
+    ports: [{port: 8080}]
+";
+
 fn config(spec: &str) -> String {
     let mut text = String::from(
         "apiVersion: thalweg.dev/v1alpha1\nkind: Link\nmetadata: {name: uplink}\n\
@@ -43,8 +56,13 @@ struct Node(Pods);
 
 impl Node {
     fn new(tag: &str, spec: &str) -> Option<Self> {
+        Self::with(tag, spec, "")
+    }
+
+    /// With more objects.
+    fn with(tag: &str, spec: &str, more: &str) -> Option<Self> {
         let mut pods = Pods::new(tag, &PODS)?;
-        fs::write(pods.lab.config(), config(spec)).unwrap();
+        fs::write(pods.lab.config(), config(spec) + more).unwrap();
         if !pods.lab.start() {
             return None;
         }
@@ -132,4 +150,32 @@ fn who_is_denied_is_told_so_where_that_is_wanted() {
     });
     // What Linux makes of "administratively prohibited".
     assert_eq!(answer, Err(Some(113)), "EHOSTUNREACH");
+}
+
+#[test]
+fn what_is_staged_is_asked_of_the_traffic_that_there_is() {
+    let Some(node) = Node::with("sc", "burst: 100", STAGED) else { return };
+    assert_eq!(node.connects("p0", "10.9.0.3:8080"), None);
+    assert_eq!(node.connects("p2", "10.9.0.3:8080"), Some(std::io::ErrorKind::TimedOut));
+    let change = |value: &Value, from: &str| {
+        let changes = value["changes"].as_array().unwrap();
+        changes.iter().find(|change| change["from"] == from).cloned()
+    };
+    node.0.lab.until(|| change(&node.value(&["policy", "staged"]), "shop/p2").is_some());
+    let value = node.value(&["policy", "staged"]);
+    let cut = change(&value, "shop/p0").unwrap_or_else(|| panic!("{value}"));
+    let what = |change: &Value| {
+        let words = ["to", "protocol", "now", "staged"].map(|key| change[key].clone());
+        words.map(|word| word.as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(what(&cut), ["shop/p1", "TCP/8080", "allow", "deny"], "{value}");
+    assert_eq!((cut["flows"].as_u64(), cut["drops"].as_u64()), (Some(1), Some(0)), "{value}");
+    let opened = change(&value, "shop/p2").unwrap_or_else(|| panic!("{value}"));
+    assert_eq!(what(&opened), ["shop/p1", "TCP/8080", "deny", "allow"], "{value}");
+    assert!(opened["drops"].as_u64() >= Some(1), "{value}");
+    let by = opened["by"].as_str().unwrap_or_default();
+    assert!(by.starts_with("rule 1 of StagedKubernetesNetworkPolicy/shop/web ("), "{by}");
+    assert_eq!(value["policies"][0]["denies"]["flows"], 1, "{value}");
+    let text = node.0.lab.text(&["policy", "staged"]);
+    assert!(text.contains("would deny 1 live flow, and allow "), "{text}");
 }

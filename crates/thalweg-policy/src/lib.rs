@@ -26,6 +26,7 @@ pub mod object;
 pub mod ranges;
 pub mod resolve;
 pub mod selector;
+pub mod staged;
 pub mod table;
 pub mod words;
 pub mod world;

@@ -103,12 +103,7 @@ impl Bench {
             (None, Some((kind, code))) => u32::from(kind) << 8 | u32::from(code),
             (None, None) => 0,
         };
-        let talk = Talk {
-            source: halves(packet.source),
-            destination: halves(packet.destination),
-            ports,
-            from: 0,
-        };
+        let talk = Talk::plain(halves(packet.source), halves(packet.destination), ports);
         let family = if packet.source.is_ipv4() { 4 } else { 6 };
         ask(&cells, &talk, family, packet.protocol, false)
     }

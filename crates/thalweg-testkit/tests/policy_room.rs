@@ -70,7 +70,7 @@ impl Bench {
         let cells = MemoryCells::new(self.memory.clone());
         let cells = cells.at(cells.epoch());
         let [source, destination] = [from, to].map(|ip| halves(ip.parse::<IpAddr>().unwrap()));
-        let talk = Talk { source, destination, ports: 49_152 << 16 | u32::from(port), from: 0 };
+        let talk = Talk::plain(source, destination, 49_152 << 16 | u32::from(port));
         let [going, coming] = ask(&cells, &talk, 4, TCP, false);
         let last = if allows(going) { coming } else { going };
         (allows(going) && allows(coming), self.compiler.policy_cause(cause(last)).cloned())

@@ -1,8 +1,13 @@
 //! Policies from files, for people who want to know what they say, before it is in force or beside that.
 
+use super::here::Here;
+use super::session::Session;
 use super::{OfflineError, checked};
+use std::net::IpAddr;
 use std::path::Path;
+use thalweg_config::Sources;
 use thalweg_model::{Cluster, Intent, Problem, Severity};
+use thalweg_policy::staged::Staged;
 use thalweg_policy::{Model, Objects, Resolution, View, World, check};
 
 /// What files say of policies, and of those whom they are about.
@@ -14,6 +19,8 @@ pub struct Policies {
     /// What is wrong or doubtful about them, with the lines in question.
     pub text: String,
     intent: Intent,
+    sources: Sources,
+    color: bool,
 }
 
 impl Policies {
@@ -32,23 +39,44 @@ impl Policies {
             cluster: loaded.intent.cluster.clone(),
             text: String::new(),
             intent: loaded.intent,
+            sources: loaded.sources,
+            color,
         };
         let wrong = |problem: &Problem| problem.severity == Severity::Error;
         let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(wrong).collect();
         problems.extend(check::unenforced(&read.objects));
         problems.extend(check::doubts(&read.resolve(View::Enforced)));
         if !problems.is_empty() {
-            read.text = thalweg_config::render(&problems, &loaded.sources, color);
+            read.text = thalweg_config::render(&problems, &read.sources, color);
         }
         Ok(read)
     }
 
     /// Everything resolved, with or without what is staged.
     pub fn resolve(&self, view: View) -> Resolution {
+        Resolution::new(self.world(), Model::new(&self.objects, view))
+    }
+
+    /// Everything resolved without what is staged, and with it.
+    pub fn staged(&self) -> Staged {
+        Staged::new(&self.objects, self.world())
+    }
+
+    fn world(&self) -> World {
         let origin =
             |name: &thalweg_model::ObjectName| self.intent.origin("Pod", &name.to_string());
-        let world = World::new(&self.objects, &self.cluster, origin);
-        Resolution::new(world, Model::new(&self.objects, view))
+        World::new(&self.objects, &self.cluster, origin)
+    }
+
+    /// The host that the files are for; `interfaces` are those that are known of it, with their addresses.
+    pub fn here(&self, world: &World, interfaces: Vec<(String, Vec<IpAddr>)>) -> Here {
+        Here::new(&self.intent, world, interfaces)
+    }
+
+    /// A warning, with the line in question, if policies would cut a session with this host.
+    pub fn cuts(&self, session: &Session, view: View) -> Option<String> {
+        let problem = session.warning(&self.intent, &self.objects, view)?;
+        Some(thalweg_config::render(&[problem], &self.sources, self.color))
     }
 
     /// Whether any policy is staged.

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use thalweg_agent::offline::policy::Policies;
 use thalweg_model::cluster::ObjectName;
-use thalweg_policy::decide::{Cause, Decision, Step, Trace};
-use thalweg_policy::model::Direction;
+use thalweg_policy::decide::host::{Gate, Way};
+use thalweg_policy::decide::{Cause, Decision, Judgement, Step, Trace};
+use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::EndAction;
+use thalweg_policy::world::{Endpoint, EndpointName};
 use thalweg_policy::{Packet, Resolution, Verdict, View, words};
 
 /// The port of clients where none is given.
@@ -40,18 +42,19 @@ pub(super) fn explain(
     let [from, to] = [question.from, question.to].map(|who| end(read, &resolution, who));
     let (from, to) = (from?, to?);
     let packet = packet(&from, &to, question)?;
-    let trace = resolution.trace(from.endpoint, to.endpoint, &packet);
+    let trace = trace(&resolution, &from, &to, &packet);
     let staged = read.has_staged().then(|| {
         let pending = read.resolve(View::Pending);
-        let trace = pending.trace(from.endpoint, to.endpoint, &packet);
+        let trace = self::trace(&pending, &from, &to, &packet);
         (pending, trace)
     });
-    let mut lines = Lines(String::new());
+    let mut lines = Lines::default();
     let ports = packet.ports.map(|(from, to)| format!(" {from} > {to}")).unwrap_or_default();
     let (source, destination) = (packet.source, packet.destination);
     let protocol = words::protocol(packet.protocol);
     lines.add("packet", format!("{source} > {destination} {protocol}{ports}"));
-    lines.ends(&resolution, &trace, (question.from, question.to));
+    let names = [(question.from, from.endpoint), (question.to, to.endpoint)];
+    lines.ends(&resolution, &trace, names);
     lines.add("verdict", verdict(&resolution, &trace));
     let host = [&from, &to].into_iter().any(|end| is_host(&resolution, end));
     if host {
@@ -68,7 +71,7 @@ pub(super) fn explain(
         "egress": trace.judgement.egress.map(|one| decision(&resolution, Direction::Egress, one)),
         "ingress": trace.judgement.ingress.map(|one| decision(&resolution, Direction::Ingress, one)),
     });
-    show(writer, value, &lines.0)?;
+    show(writer, value, &lines.text)?;
     Ok(Exit::Ok)
 }
 
@@ -85,7 +88,13 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
         }
         return Ok(End { endpoint: resolution.world.at(address), addresses: vec![address] });
     }
-    let who = who.strip_prefix("pod/").unwrap_or(who);
+    let pod = who.strip_prefix("pod/");
+    if let Some(host) = who.strip_prefix("host/").filter(|_| pod.is_none())
+        && let Some(end) = host_end(resolution, host)?
+    {
+        return Ok(end);
+    }
+    let who = pod.unwrap_or(who);
     let (namespace, name) = who.split_once('/').unwrap_or(("default", who));
     let name = ObjectName::new(namespace, name);
     match resolution.world.pod(&name) {
@@ -95,11 +104,65 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
         }
         None => {
             let message = format!(
-                "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, or an address"
+                "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
+                 host/NAME for a HostEndpoint, or an address"
             );
             Err(Failure::new(Exit::NotAsWished, message))
         }
     }
+}
+
+/// A `HostEndpoint` by its name, with its addresses or else those of its node; none if there is no such one.
+fn host_end(resolution: &Resolution, name: &str) -> Result<Option<End>, Failure> {
+    let world = &resolution.world;
+    let is = |one: &Endpoint| matches!(&one.name, EndpointName::Host(is) if is == name);
+    let Some(at) = world.endpoints.iter().position(is) else { return Ok(None) };
+    let endpoint = &world.endpoints[at];
+    let of_node = || endpoint.node.as_ref().and_then(|node| world.nodes.get(node));
+    let addresses = match endpoint.addresses.is_empty() {
+        true => of_node().cloned().unwrap_or_default(),
+        false => endpoint.addresses.clone(),
+    };
+    if addresses.is_empty() {
+        let message = format!(
+            "neither HostEndpoint/{name} nor its node has addresses; add its Node object or expectedIPs"
+        );
+        return Err(Failure::new(Exit::NotAsWished, message));
+    }
+    Ok(Some(End { endpoint: Some(at), addresses }))
+}
+
+/// The way to what both ends say. Between a pod and its own host, the host decides by its settings.
+fn trace(resolution: &Resolution, from: &End, to: &End, packet: &Packet) -> Trace {
+    match way_within(resolution, from, to) {
+        Some(way) => {
+            let (passing, steps) = resolution.trace_pass(&way, packet, packet);
+            let said = |direction| passing.said.iter().find(|said| said.direction == direction);
+            let [egress, ingress] = [Direction::Egress, Direction::Ingress]
+                .map(|direction| said(direction).map(|said| said.decision));
+            let steps = passing
+                .said
+                .iter()
+                .zip(steps)
+                .flat_map(|(said, steps)| steps.into_iter().map(|step| (said.direction, step)));
+            let steps = steps.collect();
+            Trace { steps, judgement: Judgement { egress, ingress } }
+        }
+        None => resolution.trace(from.endpoint, to.endpoint, packet),
+    }
+}
+
+/// The way between a pod and the host that it is on.
+fn way_within(resolution: &Resolution, from: &End, to: &End) -> Option<Way> {
+    let world = &resolution.world;
+    let ends = [from.endpoint?, to.endpoint?];
+    let [a, b] = ends.map(|at| &world.endpoints[at]);
+    let node = a.node.as_deref().filter(|_| a.node == b.node && a.is_host() != b.is_host())?;
+    let [from, to] = ends.map(|at| match world.endpoints[at].is_host() {
+        true => Gate::Host,
+        false => Gate::Pod(at),
+    });
+    Some(Way { from, to, all: world.host_of_all(node) })
 }
 
 /// Whether an end is a host.
@@ -145,22 +208,31 @@ fn packet(from: &End, to: &End, question: &Question<'_>) -> Result<Packet, Failu
     })
 }
 
-struct Lines(String);
+#[derive(Default)]
+struct Lines {
+    text: String,
+    /// The stage of the policy that was asked last.
+    stage: Stage,
+}
 
 impl Lines {
     fn add(&mut self, word: &str, text: impl AsRef<str>) {
-        self.0.push_str(&format!("{word:<9} {}\n", text.as_ref()));
+        self.text.push_str(&format!("{word:<9} {}\n", text.as_ref()));
     }
 
     /// What both ends say, step by step.
-    fn ends(&mut self, resolution: &Resolution, trace: &Trace, names: (&str, &str)) {
-        let ends = [
-            (Direction::Egress, names.0, trace.judgement.egress),
-            (Direction::Ingress, names.1, trace.judgement.ingress),
+    fn ends(&mut self, resolution: &Resolution, trace: &Trace, names: [(&str, Option<usize>); 2]) {
+        let said = [
+            (Direction::Egress, trace.judgement.egress),
+            (Direction::Ingress, trace.judgement.ingress),
         ];
-        for (direction, name, decided) in ends {
+        for ((direction, decided), (name, endpoint)) in said.into_iter().zip(names) {
             let Some(decided) = decided else {
-                self.add(direction.word(), format!("{name} is no endpoint: nobody is asked"));
+                let why = match endpoint {
+                    Some(_) => "is not asked",
+                    None => "is no endpoint: nobody is asked",
+                };
+                self.add(direction.word(), format!("{name} {why}"));
                 continue;
             };
             self.add(direction.word(), name);
@@ -180,7 +252,13 @@ impl Lines {
             }
             Step::Policy(policy) => {
                 let policy = &resolution.policies[policy].policy;
-                self.add("  policy", format!("{} ({})", policy.id, policy.origin));
+                self.stage = policy.stage;
+                let stage = match policy.stage {
+                    Stage::Normal => "",
+                    Stage::PreDnat => ", before services are translated",
+                    Stage::Untracked => ", untracked",
+                };
+                self.add("  policy", format!("{} ({}){stage}", policy.id, policy.origin));
             }
             Step::Rule { policy, rule, miss } => {
                 let (words, place) = rule_words(resolution, direction, policy, rule);
@@ -190,6 +268,7 @@ impl Lines {
             Step::End { tier, passed } => {
                 let end = match (passed, resolution.model.tiers[tier].end) {
                     (true, _) => "passed on by that rule",
+                    (false, _) if self.stage != Stage::Normal => "no rule decides: go on",
                     (false, EndAction::Deny) => "no rule decides: deny",
                     (false, EndAction::Pass) => "no rule decides: pass on",
                 };
@@ -216,7 +295,8 @@ fn rule_words(
     }
 }
 
-fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String {
+/// What decided, in words.
+pub(super) fn cause(resolution: &Resolution, direction: Direction, cause: Cause) -> String {
     match cause {
         Cause::Rule { policy, rule } => {
             let of = &resolution.policies[policy].policy;

@@ -128,11 +128,7 @@ pub fn way<C: Flows>(cells: &C, packet: &Packet, decision: &Decision, opened: bo
 
 /// Breaks with the verdict of a packet that gates do not let pass, by what [`prepare`] has noted.
 #[inline(always)]
-pub fn pass<C: Flows>(
-    cells: &C,
-    tracked: &mut Tracked,
-    asks: &impl Asks,
-) -> ControlFlow<Verdict> {
+pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> ControlFlow<Verdict> {
     let way = tracked.work[0][WAY];
     if way == UNASKED {
         return ControlFlow::Continue(());
@@ -197,12 +193,7 @@ fn comes_in<C: Flows>(
 
 /// The cell about what leaves. A host reaches its workloads.
 #[inline(always)]
-fn leaves<C: Flows>(
-    cells: &C,
-    tracked: &Tracked,
-    asks: &impl Asks,
-    [from, to]: [End; 2],
-) -> u64 {
+fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: [End; 2]) -> u64 {
     if to.gate == 0 || from.here && to.workload {
         return SILENT;
     }

@@ -388,8 +388,7 @@ fn dispatch<S: FlowStages>(
     }
     // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.
     let later = decision.verdict.is_about_size()
-        || decision.verdict == Verdict::punt(Reason::Unresolved)
-            && stages.facts().is(what::KEYED);
+        || decision.verdict == Verdict::punt(Reason::Unresolved) && stages.facts().is(what::KEYED);
     if later && stages.can_hand_over(device) {
         return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
     }

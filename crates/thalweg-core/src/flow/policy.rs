@@ -49,6 +49,14 @@ pub struct Talk {
     pub from: u32,
 }
 
+impl Talk {
+    /// The first packet of one that is not translated.
+    pub const fn plain(source: [u64; 2], destination: [u64; 2], ports: u32) -> Self {
+        let (first, first_ports) = (destination, ports);
+        Self { source, destination, ports, first, first_ports, answers: false, from: 0 }
+    }
+}
+
 /// Breaks with the verdict of a packet that policies do not allow. What decides is noted.
 #[inline(always)]
 pub fn permit<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> ControlFlow<Verdict> {

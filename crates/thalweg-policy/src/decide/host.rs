@@ -101,15 +101,40 @@ impl Resolution {
     /// What is said of the first packet of a flow on its way through a host. `arrived` is how it came in,
     /// and `packet` how it is once services are translated.
     pub fn pass(&self, way: &Way<'_>, arrived: &Packet, packet: &Packet) -> Passing {
+        self.pass_with(way, arrived, packet, &mut |_, _| {})
+    }
+
+    /// As [`Resolution::pass`], with the steps to each thing that was said.
+    pub fn trace_pass(
+        &self,
+        way: &Way<'_>,
+        arrived: &Packet,
+        packet: &Packet,
+    ) -> (Passing, Vec<Vec<Step>>) {
+        let mut steps: Vec<(usize, Step)> = Vec::new();
+        let passing = self.pass_with(way, arrived, packet, &mut |at, step| steps.push((at, step)));
+        let of = |at| steps.iter().filter(move |(of, _)| *of == at).map(|(_, step)| *step);
+        let steps = (0..passing.said.len()).map(|at| of(at).collect()).collect();
+        (passing, steps)
+    }
+
+    /// `tell` gets each step with the number of the thing said that it leads to.
+    fn pass_with(
+        &self,
+        way: &Way<'_>,
+        arrived: &Packet,
+        packet: &Packet,
+        tell: &mut impl FnMut(usize, Step),
+    ) -> Passing {
         let mut passing = Passing::default();
         if way.from == way.to && matches!(way.from, Gate::Pod(_)) {
             return passing;
         }
         for (guard, direction) in guards(way) {
-            let Some((endpoint, decision)) = self.ask(way, guard, direction, arrived, packet)
-            else {
-                continue;
-            };
+            let at = passing.said.len();
+            let mut tell = |step| tell(at, step);
+            let asked = self.ask(way, guard, direction, arrived, packet, &mut tell);
+            let Some((endpoint, decision)) = asked else { continue };
             passing.said.push(Said { endpoint, direction, decision });
             passing.untracked = self.is_untracked(&decision);
             if decision.verdict == Verdict::Deny || passing.untracked {
@@ -126,8 +151,8 @@ impl Resolution {
         direction: Direction,
         arrived: &Packet,
         packet: &Packet,
+        tell: &mut impl FnMut(Step),
     ) -> Option<(usize, Decision)> {
-        let mut quiet = |_| {};
         let own = way.is_own(direction, arrived);
         let decided = |verdict, cause| Decision { verdict, cause };
         Some(match guard {
@@ -139,32 +164,31 @@ impl Resolution {
                     Direction::Egress => (Some(at), None),
                     Direction::Ingress => (None, Some(at)),
                 };
-                let judged = self.judge(from, to, packet);
+                let judged = self.judge_with(from, to, packet, &mut |_, step| tell(step));
                 (at, judged.egress.or(judged.ingress)?)
             }
             Guard::Network(at) => {
                 let asked = AtHost { endpoint: at, direction, local: way.is_local(), own };
                 let before = [Stage::Untracked, Stage::PreDnat];
-                let first = self.before(asked, &before, arrived, &mut quiet);
-                (at, first.unwrap_or_else(|| self.normal(asked, packet, &mut quiet)))
+                let first = self.before(asked, &before, arrived, tell);
+                (at, first.unwrap_or_else(|| self.normal(asked, packet, tell)))
             }
             Guard::OfPod(at) => {
                 let asked = AtHost { endpoint: at, direction, local: false, own };
-                let first = self.before(asked, &[Stage::PreDnat], arrived, &mut quiet);
-                (at, first.unwrap_or_else(|| self.normal(asked, packet, &mut quiet)))
+                let first = self.before(asked, &[Stage::PreDnat], arrived, tell);
+                (at, first.unwrap_or_else(|| self.normal(asked, packet, tell)))
             }
             Guard::ToHost(pod) => {
                 let local = true;
                 let all = way.all.map(|endpoint| AtHost { endpoint, direction, local, own });
-                let first =
-                    all.and_then(|all| self.before(all, &[Stage::PreDnat], arrived, &mut quiet));
+                let first = all.and_then(|all| self.before(all, &[Stage::PreDnat], arrived, tell));
                 match (all, first, self.world.settings.to_host) {
                     (Some(all), Some(first), _) if first.verdict == Verdict::Deny => {
                         (all.endpoint, first)
                     }
                     (_, _, ToHost::Drop) => (pod, decided(Verdict::Deny, Cause::ToHost)),
                     (Some(all), first, ToHost::Return) => {
-                        let normal = || self.normal(all, packet, &mut quiet);
+                        let normal = || self.normal(all, packet, tell);
                         (all.endpoint, first.unwrap_or_else(normal))
                     }
                     _ => (pod, decided(Verdict::Allow, Cause::ToHost)),

@@ -23,7 +23,7 @@ const PACKETS: usize = 32;
 
 /// Where a packet comes in or leaves, for both sides.
 #[derive(Clone, Debug)]
-enum Place {
+pub enum Place {
     Network(&'static str, Vec<IpAddr>),
     Pod(ObjectName),
     Host,
@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    fn gate(&self, resolution: &Resolution, node: &str) -> Gate {
+    pub fn gate(&self, resolution: &Resolution, node: &str) -> Gate {
         match self {
             Self::Network(name, addresses) => {
                 Gate::Network(resolution.world.host_at(node, name, addresses))
@@ -50,7 +50,7 @@ impl Place {
 }
 
 /// A place with an address that is there.
-fn place(dice: &mut Dice, resolution: &Resolution) -> (Place, IpAddr) {
+pub fn place(dice: &mut Dice, resolution: &Resolution) -> (Place, IpAddr) {
     let any = address(dice);
     match dice.below(4) {
         0 => (Place::Host, any),

@@ -8,3 +8,4 @@ mod oracle;
 mod order;
 mod random;
 mod selector;
+mod staged;
