@@ -4,6 +4,7 @@ use super::show;
 use crate::exit::{Exit, Failure};
 use crate::online::Writer;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use thalweg_agent::offline::policy::Policies;
 use thalweg_model::cluster::ObjectName;
@@ -134,7 +135,9 @@ fn host_end(resolution: &Resolution, name: &str) -> Result<Option<End>, Failure>
 
 /// The way to what both ends say. Between a pod and its own host, the host decides by its settings.
 fn trace(resolution: &Resolution, from: &End, to: &End, packet: &Packet) -> Trace {
-    match way_within(resolution, from, to) {
+    let host = if is_host(resolution, from) { from } else { to };
+    let own: BTreeSet<IpAddr> = host.addresses.iter().copied().collect();
+    match way_within(resolution, from, to, &own) {
         Some(way) => {
             let (passing, steps) = resolution.trace_pass(&way, packet, packet);
             let said = |direction| passing.said.iter().find(|said| said.direction == direction);
@@ -152,8 +155,13 @@ fn trace(resolution: &Resolution, from: &End, to: &End, packet: &Packet) -> Trac
     }
 }
 
-/// The way between a pod and the host that it is on.
-fn way_within(resolution: &Resolution, from: &End, to: &End) -> Option<Way> {
+/// The way between a pod and the host that it is on, which has its `own` addresses.
+fn way_within<'a>(
+    resolution: &Resolution,
+    from: &End,
+    to: &End,
+    own: &'a BTreeSet<IpAddr>,
+) -> Option<Way<'a>> {
     let world = &resolution.world;
     let ends = [from.endpoint?, to.endpoint?];
     let [a, b] = ends.map(|at| &world.endpoints[at]);
@@ -162,7 +170,7 @@ fn way_within(resolution: &Resolution, from: &End, to: &End) -> Option<Way> {
         true => Gate::Host,
         false => Gate::Pod(at),
     });
-    Some(Way { from, to, all: world.host_of_all(node) })
+    Some(Way { from, to, all: world.host_of_all(node), own })
 }
 
 /// Whether an end is a host.
