@@ -4,6 +4,7 @@
 use crate::hosts::place;
 use crate::oracle::each_world;
 use crate::random::{Dice, NODES, arrivals_at_hosts, gather, packet};
+use std::collections::BTreeSet;
 use thalweg_model::Origin;
 use thalweg_model::cluster::ObjectName;
 use thalweg_policy::decide::Cause;
@@ -71,7 +72,9 @@ fn holds(dice: &mut Dice, counts: &mut Counts) {
         }
         let packet = packet(dice, source, destination);
         let all = alone[0].world.host_of_all(node);
-        let way = Way { from: from.gate(&alone[0], node), to: to.gate(&alone[0], node), all };
+        let own = BTreeSet::from([destination]);
+        let (from, to) = (from.gate(&alone[0], node), to.gate(&alone[0], node));
+        let way = Way { from, to, all, own: &own };
         let [now, then] = alone.each_ref().map(|of| of.pass(&way, &packet, &packet));
         let outcome = worlds.compare(&way, &packet, &packet);
         let nobody = now.said.is_empty() && then.said.is_empty();
