@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for a short while (THALWEG_FUZZ_SECONDS each, 30 unless set).
 #
-#   scripts/fuzz.sh [TARGET…]
+#   scripts/fuzz.sh [--build | TARGET…]
+#
+# With --build nothing is searched yet.
 #
 # Inputs that are kept stand in fuzz/seeds/TARGET; what a run finds besides goes to
 # fuzz/corpus/TARGET, and what breaks to fuzz/artifacts/. Coverage guides the search; there is no
@@ -24,9 +26,12 @@ cd "$ROOT"
 export RUSTC_BOOTSTRAP=1
 # A short search is over sooner than a compiler that works hard.
 [[ $SECONDS_EACH -ge 30 ]] || export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0
+build=false
+[[ ${1:-} != --build ]] || { build=true; shift; }
 targets=("$@")
 ((${#targets[@]})) || mapfile -t targets < <(cargo fuzz list)
 cargo fuzz build --sanitizer none
+if $build; then exit 0; fi
 logs=$ROOT/target/fuzz
 mkdir -p "$logs"
 

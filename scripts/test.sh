@@ -75,6 +75,12 @@ tests() {
     wait $!
 }
 
+# The tests have built what runs there.
+kernels() {
+    local binary=${CARGO_TARGET_DIR:-$ROOT/target}/debug/thalweg-journeys
+    if [[ -x $binary ]]; then scripts/test-kernels.sh --binary "$binary"; else scripts/test-kernels.sh; fi
+}
+
 dependencies() {
     if ! cargo deny --version >/dev/null 2>&1; then
         skip 'dependencies: cargo-deny is not installed (cargo install cargo-deny)'
@@ -136,13 +142,17 @@ must ebpf scripts/bpf.sh
 must formatting formatting
 must lints lints
 must next scripts/next.sh
+# A short search from the inputs that are kept; `make fuzz` searches longer.
+export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-6}
+# Tests wait more than they work: what is left of processors builds the searches meanwhile.
+nice -n 19 scripts/fuzz.sh --build </dev/null >"$LOGS/fuzz-build.log" 2>&1 &
+BUILDING=$!
 stage tests tests
 count_tests
 wait "$FETCHING" || true
-stage kernels scripts/test-kernels.sh
+stage kernels kernels
 count_kernels
-# A short search from the inputs that are kept; `make fuzz` searches longer.
-export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-6}
+wait "$BUILDING" || true
 must fuzzing scripts/fuzz.sh
 must dependencies dependencies
 finish
