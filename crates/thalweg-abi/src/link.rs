@@ -69,6 +69,8 @@ pub mod flag {
     pub const WORKLOAD: u32 = 1 << 10;
     /// This host's own stack sends there: its addresses are sources like any other.
     pub const HOST: u32 = 1 << 11;
+    /// Its gate has something to say of every packet that comes in ([`crate::policy::gate::UNTRACKED`]).
+    pub const UNTRACKED: u32 = 1 << 12;
 }
 
 /// Entries of one page of table `vlans` (one per VLAN id).

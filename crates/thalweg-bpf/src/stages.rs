@@ -414,7 +414,7 @@ extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> 
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
+    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $untracked:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -540,6 +540,11 @@ macro_rules! stages {
             #[inline(always)]
             fn known(&mut self, arrival: Arrival) -> Outcome {
                 Outcome::from_number($known(self.0, arrival.device, arrival.epoch))
+            }
+
+            #[inline(always)]
+            fn untracked(&mut self, packet: &mut Packet) -> bool {
+                $untracked(self.0, packet) != 0
             }
 
             #[inline(always)]
@@ -726,6 +731,16 @@ macro_rules! stages {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        extern "C" fn $untracked(context: *mut $context, packet: *mut Packet) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return 1 };
+            let Some(tracked) = maps::tracked() else { return 1 };
+            let cells = MapCells::at(packet.epoch());
+            u32::from(flow::gate::untracked(&$frame(context), &cells, packet, tracked))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         extern "C" fn $track(context: *mut $context, packet: *mut Packet) -> u32 {
             // SAFETY: the verifier checked that it points to a packet, or is null.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return BROKEN.to_number() };
@@ -757,6 +772,7 @@ stages!(
     xdp_forward,
     xdp_unlabel,
     xdp_answer,
+    xdp_untracked,
     xdp_track,
     xdp_translate,
     xdp_known,
@@ -774,6 +790,7 @@ stages!(
     tc_forward,
     tc_unlabel,
     tc_answer,
+    tc_untracked,
     tc_track,
     tc_translate,
     tc_known,

@@ -67,6 +67,12 @@ impl Policies {
         self.links.get(interface).copied().unwrap_or(0)
     }
 
+    /// Whether a gate has something to say of every packet that comes in by it.
+    pub fn asks_untracked(&self, gate: u32) -> bool {
+        let line = self.force.get(gate as usize).filter(|_| gate != 0);
+        line.is_some_and(|line| line[thalweg_abi::policy::gate::UNTRACKED] as u32 != 0)
+    }
+
     /// Notes that something changed that policies depend on.
     pub fn note(&mut self) {
         self.todo = true;

@@ -30,6 +30,8 @@ pub mod flag {
     pub const BELIEVED: u8 = 32;
     /// Its next hop is on the far side of a tunnel.
     pub const TUNNEL: u8 = 64;
+    /// Untracked rules let it pass: it belongs to no flow, and nobody else is asked about it.
+    pub const UNTRACKED: u8 = 128;
 }
 
 /// The parsed values of a frame. Every field is always written; numbers are in host order.

@@ -40,7 +40,8 @@ pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> O
         EtherType::IPV6 if flags & link::flag::IPV6 != 0 => ipv6::parse_plain(frame, &mut packet),
         _ => false,
     };
-    if !plain || packet.has(flag::FRAGMENT) || packet.ttl() <= 1 {
+    let untracked = flags & link::flag::UNTRACKED != 0;
+    if !plain || untracked || packet.has(flag::FRAGMENT) || packet.ttl() <= 1 {
         return UNUSUAL;
     }
     known(frame, cells, &packet)

@@ -5,8 +5,9 @@
 //! have it. What no gate stands at passes.
 
 use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
-use super::track::Tracked;
+use super::track::{Tracked, icmp_of};
 use super::{Flows, link_of};
+use crate::frame::Frame;
 use crate::packet::{self, Packet};
 use crate::{Decision, Kind, Verdict};
 use core::ops::ControlFlow;
@@ -241,34 +242,38 @@ fn set_of<C: Flows>(cells: &C, line: u32, class: u32) -> u32 {
     if set == 0 { others } else { set }
 }
 
-/// What untracked rules at a link say of a packet that comes in by it, read alone: whether it may pass and
-/// nobody else is asked, or not; none if they say nothing.
+/// Asks the untracked rules at a link about a packet that came in by it, whatever it belongs to. True if they deny
+/// it; of one that they allow it is noted that nobody else is asked ([`packet::flag::UNTRACKED`]).
 #[inline(always)]
-pub fn untracked<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> Option<bool> {
-    let at = cells.settings().map_or(0, |row| row.policy);
-    let row = cells.link(packet.link())?;
-    if at == 0 || row.policy == 0 || row.flags & link::flag::WORKLOAD != 0 || packet.depth() != 0 {
-        return None;
+pub fn untracked<F: Frame, C: Flows>(
+    frame: &F,
+    cells: &C,
+    packet: &mut Packet,
+    tracked: &mut Tracked,
+) -> bool {
+    let gate = cells.link(packet.link()).map_or(0, |row| row.policy);
+    let fork = cells.policy(gate).map_or(0, |line| line[gate::UNTRACKED] as u32);
+    if fork == 0 || gate == 0 || packet.depth() != 0 || packet.family() == 0 {
+        return false;
     }
-    let fork = cells.policy(row.policy)?[gate::UNTRACKED] as u32;
-    if fork == 0 || packet.family() == 0 {
-        return None;
-    }
+    (tracked.cause, tracked.icmp) = (0, icmp_of(frame, packet));
     let class = |address| class(cells, address, packet.family());
     let (own, other) = (class(packet.destination), class(packet.source));
     let ports = match has_ports(packet.protocol()) {
         true => packet.ports(),
         false => tracked.icmp as u32,
     };
-    let cell = cells.policy_cell(set_of(cells, fork, own), other, packet.protocol(), ports);
+    let set = set_of(cells, fork, own);
+    let cell = cells.policy_cell(set, other, packet.protocol(), ports);
     if policy::goes_on(cell) {
-        return None;
+        return false;
     }
-    let denied = note(cells, tracked, cell);
-    if denied {
+    if note(cells, tracked, cell) {
         cells.blame(crate::Reason::Policy, tracked.cause as u32);
+        return true;
     }
-    Some(!denied)
+    packet.flags |= u64::from(packet::flag::UNTRACKED);
+    false
 }
 
 /// Whether a gate stands at a link.

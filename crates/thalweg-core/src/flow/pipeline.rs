@@ -15,6 +15,8 @@ use thalweg_abi::link;
 pub trait FlowStages: Stages {
     /// Forwards a frame of a known flow; [`super::fast::fast`].
     fn known(&mut self, arrival: Arrival) -> Outcome;
+    /// Asks untracked rules about what came in by a link; [`gate::untracked`].
+    fn untracked(&mut self, packet: &mut Packet) -> bool;
     /// Finds flow or service; [`super::track`].
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict>;
     /// Lets a client keep its backend; [`super::keep`].
@@ -144,6 +146,11 @@ where
 {
     fn known(&mut self, arrival: Arrival) -> Outcome {
         fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival)
+    }
+
+    fn untracked(&mut self, packet: &mut Packet) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        gate::untracked(self.stages.frame, &cells, packet, &mut self.tracked)
     }
 
     fn track(&mut self, packet: &mut Packet) -> Option<Verdict> {
@@ -327,6 +334,10 @@ fn attempt<S: FlowStages>(
 ) -> Option<Outcome> {
     *packet = Packet::new(arrival, stages.zero());
     let parsed = stages.parse(packet);
+    let asked = !opened && packet.link_has(link::flag::UNTRACKED);
+    if parsed.is_none() && asked && stages.untracked(packet) {
+        return Some(Outcome::stop(Verdict::drop(Reason::Policy)));
+    }
     if parsed.is_none()
         && !opened
         && let Some(verdict) = stages.open(packet)
@@ -407,7 +418,8 @@ fn dispatch<S: FlowStages>(
     if is_early(packet, stages.facts(), verdict) {
         return early(stages, packet, verdict, device);
     }
-    let follows = packet.has(flag::LATER_FRAGMENT) || packet.depth() > 0;
+    let follows =
+        packet.has(flag::LATER_FRAGMENT) && !packet.has(flag::UNTRACKED) || packet.depth() > 0;
     if (sent || packet.depth() > 0)
         && follows
         && !stages.facts().is(what::LED | what::REWRITES)
@@ -489,6 +501,7 @@ fn is_strange(packet: &Packet, facts: Facts) -> bool {
 fn is_early(packet: &Packet, facts: Facts, verdict: Verdict) -> bool {
     let here = verdict == Verdict::deliver(Reason::Local);
     packet.has(flag::LATER_FRAGMENT)
+        && !packet.has(flag::UNTRACKED)
         && (verdict == ALONE || here && !facts.is(what::REWRITES) && !facts.is(what::LED))
 }
 

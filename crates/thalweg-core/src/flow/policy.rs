@@ -96,7 +96,8 @@ pub(super) fn deny<C: Flows>(cells: &C, tracked: &Tracked, found: u32, at: u32) 
 /// that, and would leave the link, is asked about like anything else.
 #[inline(always)]
 pub(super) fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
-    let follows = tracked.facts().is(what::ERROR) || packet.has(flag::LATER_FRAGMENT);
+    let passes = flag::LATER_FRAGMENT | flag::UNTRACKED;
+    let follows = tracked.facts().is(what::ERROR) || packet.has(passes);
     let here = packet.destination[0] >> 54 == 0x3fa || packet.destination[0] >> 56 == 0xff;
     let neighbors = packet.protocol() == protocol::ICMPV6
         && packet.family() == 6

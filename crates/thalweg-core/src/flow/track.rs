@@ -182,7 +182,8 @@ pub fn track<F: Frame, C: Flows>(
     // The quote is only read where it was written.
     (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
     tracked.icmp = icmp_of(frame, packet);
-    if packet.depth() > 0 || packet.family() == 0 || packet.has(flag::LINK_GROUP) {
+    let nothing = flag::LINK_GROUP | flag::UNTRACKED;
+    if packet.depth() > 0 || packet.family() == 0 || packet.has(nothing) {
         return ControlFlow::Continue(());
     }
     if packet.has(flag::LATER_FRAGMENT) {
