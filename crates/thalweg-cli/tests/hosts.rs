@@ -80,6 +80,7 @@ impl Node {
             ("a", 179),
             ("b", 8080),
             ("b", 8081),
+            ("r", 8081),
         ] {
             let name = host.to_owned();
             // Says who it is and whom it sees; then everything again.
@@ -142,7 +143,8 @@ impl Node {
 
     /// What was dropped and is known, for those who look.
     fn seen(&self) -> String {
-        self.0.lab.text(&["get", "drops"]) + &self.0.lab.text(&["get", "flows"])
+        let drops = self.0.lab.text(&["drops", "--reason", "policy", "-n", "9"]);
+        drops + &self.0.lab.text(&["get", "drops"]) + &self.0.lab.text(&["get", "flows"])
     }
 }
 
@@ -215,13 +217,14 @@ fn what_policies_allow_at_a_host_is_open_and_answered() {
 
 #[test]
 fn what_is_passed_on_is_asked_of_policies_for_it_alone() {
-    let deny = "  types: [Ingress]\n  ingress:\n  - {action: Deny, destination: {nets: [10.0.1.254/32]}}\n  \
+    let deny = "  types: [Ingress]\n  ingress:\n  - action: Deny\n    protocol: TCP\n    \
+                destination: {nets: [10.0.1.254/32], ports: [8080]}\n  \
                 - {action: Allow}\n";
     let Some(node) = Node::new("hc", &policy("some", deny)) else { return };
     node.open("a", "10.0.1.254:8080", "b saw 10.0.0.9");
     node.apply(&policy("some", &format!("  applyOnForward: true\n{deny}")));
     node.cut("a", "10.0.1.254:8080");
-    node.open("a", "10.0.2.7:8080", "b saw 10.0.0.9");
+    node.open("a", "10.0.1.254:8081", "b saw 10.0.0.9");
     node.open("a", "10.0.0.1:8080", "r saw 10.0.0.9");
     node.open("a", "10.0.0.1:30080", "p0 saw 10.0.0.9");
     node.open("b", "10.0.0.9:8080", "a saw 10.0.1.254");
@@ -241,7 +244,7 @@ fn before_translation_the_port_of_a_node_is_seen() {
                 ingress: [{action: Deny, protocol: TCP, destination: {ports: [30080]}}]\n";
     let Some(node) = Node::new("hd", &policy("ports", deny)) else { return };
     node.cut("a", "10.0.0.1:30080");
-    node.open("b", "10.0.1.1:30080", "p0 saw 10.0.1.254");
+    node.open("b", "10.0.0.1:30080", "p0 saw 10.0.1.254");
     node.open("a", "10.9.0.2:8080", "p0 saw 10.0.0.9");
     node.open("a", "10.0.1.254:8080", "b saw 10.0.0.9");
     // What it allows is asked of nobody else at this link.
