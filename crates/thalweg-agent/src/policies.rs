@@ -98,9 +98,13 @@ pub(crate) fn decided(compiler: &Compiler, number: u32) -> Option<String> {
 fn words(resolution: &Resolution, cause: &Cause) -> String {
     match cause {
         Cause::Rule(policy, direction, number) => {
-            let direction_word = direction.word();
-            let (tier, place) = found(resolution, policy, *direction, *number).unwrap_or_default();
-            format!("{direction_word}: tier {tier}, {policy}, rule {number} ({place})")
+            let word = direction.word();
+            match found(resolution, policy, *direction, *number) {
+                Some((tier, place)) => {
+                    format!("{word}: tier {tier}, {policy}, rule {number} ({place})")
+                }
+                None => format!("{word}: {policy}, rule {number}, which is gone"),
+            }
         }
         Cause::EndOfTier(tier, direction) => {
             format!("{}: end of tier {tier}, policies of which apply", direction.word())

@@ -18,6 +18,7 @@ use hosts::Hosts;
 use lines::{FIRST, Layout, Local, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use thalweg_abi::link::flag;
 use thalweg_abi::policy::Line;
 use thalweg_image::Change;
 use thalweg_model::cluster::{Cluster, ObjectName, Pod};
@@ -65,12 +66,6 @@ impl Policies {
     /// The number of a local record of the workload at an interface, plus one; 0 for none.
     pub fn record_of(&self, interface: &str) -> u32 {
         self.links.get(interface).copied().unwrap_or(0)
-    }
-
-    /// Whether a gate has something to say of every packet that comes in by it.
-    pub fn asks_untracked(&self, gate: u32) -> bool {
-        let line = self.force.get(gate as usize).filter(|_| gate != 0);
-        line.is_some_and(|line| line[thalweg_abi::policy::gate::UNTRACKED] as u32 != 0)
     }
 
     /// Notes that something changed that policies depend on.
@@ -169,7 +164,8 @@ impl Compiler {
         let change = self.follow_policies();
         let is_other = |link: &&u32| {
             let row = self.published.links.get(*link);
-            row.is_some_and(|row| row.policy != self.link_policy(**link))
+            let told = row.map(|row| (row.policy, row.flags & flag::UNTRACKED));
+            told.is_some_and(|told| told != self.link_policy(**link))
         };
         let touched: Vec<u32> = self.host.links.keys().filter(is_other).copied().collect();
         self.pending.links.extend(touched);

@@ -115,10 +115,8 @@ impl Compiler {
         }
         let vrf = self.ribs.vrf(self.links.rib(index)).unwrap_or_default();
         let mut row = self.links.row(index, &self.intent, &self.host, vrf, egress);
-        row.policy = self.link_policy(index);
-        if !self.links.is_workload(index) && self.policies.asks_untracked(row.policy) {
-            row.flags |= link::flag::UNTRACKED;
-        }
+        let (policy, flags) = self.link_policy(index);
+        (row.policy, row.flags) = (policy, row.flags | flags);
         row
     }
 

@@ -199,6 +199,13 @@ impl Bench {
             (name, self.gate_of(index), self.reference.host_at(name, &addresses))
         });
         let all = ("*", self.gate_of_all(), self.reference.host_of_all());
+        for link in (1..).zip(LINKS).map(|(index, _)| index) {
+            let row = self.compiler.link(link).unwrap().row.unwrap();
+            let line = self.cells().policy(row.policy).filter(|_| row.policy != 0);
+            let untracked = line.is_some_and(|line| line[gate::UNTRACKED] as u32 != 0);
+            let flagged = row.flags & thalweg_abi::link::flag::UNTRACKED != 0;
+            assert_eq!(flagged, untracked, "{context}: link {link}");
+        }
         for (name, gate, endpoint) in gates.chain([all]) {
             for kind in ChainKind::of_hosts() {
                 let tables = self.reference.tables();

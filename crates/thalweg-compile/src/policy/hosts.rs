@@ -5,6 +5,7 @@ use super::{Policies, rows_of};
 use crate::compiler::Compiler;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use thalweg_abi::link::flag;
 use thalweg_abi::policy::gate;
 use thalweg_model::{Key, Problem, Severity};
 use thalweg_policy::Verdict;
@@ -90,26 +91,30 @@ impl Policies {
         !self.objects.hosts.is_empty() || self.objects.settings.auto_hosts
     }
 
-    /// The line of the gate at a link with this name and these addresses; 0 where everything may pass.
-    pub fn gate_at(&self, interface: &str, addresses: &[IpAddr]) -> u32 {
+    /// The line of the gate at a link with this name and these addresses, and the flag of one that has
+    /// something to say of every packet that comes in; 0 where everything may pass.
+    pub fn gate_at(&self, interface: &str, addresses: &[IpAddr]) -> (u32, u32) {
         if self.gates.is_empty() {
-            return 0;
+            return (0, 0);
         }
         let endpoint = self.compiler.host_at(interface, addresses);
-        endpoint.and_then(|endpoint| self.gates.get(&endpoint)).copied().unwrap_or(0)
+        let gate = endpoint.and_then(|endpoint| self.gates.get(&endpoint)).copied().unwrap_or(0);
+        let line = self.force.get(gate as usize).filter(|_| gate != 0);
+        let untracked = line.is_some_and(|line| line[gate::UNTRACKED] as u32 != 0);
+        (gate, if untracked { flag::UNTRACKED } else { 0 })
     }
 }
 
 impl Compiler {
-    /// What a link's row says of policies ([`thalweg_abi::LinkRow::policy`]).
-    pub(crate) fn link_policy(&self, index: u32) -> u32 {
-        let Some(link) = self.host.links.get(&index) else { return 0 };
+    /// What a link's row says of policies ([`thalweg_abi::LinkRow::policy`]), and which flag that takes.
+    pub(crate) fn link_policy(&self, index: u32) -> (u32, u32) {
+        let Some(link) = self.host.links.get(&index) else { return (0, 0) };
         match self.links.is_workload(index) {
-            true => self.policies.record_of(&link.name),
+            true => (self.policies.record_of(&link.name), 0),
             false if self.is_gate(index) => {
                 self.policies.gate_at(&link.name, &self.addresses_of(index))
             }
-            false => 0,
+            false => (0, 0),
         }
     }
 
