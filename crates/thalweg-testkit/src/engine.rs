@@ -255,7 +255,8 @@ impl<'a> Course<'a> {
             return Err(problem.to_string());
         }
         let cluster = &self.world.intent.cluster;
-        self.engine.know_flows(!cluster.services.is_empty() || !cluster.pods.is_empty());
+        let hosts = !self.compiler.policy_objects().hosts.is_empty();
+        self.engine.know_flows(hosts || !cluster.services.is_empty() || !cluster.pods.is_empty());
         self.engine.apply(&plan)
     }
 }
