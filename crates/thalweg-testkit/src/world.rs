@@ -105,7 +105,10 @@ impl World {
         let loaded = thalweg_config::parse(&texts.collect::<Vec<_>>());
         let error = thalweg_model::Severity::Error;
         match loaded.problems.iter().find(|problem| problem.severity == error) {
-            None => Ok(loaded.policies),
+            None => {
+                let settings = self.intent.router.policy.clone();
+                Ok(thalweg_policy::Objects { settings, ..loaded.policies })
+            }
             Some(problem) => Err(problem.to_string()),
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! What is unusual (a state that changes, tables that have changed since, a fragment) is left to the full
 //! pipeline, which begins anew; so nothing is written before everything is known.
+//!
+//! Untracked rules are not asked again: they say the same of all packets of a tuple, and were asked about it when
+//! its row was stamped.
 
 use super::key::key_of;
 use super::track::leaving;
@@ -40,8 +43,7 @@ pub fn fast<F: Frame, C: Flows>(frame: &mut F, cells: &C, arrival: Arrival) -> O
         EtherType::IPV6 if flags & link::flag::IPV6 != 0 => ipv6::parse_plain(frame, &mut packet),
         _ => false,
     };
-    let untracked = flags & link::flag::UNTRACKED != 0;
-    if !plain || untracked || packet.has(flag::FRAGMENT) || packet.ttl() <= 1 {
+    if !plain || packet.has(flag::FRAGMENT) || packet.ttl() <= 1 {
         return UNUSUAL;
     }
     known(frame, cells, &packet)

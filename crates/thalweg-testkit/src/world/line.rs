@@ -5,6 +5,7 @@ use super::{World, cluster, hop, link, route};
 use std::net::IpAddr;
 use thalweg_model::host::{Link, Neighbor, Update};
 use thalweg_model::intent::{IcmpSource, LabelAction, LabelRoute, TtlModel, Vrf};
+use thalweg_model::policy::ToHost;
 use thalweg_wire::Label;
 
 /// Interface indices of VRF devices, counted from the world's base.
@@ -133,7 +134,7 @@ fn vrf(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
 }
 
 /// `router [icmp-rate N] [punt-rate N] [burst N] [seed N] [kernel-icmp] [nat-ports FIRST LAST]
-/// [reject-denied] [masquerade] [quota N] [independent] [dsr] [tunnel …]`
+/// [reject-denied] [to-host drop|return] [masquerade] [quota N] [independent] [dsr] [tunnel …]`
 fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
     let router = &mut world.intent.router;
     while let Some(word) = words.take() {
@@ -143,6 +144,12 @@ fn router(world: &mut World, words: &mut Words) -> Result<Vec<Update>, String> {
             "burst" => router.burst = words.value("packets")?,
             "seed" => router.hash_seed = Some(words.value("a number")?),
             "reject-denied" => router.policy.rejects = true,
+            "to-host" => {
+                router.policy.to_host = match words.value::<String>("drop or return")?.as_str() {
+                    "drop" => ToHost::Drop,
+                    _ => ToHost::Return,
+                };
+            }
             "kernel-icmp" => router.icmp = IcmpSource::Kernel,
             "nat-ports" => {
                 let range = (words.value("the first port")?, words.value("the last port")?);
