@@ -96,7 +96,7 @@ fn holds(dice: &mut Dice, counts: &mut Counts) {
             Cause::Rule { policy, .. } => {
                 let id = &worlds.then.policies[policy].policy.id;
                 if id.kind.of_staged().is_some() {
-                    assert_eq!(difference.by, [id.clone()]);
+                    assert_eq!(difference.by, std::slice::from_ref(id));
                     counts.by_rule += 1;
                 } else {
                     counts.by_others += 1;
