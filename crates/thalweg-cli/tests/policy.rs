@@ -620,7 +620,7 @@ fn explain_asks_hosts_by_their_name() {
           rule    1 deny TCP to port 2200 (edge.yaml:23:5): matches
           result  deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5)
         verdict   deny: rule 1 of GlobalNetworkPolicy/edge (edge.yaml:23:5) (ingress)
-        note      policies are NOT enforced on hosts: this is what they say
+        note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&told);
     // A port that stays open, and what it says itself.
@@ -630,7 +630,7 @@ fn explain_asks_hosts_by_their_name() {
         ingress   host/n1-all
           result  allow: a port that stays open whatever policies say
         verdict   allow
-        note      policies are NOT enforced on hosts: this is what they say
+        note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&explain(&["198.51.100.7", "host/n1-all", "tcp", "22"]));
     expect![[r#"
@@ -639,7 +639,7 @@ fn explain_asks_hosts_by_their_name() {
           result  allow: a port that stays open whatever policies say
         ingress   198.51.100.7 is no endpoint: nobody is asked
         verdict   allow
-        note      policies are NOT enforced on hosts: this is what they say
+        note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&explain(&["host/n1-all", "198.51.100.7", "udp", "53"]));
     // Between a host and its pods.
@@ -654,7 +654,7 @@ fn explain_asks_hosts_by_their_name() {
           end     no rule decides: go on
           result  allow: spec.policy.endpointToHost of the Router says so
         verdict   allow
-        note      policies are NOT enforced on hosts: this is what they say
+        note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&explain(&["shop/near", "host/n1-all", "tcp", "2200"]));
     expect![[r#"
@@ -663,7 +663,7 @@ fn explain_asks_hosts_by_their_name() {
         ingress   shop/near
           result  allow: a node always reaches its pods
         verdict   allow
-        note      policies are NOT enforced on hosts: this is what they say
+        note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&explain(&["host/n1-all", "shop/near", "tcp", "80"]));
     lab.check(
