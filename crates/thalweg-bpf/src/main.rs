@@ -21,6 +21,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use stages::{TcStages, XdpStages};
 use thalweg_abi::event::hook;
 use thalweg_core::flow::inward::Exit;
+use thalweg_core::parse::sub_interface;
 use thalweg_core::{Arrival, Cells as _, Kind, Outcome, Packet, Reason, Verdict, flow, process};
 
 /// Routes and label-switches what arrives at a link, before a buffer is allocated.
@@ -67,8 +68,15 @@ pub fn thalweg_flow_out(context: TcContext) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let (device, from) =
         unsafe { ((*context.skb.skb).ifindex, (*context.skb.skb).ingress_ifindex) };
-    let arrival = Arrival { device, epoch: cells::MapCells::epoch_now() };
-    let cells = cells::MapCells::at(arrival.epoch);
+    let epoch = cells::MapCells::epoch_now();
+    let cells = cells::MapCells::at(epoch);
+    // SAFETY: as above. What a sub-interface sends leaves here with its tag beside the frame.
+    let (tagged, tag) = unsafe { ((*context.skb.skb).vlan_present, (*context.skb.skb).vlan_tci) };
+    let device = match tagged {
+        0 => device,
+        _ => sub_interface(&cells, device, tag & 0xfff),
+    };
+    let arrival = Arrival { device, epoch };
     // Only where a program of ours has seen it arrive nobody else can have written that.
     if frame::take_sent(&context) && cells.link(from).is_some_and(|row| row.flags != 0) {
         return TC_ACT_UNSPEC;
@@ -111,29 +119,21 @@ fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
 
 /// What policies say of a packet that is seen as it leaves. Nobody hears of it here.
 #[inline(always)]
-fn asked(packet: &mut Packet, verdict: Verdict, exit: Exit) -> Verdict {
+fn asked(packet: &Packet, verdict: Verdict, exit: Exit) -> Verdict {
     let came = if exit.own { flow::gate::HERE } else { flow::gate::ELSEWHERE };
-    let goes = packet.link();
-    let denied = match exit.gate {
-        true => stages::holds_back(packet, came, goes),
-        false => stages::denies(packet),
+    let said = match exit.gate {
+        true => stages::pass(packet, came, packet.link()),
+        false => u32::from(!stages::denies(packet)),
     };
-    let begins = verdict == flow::inward::ASKS_TO_BEGIN || verdict == flow::inward::ASKS_AMID;
-    if denied && verdict == flow::inward::ASKS_AMID {
-        // It may have been the other side that began.
-        stages::turn(packet);
-        if !stages::holds_back(packet, goes, came) {
-            return flow::UNTOUCHED;
+    match said {
+        0 => Verdict::drop(Reason::Policy),
+        1 if verdict == flow::inward::ASKS_TO_BEGIN => flow::inward::BEGINS,
+        1 => {
+            stages::judged(packet);
+            flow::UNTOUCHED
         }
+        _ => flow::UNTOUCHED,
     }
-    if denied {
-        return Verdict::drop(Reason::Policy);
-    }
-    if begins {
-        return flow::inward::BEGINS;
-    }
-    stages::judged(packet);
-    flow::UNTOUCHED
 }
 
 /// A frame does not leave.

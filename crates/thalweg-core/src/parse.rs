@@ -78,14 +78,18 @@ fn link_of<F: Frame, C: Cells>(
     ControlFlow::Continue((ethertype, at))
 }
 
+/// The sub-interface of a link for a VLAN id; 0 for none.
 #[inline(always)]
-fn sub_link<C: Cells>(cells: &C, parent: u32, vid: u32) -> ControlFlow<Verdict, u32> {
-    let page = cells.link(parent).map_or(0, |row| row.vlan_page);
-    let link = match page {
+pub fn sub_interface<C: Cells>(cells: &C, parent: u32, vid: u32) -> u32 {
+    match cells.link(parent).map_or(0, |row| row.vlan_page) {
         0 => 0,
         page => cells.vlan(page.wrapping_mul(link::VLANS_PER_PAGE) | vid),
-    };
-    match link {
+    }
+}
+
+#[inline(always)]
+fn sub_link<C: Cells>(cells: &C, parent: u32, vid: u32) -> ControlFlow<Verdict, u32> {
+    match sub_interface(cells, parent, vid) {
         0 => ControlFlow::Break(Verdict::pass(Reason::UnknownVlan)),
         link => ControlFlow::Continue(link),
     }

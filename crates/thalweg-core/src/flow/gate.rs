@@ -5,7 +5,7 @@
 //! have it. What no gate stands at passes.
 
 use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
-use super::track::{Tracked, icmp_of};
+use super::track::{Tracked, icmp_of, what};
 use super::{Flows, link_of};
 use crate::frame::Frame;
 use crate::packet::{self, Packet};
@@ -69,7 +69,7 @@ pub const UNASKED: u64 = between(ELSEWHERE, ELSEWHERE);
 /// there is nothing to ask.
 #[inline(always)]
 pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way: u64) {
-    tracked.work[0][WAY] = UNASKED;
+    (tracked.work[0][WAY], tracked.work[0][LET_OUT]) = (UNASKED, 0);
     let at = cells.settings().map_or(0, |row| row.policy);
     let Some(first) = cells.policy(at).filter(|_| at != 0) else { return };
     let all = first[head::ALL] as u32;
@@ -83,7 +83,6 @@ pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way:
     let class = |address| class(cells, address, packet.family());
     let destination = class(talk.destination);
     let first = if talk.first == talk.destination { destination } else { class(talk.first) };
-    let pair = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
     tracked.work[0] = [
         pair(class(talk.source), destination),
         pair(first, talk.ports),
@@ -93,8 +92,22 @@ pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way:
     ];
 }
 
+/// Two numbers of 32 bits.
+#[inline(always)]
+const fn pair(low: u32, high: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
 /// The word of [`Tracked::work`] with the way.
 const WAY: usize = 3;
+/// The word of [`Tracked::work`] that is not 0 where an untracked rule has let out what leaves.
+const LET_OUT: usize = 4;
+
+/// Whether an untracked rule has let a packet out: it begins no flow.
+#[inline(always)]
+pub const fn is_let_out(tracked: &Tracked) -> bool {
+    tracked.work[0][LET_OUT] != 0
+}
 
 /// The class of an address, whosever it is.
 #[inline(always)]
@@ -139,17 +152,30 @@ pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> Con
         return ControlFlow::Continue(());
     };
     let (all, flags) = (first[head::ALL] as u32, first[head::FLAGS]);
-    let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
-    let entry = comes_in(cells, tracked, asks, ends, flags);
-    let denied = note(cells, tracked, entry) || {
-        let exit = leaves(cells, tracked, asks, ends);
-        note(cells, tracked, exit)
-    };
     let found = tracked.facts().found();
-    match denied {
-        true => ControlFlow::Break(deny(cells, tracked, found, at)),
-        false => ControlFlow::Continue(()),
+    let twice = found == 0 && tracked.facts().is(what::AMID);
+    for turn in 0..2 {
+        let way = tracked.work[0][WAY];
+        let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
+        let entry = comes_in(cells, tracked, asks, ends, flags);
+        let denied = note(cells, tracked, entry) || {
+            let exit = leaves(cells, tracked, asks, ends);
+            note(cells, tracked, exit)
+        };
+        if !denied {
+            return ControlFlow::Continue(());
+        }
+        if !twice || turn == 1 {
+            break;
+        }
+        // Amid a connection that is older than its gate: the other side may have begun it.
+        let [classes, first_and_ports, _, way, _] = tracked.work[0];
+        let ports = ((first_and_ports >> 32) as u32).rotate_left(16);
+        let began = classes as u32;
+        tracked.work[0] =
+            [classes.rotate_left(32), pair(began, ports), ports.into(), way.rotate_left(32), 0];
     }
+    ControlFlow::Break(deny(cells, tracked, found, at))
 }
 
 /// What workloads say to their host is not let through as it is.
@@ -194,7 +220,12 @@ fn comes_in<C: Flows>(
 
 /// The cell about what leaves. A host reaches its workloads.
 #[inline(always)]
-fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: [End; 2]) -> u64 {
+fn leaves<C: Flows>(
+    cells: &C,
+    tracked: &mut Tracked,
+    asks: &impl Asks,
+    [from, to]: [End; 2],
+) -> u64 {
     if to.gate == 0 || from.here && to.workload {
         return SILENT;
     }
@@ -203,6 +234,7 @@ fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: 
         let untracked = (gate[gate::UNTRACKED] >> 32) as u32;
         let cell = asks.ask(tracked, untracked, Side::Out as u32);
         if cell != SILENT && !policy::goes_on(cell) {
+            tracked.work[0][LET_OUT] = 1;
             return cell;
         }
     }

@@ -579,7 +579,10 @@ fn settle<S: FlowStages>(
         if !(local && (opened || stages.is_seen(packet))) {
             return None;
         }
-    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop))
+        && (facts.is(what::AMID) || !stages.is_guarded(packet, decision.nexthop()))
+    {
+        // What passes a gate is remembered, so that its answers are known.
         return None;
     }
     // Another node knows whether a connection that goes straight back is amid.
