@@ -235,6 +235,8 @@ fn what_is_passed_on_is_asked_of_policies_for_it_alone() {
     node.cut("b", "10.0.0.9:8080");
     node.open("p0", "10.0.0.9:8080", "a saw 10.9.0.2");
     node.open("r", "10.0.0.9:8080", "a saw 10.0.0.1");
+    // What a may begin is answered nevertheless.
+    node.open("a", "10.0.1.254:8080", "b saw 10.0.0.9");
 }
 
 #[test]
@@ -272,6 +274,8 @@ fn untracked_policies_decide_about_each_packet() {
     node.apply(&policy("raw", allow));
     let stream = node.connected("a", "10.0.0.1:8080");
     assert!(goes(&stream));
+    let flows = node.0.lab.text(&["get", "flows"]);
+    assert!(!flows.contains("10.0.0.1:8080"), "{flows}");
     node.apply(&policy("raw", &allow.replace("[Ingress, Egress]", "[Ingress]")));
     assert!(!goes(&stream));
     node.cut("a", "10.0.0.1:8080");
