@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 .DEFAULT_GOAL := help
 # The goals share one target folder and one apt: in parallel they would only wait for locks.
 .NOTPARALLEL:
-.PHONY: help setup setup-demo setup-bench bpf build demo lab test test-kernels bench fuzz fmt lint doc clean
+.PHONY: help setup setup-demo setup-bench bpf build demo lab test test-kernels bench fuzz nightly fmt lint doc clean
 
 help: ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)$$/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r goal words; do printf '  make %-13s %s\n' "$$goal" "$$words"; done
@@ -46,6 +46,11 @@ bench: setup-bench bpf ## Measure against real peers; make bench ONLY=lpm4 for o
 
 fuzz: bpf ## A short run of every fuzz target
 	@scripts/fuzz.sh
+
+nightly: bpf ## Policies against the oracle a million times over, and every fuzz target for ten minutes
+	THALWEG_WORLDS=50000 $(CARGO) test --release -p thalweg-policy
+	THALWEG_WORLDS=50000 $(CARGO) test --release -p thalweg-testkit --test policies --test host_tables
+	@THALWEG_FUZZ_SECONDS=600 scripts/fuzz.sh
 
 fmt: ## Format all code
 	$(CARGO) fmt
