@@ -122,6 +122,7 @@ fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
 fn asked(packet: &Packet, verdict: Verdict, exit: Exit) -> Verdict {
     let came = if exit.own { flow::gate::HERE } else { flow::gate::ELSEWHERE };
     let said = match exit.gate {
+        true if verdict == flow::inward::ASKS_BACK => stages::pass(packet, packet.link(), came),
         true => stages::pass(packet, came, packet.link()),
         false => u32::from(!stages::denies(packet)),
     };

@@ -82,6 +82,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         },
         Command::Apply { file, trial } => {
             let files = thalweg_agent::offline::files(file, common.color.on_stderr())?;
+            policy::warn_of(common, file);
             let (confirm, message) = (trial.confirm, trial.message.clone());
             online::change(common, Call::Apply { files, confirm, message }, &mut writer)
         }

@@ -251,6 +251,14 @@ fn warn(common: &Common, read: &Policies, view: View) {
     eprint!("{}", cut.unwrap_or_default());
 }
 
+/// Warns on standard error if files that are about to be applied would cut the session that this command is given
+/// in. What is wrong in them the agent says.
+pub fn warn_of(common: &Common, file: &Path) {
+    if let Ok(read) = Policies::read(file, common.color.on_stderr()) {
+        warn(common, &read, View::Enforced);
+    }
+}
+
 /// Writes a result as text or as a value.
 fn show(writer: &mut Writer<'_>, value: Value, text: &str) -> Result<(), Failure> {
     match writer.format {

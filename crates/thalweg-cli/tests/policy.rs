@@ -539,6 +539,10 @@ fn who_would_cut_the_own_session_is_warned() {
     assert!(check(&session("192.0.2.1 22")).contains("your own session"));
     // An address of this machine may be one of the node's.
     assert!(check(&session("127.0.0.1 22")).contains("your own session"));
+    // Before files are applied, whether or not an agent takes them.
+    let line = ["--socket", "none.sock", "apply", "-f", "edge.yaml"];
+    let applied = lab.run_within(Some(&session("192.0.2.1 22")), &line);
+    assert!(applied.contains("your own session") && !applied.contains("exit 0"), "{applied}");
     // As a value, it is one of the problems.
     let line = ["check", "-f", "edge.yaml", "-o", "json"];
     let value = lab.run_within(Some(&session("192.0.2.1 22")), &line);

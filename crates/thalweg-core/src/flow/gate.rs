@@ -5,7 +5,7 @@
 //! have it. What no gate stands at passes.
 
 use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
-use super::track::{Tracked, icmp_of, what};
+use super::track::{Tracked, icmp_of};
 use super::{Flows, link_of};
 use crate::frame::Frame;
 use crate::packet::{self, Packet};
@@ -152,30 +152,19 @@ pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> Con
         return ControlFlow::Continue(());
     };
     let (all, flags) = (first[head::ALL] as u32, first[head::FLAGS]);
-    let found = tracked.facts().found();
-    let twice = found == 0 && tracked.facts().is(what::AMID);
-    for turn in 0..2 {
-        let way = tracked.work[0][WAY];
-        let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
-        let entry = comes_in(cells, tracked, asks, ends, flags);
-        let denied = note(cells, tracked, entry) || {
-            let exit = leaves(cells, tracked, asks, ends);
-            note(cells, tracked, exit)
-        };
-        if !denied {
-            return ControlFlow::Continue(());
-        }
-        if !twice || turn == 1 {
-            break;
-        }
-        // Amid a connection that is older than its gate: the other side may have begun it.
-        let [classes, first_and_ports, _, way, _] = tracked.work[0];
-        let ports = ((first_and_ports >> 32) as u32).rotate_left(16);
-        let began = classes as u32;
-        tracked.work[0] =
-            [classes.rotate_left(32), pair(began, ports), ports.into(), way.rotate_left(32), 0];
+    let way = tracked.work[0][WAY];
+    let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
+    let entry = comes_in(cells, tracked, asks, ends, flags);
+    let denied = note(cells, tracked, entry) || {
+        let exit = leaves(cells, tracked, asks, ends);
+        note(cells, tracked, exit)
+    };
+    match denied {
+        // Its flow stays, so that either side is asked about who began it as long as they go on: what is amid a
+        // connection and not known would be asked about as if it began one.
+        true => ControlFlow::Break(deny(cells, tracked, 0, at)),
+        false => ControlFlow::Continue(()),
     }
-    ControlFlow::Break(deny(cells, tracked, found, at))
 }
 
 /// What workloads say to their host is not let through as it is.

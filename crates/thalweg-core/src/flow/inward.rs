@@ -27,6 +27,9 @@ pub const BEGINS: Verdict = Verdict::pass(Reason::Flow);
 pub const ASKS: Verdict = Verdict::punt(Reason::Flow);
 /// Policies are to be asked; if they allow it, it begins a flow that is to be remembered.
 pub const ASKS_TO_BEGIN: Verdict = Verdict::punt(Reason::Policy);
+/// Policies are to be asked whether the other side may have begun what the packet is amid; it was made one of that
+/// direction for it.
+pub const ASKS_BACK: Verdict = Verdict::punt(Reason::NoFlow);
 /// Nothing is to be said of the frame.
 const UNTOUCHED: Verdict = super::UNTOUCHED;
 
@@ -135,11 +138,13 @@ fn conversation<F: Frame, C: Flows>(
     let amid = connection && flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
     tracked.facts = tracked.facts >> 32 << 32;
     tracked.facts |= u64::from(next(state::NONE, packet.protocol(), false, flags)) << 32;
-    if gate && amid {
-        tracked.note(what::AMID);
+    // It is older than its gate: who has the higher port began it, as far as one can tell.
+    let ports = (tracked.key[4] >> 32) as u32;
+    if gate && amid && ports >> 16 < ports & 0xffff {
+        turn(packet, tracked);
+        return ASKS_BACK;
     }
     match own {
-        _ if gate && amid => ASKS,
         _ if gate => ASKS_TO_BEGIN,
         // It answers what is not known any more, or goes on with what is not.
         true if amid => UNTOUCHED,
@@ -147,6 +152,14 @@ fn conversation<F: Frame, C: Flows>(
         false if amid => Verdict::drop(Reason::NoFlow),
         false => ASKS_TO_BEGIN,
     }
+}
+
+/// Makes a packet one of the other direction, for those who are asked about it; the frame stays.
+#[inline(always)]
+fn turn(packet: &mut Packet, tracked: &mut Tracked) {
+    core::mem::swap(&mut packet.source, &mut packet.destination);
+    tracked.key = reversed(tracked.key);
+    packet.ports = u64::from(packet.ports().rotate_left(16));
 }
 
 /// Reads a frame that this host sends: whether it is plain; none for what is not IP. The link is not the one that

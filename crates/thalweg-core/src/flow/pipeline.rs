@@ -574,19 +574,22 @@ fn settle<S: FlowStages>(
     // What this host's own stack says to others comes by no hook: half a conversation tells no state. But what
     // it says to workloads is seen ([`super::inward`]), and what it answers to a packet from another node must go
     // back there ([`super::leave`]). It knows its connections, also those that are older than their flow.
+    // What passes a gate is remembered, so that its answers are known; it may be older than its gate.
+    let mut gate = false;
     if decision.verdict.is(Kind::Deliver) && !facts.is(what::SERVICE) {
-        let local = decision.verdict == LOCAL && !facts.is(what::AMID);
+        gate = !opened && !packet.link_has(link::flag::WORKLOAD);
+        let local = decision.verdict == LOCAL && (gate || !facts.is(what::AMID));
         if !(local && (opened || stages.is_seen(packet))) {
             return None;
         }
-    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop))
-        && (facts.is(what::AMID) || !stages.is_guarded(packet, decision.nexthop()))
-    {
-        // What passes a gate is remembered, so that its answers are known.
-        return None;
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+        gate = stages.is_guarded(packet, decision.nexthop());
+        if !gate {
+            return None;
+        }
     }
     // Another node knows whether a connection that goes straight back is amid.
-    if facts.is(what::AMID) && !is_direct(packet, facts) {
+    if facts.is(what::AMID) && !gate && !is_direct(packet, facts) {
         return Some(Verdict::drop(Reason::NoFlow));
     }
     if !stages.admit_flow(packet) {
