@@ -101,9 +101,13 @@ fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
     let Some(packet) = maps::packet() else { return TC_ACT_UNSPEC };
     *packet = Packet::new(arrival, cells::MapCells::at(0).blur(0));
     let mut verdict = stages::inward(context.skb.skb, packet, exit);
-    if verdict.is(Kind::Punt) {
-        verdict = asked(packet, verdict, exit);
-    }
+    let alone = if exit.gate { stages::alone(packet) } else { flow::gate::NOTHING_SAID };
+    verdict = match alone {
+        flow::gate::LET_PASS => flow::UNTOUCHED,
+        flow::gate::DENIED => Verdict::drop(Reason::Policy),
+        _ if verdict.is(Kind::Punt) => asked(packet, verdict, exit),
+        _ => verdict,
+    };
     if verdict == flow::inward::BEGINS {
         let rows = stages::remember(packet, true) != 0 && stages::remember(packet, false) != 0;
         // What this host says reaches a workload in any case. Through a gate nobody could answer it.
@@ -119,22 +123,25 @@ fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
 
 /// What policies say of a packet that is seen as it leaves. Nobody hears of it here.
 #[inline(always)]
-fn asked(packet: &Packet, verdict: Verdict, exit: Exit) -> Verdict {
+fn asked(packet: &mut Packet, verdict: Verdict, exit: Exit) -> Verdict {
     let came = if exit.own { flow::gate::HERE } else { flow::gate::ELSEWHERE };
-    let said = match exit.gate {
-        true if verdict == flow::inward::ASKS_BACK => stages::pass(packet, packet.link(), came),
-        true => stages::pass(packet, came, packet.link()),
-        false => u32::from(!stages::denies(packet)),
-    };
-    match said {
-        0 => Verdict::drop(Reason::Policy),
-        1 if verdict == flow::inward::ASKS_TO_BEGIN => flow::inward::BEGINS,
-        1 => {
-            stages::judged(packet);
-            flow::UNTOUCHED
+    let goes = packet.link();
+    let passes = match exit.gate {
+        true if verdict == flow::inward::ASKS_BACK => {
+            stages::turn(packet);
+            stages::passes(packet, goes, came)
         }
-        _ => flow::UNTOUCHED,
+        true => stages::passes(packet, came, goes),
+        false => !stages::denies(packet),
+    };
+    if !passes {
+        return Verdict::drop(Reason::Policy);
     }
+    if verdict == flow::inward::ASKS_TO_BEGIN {
+        return flow::inward::BEGINS;
+    }
+    stages::judged(packet);
+    flow::UNTOUCHED
 }
 
 /// A frame does not leave.

@@ -86,8 +86,8 @@ extern "C" fn flow_permit(packet: *const Packet) -> u32 {
     number(flow::policy::permit(&MapCells::at(packet.epoch()), packet, tracked))
 }
 
-/// [`flow::gate::pass`]: the same for both hooks. 1 if the packet may pass, 2 if it begins no flow either; else 0,
-/// and the decision says what becomes of it.
+/// [`flow::gate::pass`]: the same for both hooks. 1 if the packet may pass; else 0, and the decision says what
+/// becomes of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn flow_pass(packet: *const Packet, decision: *mut Decision) -> u32 {
@@ -97,7 +97,7 @@ extern "C" fn flow_pass(packet: *const Packet, decision: *mut Decision) -> u32 {
     let Some(tracked) = maps::tracked() else { return 0 };
     let cells = MapCells::at(packet.epoch());
     match flow::gate::pass(&cells, tracked, &Gates(packet)) {
-        ControlFlow::Continue(()) => 1 + u32::from(flow::gate::is_let_out(tracked)),
+        ControlFlow::Continue(()) => 1,
         ControlFlow::Break(verdict) => {
             decision.verdict = verdict;
             0
@@ -346,13 +346,35 @@ pub fn inward(context: *mut __sk_buff, packet: &mut Packet, exit: Exit) -> Verdi
     Verdict::from_number(flow_inward(context, packet, exit.to_number())).unwrap_or(BROKEN)
 }
 
-/// What gates say of a packet on its way from one link to another: 0 if it may not pass, 1 if it may, 2 if it
-/// begins no flow either.
+/// Whether gates let a packet pass on its way from one link to another.
 #[inline(always)]
-pub fn pass(packet: &Packet, came: u32, goes: u32) -> u32 {
+pub fn passes(packet: &Packet, came: u32, goes: u32) -> bool {
     let mut decision = Decision::new(packet);
     flow_prepare(packet, flow::gate::between(came, goes));
-    flow_pass(packet, &mut decision)
+    flow_pass(packet, &mut decision) != 0
+}
+
+/// [`flow::gate::alone`] of a packet that leaves.
+#[inline(always)]
+pub fn alone(packet: &Packet) -> u32 {
+    flow_alone(packet)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_alone(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return flow::gate::DENIED };
+    let Some(tracked) = maps::tracked() else { return flow::gate::DENIED };
+    flow::gate::alone(&MapCells::at(packet.epoch()), packet, tracked, true)
+}
+
+/// [`flow::inward::turn`].
+#[inline(always)]
+pub fn turn(packet: &mut Packet) {
+    if let Some(tracked) = maps::tracked() {
+        flow::inward::turn(packet, tracked);
+    }
 }
 
 /// [`flow::judged`] of the flow of a packet.

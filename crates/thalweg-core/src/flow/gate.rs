@@ -69,7 +69,7 @@ pub const UNASKED: u64 = between(ELSEWHERE, ELSEWHERE);
 /// there is nothing to ask.
 #[inline(always)]
 pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way: u64) {
-    (tracked.work[0][WAY], tracked.work[0][LET_OUT]) = (UNASKED, 0);
+    tracked.work[0][WAY] = UNASKED;
     let at = cells.settings().map_or(0, |row| row.policy);
     let Some(first) = cells.policy(at).filter(|_| at != 0) else { return };
     let all = first[head::ALL] as u32;
@@ -100,14 +100,6 @@ const fn pair(low: u32, high: u32) -> u64 {
 
 /// The word of [`Tracked::work`] with the way.
 const WAY: usize = 3;
-/// The word of [`Tracked::work`] that is not 0 where an untracked rule has let out what leaves.
-const LET_OUT: usize = 4;
-
-/// Whether an untracked rule has let a packet out: it begins no flow.
-#[inline(always)]
-pub const fn is_let_out(tracked: &Tracked) -> bool {
-    tracked.work[0][LET_OUT] != 0
-}
 
 /// The class of an address, whosever it is.
 #[inline(always)]
@@ -209,12 +201,7 @@ fn comes_in<C: Flows>(
 
 /// The cell about what leaves. A host reaches its workloads.
 #[inline(always)]
-fn leaves<C: Flows>(
-    cells: &C,
-    tracked: &mut Tracked,
-    asks: &impl Asks,
-    [from, to]: [End; 2],
-) -> u64 {
+fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: [End; 2]) -> u64 {
     if to.gate == 0 || from.here && to.workload {
         return SILENT;
     }
@@ -223,7 +210,6 @@ fn leaves<C: Flows>(
         let untracked = (gate[gate::UNTRACKED] >> 32) as u32;
         let cell = asks.ask(tracked, untracked, Side::Out as u32);
         if cell != SILENT && !policy::goes_on(cell) {
-            tracked.work[0][LET_OUT] = 1;
             return cell;
         }
     }
@@ -263,8 +249,15 @@ fn set_of<C: Flows>(cells: &C, line: u32, class: u32) -> u32 {
     if set == 0 { others } else { set }
 }
 
+/// Untracked rules say nothing.
+pub const NOTHING_SAID: u32 = 0;
+/// Untracked rules let a packet pass: it belongs to no flow, and nobody else is asked.
+pub const LET_PASS: u32 = 1;
+/// Untracked rules deny a packet.
+pub const DENIED: u32 = 2;
+
 /// Asks the untracked rules at a link about a packet that came in by it, whatever it belongs to. True if they deny
-/// it; of one that they allow it is noted that nobody else is asked ([`packet::flag::UNTRACKED`]).
+/// it; of one that they allow it is noted ([`packet::flag::UNTRACKED`]).
 #[inline(always)]
 pub fn untracked<F: Frame, C: Flows>(
     frame: &F,
@@ -272,29 +265,45 @@ pub fn untracked<F: Frame, C: Flows>(
     packet: &mut Packet,
     tracked: &mut Tracked,
 ) -> bool {
-    let gate = cells.link(packet.link()).map_or(0, |row| row.policy);
-    let fork = cells.policy(gate).map_or(0, |line| line[gate::UNTRACKED] as u32);
-    if fork == 0 || gate == 0 || packet.depth() != 0 || packet.family() == 0 {
-        return false;
-    }
     (tracked.cause, tracked.icmp) = (0, icmp_of(frame, packet));
+    match alone(cells, packet, tracked, false) {
+        NOTHING_SAID => false,
+        DENIED => true,
+        _ => {
+            packet.flags |= u64::from(packet::flag::UNTRACKED);
+            false
+        }
+    }
+}
+
+/// What the untracked rules at a link say of a packet that comes in by it or leaves by it (`out`), by itself.
+#[inline(always)]
+pub fn alone<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, out: bool) -> u32 {
+    let gate = cells.link(packet.link()).map_or(0, |row| row.policy);
+    let forks = cells.policy(gate).map_or(0, |line| line[gate::UNTRACKED]);
+    let fork = if out { (forks >> 32) as u32 } else { forks as u32 };
+    if fork == 0 || gate == 0 || packet.depth() != 0 || packet.family() == 0 {
+        return NOTHING_SAID;
+    }
     let class = |address| class(cells, address, packet.family());
-    let (own, other) = (class(packet.destination), class(packet.source));
+    let (mut own, mut other) = (packet.destination, packet.source);
+    if out {
+        core::mem::swap(&mut own, &mut other);
+    }
     let ports = match has_ports(packet.protocol()) {
         true => packet.ports(),
         false => tracked.icmp as u32,
     };
-    let set = set_of(cells, fork, own);
-    let cell = cells.policy_cell(set, other, packet.protocol(), ports);
+    let set = set_of(cells, fork, class(own));
+    let cell = cells.policy_cell(set, class(other), packet.protocol(), ports);
     if policy::goes_on(cell) {
-        return false;
+        return NOTHING_SAID;
     }
-    if note(cells, tracked, cell) {
-        cells.blame(crate::Reason::Policy, tracked.cause as u32);
-        return true;
+    if !note(cells, tracked, cell) {
+        return LET_PASS;
     }
-    packet.flags |= u64::from(packet::flag::UNTRACKED);
-    false
+    cells.blame(crate::Reason::Policy, tracked.cause as u32);
+    DENIED
 }
 
 /// Whether a gate stands at a link.

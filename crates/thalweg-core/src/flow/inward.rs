@@ -27,8 +27,7 @@ pub const BEGINS: Verdict = Verdict::pass(Reason::Flow);
 pub const ASKS: Verdict = Verdict::punt(Reason::Flow);
 /// Policies are to be asked; if they allow it, it begins a flow that is to be remembered.
 pub const ASKS_TO_BEGIN: Verdict = Verdict::punt(Reason::Policy);
-/// Policies are to be asked whether the other side may have begun what the packet is amid; it was made one of that
-/// direction for it.
+/// Policies are to be asked whether the other side may have begun what the packet is amid ([`turn`]).
 pub const ASKS_BACK: Verdict = Verdict::punt(Reason::NoFlow);
 /// Nothing is to be said of the frame.
 const UNTOUCHED: Verdict = super::UNTOUCHED;
@@ -141,7 +140,6 @@ fn conversation<F: Frame, C: Flows>(
     // It is older than its gate: who has the higher port began it, as far as one can tell.
     let ports = (tracked.key[4] >> 32) as u32;
     if gate && amid && ports >> 16 < ports & 0xffff {
-        turn(packet, tracked);
         return ASKS_BACK;
     }
     match own {
@@ -156,7 +154,7 @@ fn conversation<F: Frame, C: Flows>(
 
 /// Makes a packet one of the other direction, for those who are asked about it; the frame stays.
 #[inline(always)]
-fn turn(packet: &mut Packet, tracked: &mut Tracked) {
+pub fn turn(packet: &mut Packet, tracked: &mut Tracked) {
     core::mem::swap(&mut packet.source, &mut packet.destination);
     tracked.key = reversed(tracked.key);
     packet.ports = u64::from(packet.ports().rotate_left(16));
