@@ -144,6 +144,7 @@ must lints lints
 must next scripts/next.sh
 # A short search from the inputs that are kept; `make fuzz` searches longer.
 export THALWEG_FUZZ_SECONDS=${THALWEG_FUZZ_SECONDS:-6}
+must build cargo test --workspace --no-run
 # Tests wait more than they work: what is left of processors builds the searches meanwhile.
 nice -n 19 scripts/fuzz.sh --build </dev/null >"$LOGS/fuzz-build.log" 2>&1 &
 BUILDING=$!
