@@ -5,7 +5,7 @@
 //! have it. What no gate stands at passes.
 
 use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
-use super::track::{Tracked, icmp_of};
+use super::track::{Tracked, icmp_of, what};
 use super::{Flows, link_of};
 use crate::frame::Frame;
 use crate::packet::{self, Packet};
@@ -75,7 +75,8 @@ pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way:
     let all = first[head::ALL] as u32;
     let stands = |link: u64| end(cells, all, link as u32).gate != 0;
     let asks = stands(way >> 32) || stands(way) || first[head::FLAGS] & TO_HOST != 0;
-    if !asks || !is_asked(packet, tracked) {
+    // An error about nothing that is known is a packet like any other.
+    if !asks || !is_asked(packet, tracked, what::RELATED) {
         return;
     }
     let found = tracked.facts().found();
@@ -144,7 +145,6 @@ pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> Con
         return ControlFlow::Continue(());
     };
     let (all, flags) = (first[head::ALL] as u32, first[head::FLAGS]);
-    let way = tracked.work[0][WAY];
     let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
     let entry = comes_in(cells, tracked, asks, ends, flags);
     let denied = note(cells, tracked, entry) || {

@@ -62,7 +62,7 @@ impl Talk {
 pub fn permit<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked) -> ControlFlow<Verdict> {
     tracked.cause = 0;
     let at = cells.settings().map_or(0, |row| row.policy);
-    if at == 0 || !is_asked(packet, tracked) {
+    if at == 0 || !is_asked(packet, tracked, what::ERROR) {
         return ControlFlow::Continue(());
     }
     let found = tracked.facts().found();
@@ -91,13 +91,13 @@ pub(super) fn deny<C: Flows>(cells: &C, tracked: &Tracked, found: u32, at: u32) 
     }
 }
 
-/// Whether policies are asked about a packet: not about errors and fragments, which follow what they belong
-/// to, nor about how hosts of a link find each other on it (RFC 4861, RFC 2710, RFC 3810). What only looks like
+/// Whether policies are asked about a packet: not about errors (those with the fact `follows`) and fragments, which
+/// follow what they belong to, nor about how hosts of a link find each other on it (RFC 4861, RFC 2710, RFC 3810). What only looks like
 /// that, and would leave the link, is asked about like anything else.
 #[inline(always)]
-pub(super) fn is_asked(packet: &Packet, tracked: &Tracked) -> bool {
+pub(super) fn is_asked(packet: &Packet, tracked: &Tracked, follows: u16) -> bool {
     let passes = flag::LATER_FRAGMENT | flag::UNTRACKED;
-    let follows = tracked.facts().is(what::ERROR) || packet.has(passes);
+    let follows = tracked.facts().is(follows) || packet.has(passes);
     let here = packet.destination[0] >> 54 == 0x3fa || packet.destination[0] >> 56 == 0xff;
     let neighbors = packet.protocol() == protocol::ICMPV6
         && packet.family() == 6
