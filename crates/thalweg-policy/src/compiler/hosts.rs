@@ -18,6 +18,13 @@ pub struct ThisHost {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+impl ThisHost {
+    /// Whether an address is one of this host; which of those that mean any host are.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || OWN.iter().any(|own| *own == address)
+    }
+}
+
 impl Compiler {
     /// The host endpoint that stands for an interface of this node with these addresses
     /// ([`World::host_at`](crate::World::host_at)).

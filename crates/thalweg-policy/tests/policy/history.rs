@@ -1,7 +1,10 @@
 //! Tables that follow changes against those that are compiled from nothing, after each change of random
 //! histories.
 
-use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
+use crate::hosts::{self, host};
+use crate::random::{
+    Arrival, Dice, INTERFACES, address, arrivals, arrivals_at_hosts, gather, packet,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use thalweg_model::Origin;
@@ -60,6 +63,7 @@ struct History {
     objects: Objects,
     cluster: Cluster,
     local: BTreeSet<ObjectName>,
+    host: ThisHost,
 }
 
 impl History {
@@ -71,13 +75,21 @@ impl History {
         arrival.goes(&mut self.objects, &mut self.cluster);
     }
 
-    /// One object comes, goes or becomes another; a pod comes here or leaves.
+    /// One object comes, goes or becomes another; a pod comes here or leaves; the host is another.
     fn step(&mut self, dice: &mut Dice) {
         let seed = dice.below(1 << 40) as u64;
-        let all = arrivals(&mut Dice::new(seed));
+        let all = match dice.one_in(2) {
+            true => arrivals(&mut Dice::new(seed)),
+            false => arrivals_at_hosts(&mut Dice::new(seed)),
+        };
         let one = &all[dice.below(all.len())];
-        match dice.below(8) {
+        match dice.below(9) {
             0 | 1 => self.remove(one),
+            3 => match dice.below(6) {
+                0 => self.host = ThisHost::default(),
+                1 | 2 => self.host = host(dice),
+                _ => self.host.addresses = host(dice).addresses,
+            },
             2 => {
                 let pods: Vec<ObjectName> = self.cluster.pods.keys().cloned().collect();
                 if !pods.is_empty() {
@@ -123,6 +135,56 @@ impl History {
             }
         }
         assert_eq!(compiler.tables().assigned().count(), known, "{what}");
+        self.check_hosts(&resolution, compiler, dice, packets, what);
+    }
+
+    /// The same of hosts.
+    fn check_hosts(
+        &self,
+        resolution: &Resolution,
+        compiler: &Compiler,
+        dice: &mut Dice,
+        packets: usize,
+        what: &str,
+    ) {
+        let mut left: BTreeSet<(usize, ChainKind)> =
+            compiler.tables().forks().map(|(at, kind, _)| (at, kind)).collect();
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for number in left.iter().map(|(number, _)| *number) {
+            numbers.insert(compiler.host(number).unwrap(), number);
+        }
+        for (at, endpoint) in resolution.world.endpoints.iter().enumerate() {
+            let EndpointName::Host(name) = &endpoint.name else { continue };
+            let number = numbers.get(name.as_str());
+            let is_here = self.host.node.is_some() && self.host.node == endpoint.node;
+            assert_eq!(number.is_some(), is_here, "{what}: {name}");
+            let Some(number) = number else { continue };
+            for kind in ChainKind::of_hosts() {
+                left.remove(&(*number, kind));
+                for _ in 0..packets {
+                    hosts::holds(
+                        dice,
+                        (resolution, at),
+                        (compiler, *number),
+                        &self.host,
+                        kind,
+                        what,
+                    );
+                }
+            }
+        }
+        assert!(left.is_empty(), "{what}: {left:?}");
+        let name = |at: usize| resolution.world.endpoints[at].name.to_string();
+        let known = |at: usize| format!("host {}", compiler.host(at).unwrap());
+        let node = self.host.node.as_deref().unwrap_or("no such node");
+        let expected = resolution.world.host_of_all(node).map(name);
+        assert_eq!(compiler.host_of_all().map(known), expected, "{what}");
+        for interface in [INTERFACES[0], INTERFACES[1], "eth2"] {
+            let addresses = [address(dice), address(dice)];
+            let expected = resolution.world.host_at(node, interface, &addresses).map(name);
+            let found = compiler.host_at(interface, &addresses).map(known);
+            assert_eq!(found, expected, "{what}: {interface}");
+        }
     }
 }
 
@@ -218,18 +280,14 @@ fn after_any_history_tables_decide_as_from_nothing() {
     for seed in 0..histories() {
         let mut dice = Dice::new(seed ^ 0x4157);
         let mut history = History::default();
-        let (objects, cluster) = gather(&arrivals(&mut dice));
+        let (objects, cluster) = gather(&arrivals_at_hosts(&mut dice));
         history.local = cluster.pods.keys().filter(|_| !dice.one_in(4)).cloned().collect();
+        history.host = host(&mut dice);
         (history.objects, history.cluster) = (objects, cluster);
         let (mut compiler, mut mirror) = (Compiler::default(), Mirror::default());
         for step in 0..24 {
             let what = format!("seed {seed}, step {step}");
-            compiler.update(
-                &history.objects,
-                &history.cluster,
-                &history.local,
-                &ThisHost::default(),
-            );
+            compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
             mirror.hear(compiler.change(), compiler.tables());
             mirror.check(compiler.tables(), &what);
             history.check(&compiler, &mut dice, 8, &what);
@@ -265,24 +323,23 @@ fn after_any_history_tables_decide_as_from_nothing() {
 fn objects_may_arrive_in_any_order_one_by_one() {
     for seed in 0..histories() / 2 {
         let mut dice = Dice::new(seed ^ 0x0dd);
-        let mut all = arrivals(&mut dice);
+        let mut all = arrivals_at_hosts(&mut dice);
         for at in (1..all.len()).rev() {
             all.swap(at, dice.below(at + 1));
         }
         let mut history = History::default();
         let mut compiler = Compiler::default();
+        let arrives = dice.below(all.len());
         for (at, one) in all.iter().enumerate() {
             if let Arrival::Pod(name, _) = one {
                 history.local.insert(name.clone());
             }
+            if at == arrives {
+                history.host = host(&mut dice);
+            }
             history.set(one);
             if !dice.one_in(4) || at + 1 == all.len() {
-                compiler.update(
-                    &history.objects,
-                    &history.cluster,
-                    &history.local,
-                    &ThisHost::default(),
-                );
+                compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
             }
         }
         history.check(&compiler, &mut dice, 24, &format!("seed {seed}"));
@@ -304,6 +361,14 @@ fn said(history: &History, compiler: &Compiler, dice: &mut Dice) -> Said {
             all.push((set, direction, packet, decision.verdict));
         }
     }
+    for (_, kind, fork) in tables.forks() {
+        for _ in 0..8 {
+            let packet = hosts::packet_at(dice, &resolution, &history.host, kind.direction);
+            let set = fork.set(tables.classes.of(hosts::own_side(kind.direction, &packet)));
+            let decision = tables.decide_as(set, kind.direction, &packet).unwrap();
+            all.push((set, kind.direction, packet, decision.verdict));
+        }
+    }
     all
 }
 
@@ -313,10 +378,11 @@ fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
     for seed in 0..histories() {
         let mut dice = Dice::new(seed ^ 0x01d);
         let mut history = History::default();
-        (history.objects, history.cluster) = gather(&arrivals(&mut dice));
+        (history.objects, history.cluster) = gather(&arrivals_at_hosts(&mut dice));
         history.local = history.cluster.pods.keys().cloned().collect();
+        history.host = host(&mut dice);
         let mut compiler = Compiler::default();
-        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
+        compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
         for step in 0..12 {
             let before = said(&history, &compiler, &mut dice);
             let all = arrivals(&mut Dice::new(dice.below(1 << 40) as u64));
@@ -328,12 +394,7 @@ fn whoever_still_has_the_old_set_is_judged_as_before_while_rules_change() {
             } else {
                 history.set(one)
             };
-            compiler.update(
-                &history.objects,
-                &history.cluster,
-                &history.local,
-                &ThisHost::default(),
-            );
+            compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
             for (set, direction, packet, verdict) in before {
                 let now = compiler.tables().decide_as(set, direction, &packet);
                 let now = now.map(|decision| decision.verdict);
@@ -351,10 +412,11 @@ fn what_no_rule_tells_apart_changes_no_table() {
     for seed in 0..histories() {
         let mut dice = Dice::new(seed ^ 0x9e7);
         let mut history = History::default();
-        (history.objects, history.cluster) = gather(&arrivals(&mut dice));
+        (history.objects, history.cluster) = gather(&arrivals_at_hosts(&mut dice));
         history.local = history.cluster.pods.keys().cloned().collect();
+        history.host = host(&mut dice);
         let mut compiler = Compiler::default();
-        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
+        compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
         let names: Vec<ObjectName> = history.cluster.pods.keys().cloned().collect();
         let name = dice.of(&names);
         let pod = history.cluster.pods.get_mut(&name).unwrap();
@@ -364,7 +426,7 @@ fn what_no_rule_tells_apart_changes_no_table() {
                 labels.insert("of-no-rule".into(), "1".into());
             }
         }
-        compiler.update(&history.objects, &history.cluster, &history.local, &ThisHost::default());
+        compiler.update(&history.objects, &history.cluster, &history.local, &history.host);
         assert!(compiler.change().is_empty(), "seed {seed}: {:?}", compiler.change());
         quiet += 1;
     }

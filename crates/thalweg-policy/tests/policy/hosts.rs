@@ -7,16 +7,17 @@ use std::net::IpAddr;
 use thalweg_model::Origin;
 use thalweg_model::cluster::{Cluster, ObjectName};
 use thalweg_oracle::policy::{Gate as AskedGate, Policies, Question, Said as Expected};
-use thalweg_policy::decide::Cause;
 use thalweg_policy::decide::host::{Gate, Way};
+use thalweg_policy::decide::{Cause, Verdict};
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::calico::{self, Action, Entity, Rule};
 use thalweg_policy::object::kubernetes::PortMatch;
 use thalweg_policy::object::{
     HostEndpoint, PolicyId, PolicyKind, PolicyObject, Spec, StagedAction,
 };
+use thalweg_policy::resolve::ChainKind;
 use thalweg_policy::world::EndpointName;
-use thalweg_policy::{Model, Objects, Packet, Resolution, View, World};
+use thalweg_policy::{Compiler, Model, Objects, Packet, Resolution, ThisHost, View, World};
 
 /// Packets asked of each world.
 const PACKETS: usize = 32;
@@ -72,6 +73,112 @@ fn place(dice: &mut Dice, resolution: &Resolution) -> (Place, IpAddr) {
     }
 }
 
+/// A host of a node.
+pub fn host(dice: &mut Dice) -> ThisHost {
+    let (node, address) = dice.of(&[NODES[0], NODES[0], NODES[0], NODES[1]]);
+    ThisHost { node: Some(node.into()), addresses: own_addresses(dice, address) }
+}
+
+/// The address of a packet that a host takes for its own.
+pub fn own_side(direction: Direction, packet: &Packet) -> IpAddr {
+    match direction {
+        Direction::Ingress => packet.destination,
+        Direction::Egress => packet.source,
+    }
+}
+
+/// A packet that a host may see, often of its own.
+pub fn packet_at(
+    dice: &mut Dice,
+    resolution: &Resolution,
+    host: &ThisHost,
+    direction: Direction,
+) -> Packet {
+    let own: Vec<IpAddr> = host.addresses.iter().copied().collect();
+    let served: Vec<_> = resolution.world.services.values().flatten().copied().collect();
+    let one = match dice.below(6) {
+        0 | 1 if !own.is_empty() => dice.of(&own),
+        2 => dice.of(&["0.0.0.0", "255.255.255.255", "::"]).parse().unwrap(),
+        3 if !served.is_empty() => dice.of(&served).0,
+        _ => address(dice),
+    };
+    let families = [address(dice), "10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    let other = families.into_iter().find(|of| of.is_ipv4() == one.is_ipv4()).unwrap();
+    let ends = if direction == Direction::Ingress { [other, one] } else { [one, other] };
+    let packet = packet(dice, ends[0], ends[1]);
+    match served.iter().find(|(address, ..)| *address == packet.destination) {
+        Some((_, protocol, port)) if dice.one_in(2) => {
+            let ports = Some((dice.below(7) as u16, *port));
+            Packet { protocol: *protocol, ports, icmp: None, ..packet }
+        }
+        _ => packet,
+    }
+}
+
+/// Holds what tables say of one packet against what a host endpoint says at a stage. Returns what that was,
+/// if anything.
+pub fn holds(
+    dice: &mut Dice,
+    (resolution, at): (&Resolution, usize),
+    (compiler, number): (&Compiler, usize),
+    host: &ThisHost,
+    kind: ChainKind,
+    what: &str,
+) -> Option<Cause> {
+    let packet = packet_at(dice, resolution, host, kind.direction);
+    let own = host.is_own(own_side(kind.direction, &packet));
+    let expected = resolution.at_stage(at, kind, own, &packet, &mut |_| {}).unwrap();
+    let Some(found) = compiler.tables().ask(number, kind, &packet) else {
+        // There is no fork where nothing is ever said.
+        assert_ne!(expected.verdict, Verdict::Deny, "{what}: {packet:?} {kind:?}");
+        assert_eq!(expected.cause, Cause::NoPolicy, "{what}: {packet:?} {kind:?}");
+        return None;
+    };
+    let told = |of: &Resolution, one| answer(of, one, kind.direction);
+    assert_eq!(
+        (found.verdict, told(compiler.resolution(), found)),
+        (expected.verdict, told(resolution, expected)),
+        "{what}: {packet:?} {kind:?} of {}\n{resolution}",
+        resolution.world.endpoints[at].name
+    );
+    Some(expected.cause)
+}
+
+/// Holds tables of a host against what they are made of.
+fn tables(
+    dice: &mut Dice,
+    (objects, cluster): (&Objects, &Cluster),
+    resolution: &Resolution,
+    counts: &mut Counts,
+) {
+    let mut compiler = Compiler::default();
+    let host = host(dice);
+    compiler.update(objects, cluster, &Default::default(), &host);
+    let numbers: BTreeMap<String, usize> = compiler
+        .tables()
+        .forks()
+        .map(|(number, ..)| (format!("host {}", compiler.host(number).unwrap()), number))
+        .collect();
+    for (at, endpoint) in resolution.world.endpoints.iter().enumerate() {
+        if !endpoint.is_host() || endpoint.node != host.node {
+            continue;
+        }
+        let number = numbers[&endpoint.name.to_string()];
+        for kind in ChainKind::of_hosts() {
+            for _ in 0..PACKETS / 4 {
+                let (resolution, compiler) = ((resolution, at), (&compiler, number));
+                let cause = holds(dice, resolution, compiler, &host, kind, "from nothing");
+                let is_rule = matches!(cause, Some(Cause::Rule { .. }));
+                *counts.rules.entry(kind).or_default() += usize::from(is_rule);
+            }
+        }
+    }
+    let by_class = compiler.tables().forks().filter(|(.., fork)| !fork.by_class().is_empty());
+    for (_, kind, _) in by_class {
+        *counts.forks.entry(kind).or_default() += 1;
+    }
+}
+
 /// Addresses of a node: the first, and others that are somebody else's in other worlds.
 pub fn own_addresses(dice: &mut Dice, first: &str) -> BTreeSet<IpAddr> {
     let others = (0..dice.below(6)).map(|_| address(dice));
@@ -88,6 +195,10 @@ fn question(packet: &Packet) -> Question {
 pub struct Counts {
     asked: usize,
     seen: BTreeMap<&'static str, usize>,
+    /// How often rules decided, by tables.
+    rules: BTreeMap<ChainKind, usize>,
+    /// How often the own side mattered.
+    forks: BTreeMap<ChainKind, usize>,
 }
 
 /// Holds one world against the oracle.
@@ -143,6 +254,7 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
         }
         *counts.seen.entry("last word").or_default() += usize::from(passing.untracked);
     }
+    tables(dice, (&objects, &cluster), &resolution, counts);
 }
 
 #[test]
@@ -150,7 +262,14 @@ fn hosts_decide_as_the_objects_say() {
     let mut counts = Counts::default();
     each_world(0x4057, |dice| hosts(dice, &mut counts));
     // Worlds in which nothing happens prove nothing.
-    let Counts { asked, seen } = counts;
+    let Counts { asked, seen, rules, forks } = counts;
+    for kind in ChainKind::of_hosts() {
+        let [rules, forks] = [&rules, &forks].map(|all| all.get(&kind).copied().unwrap_or(0));
+        assert!(
+            rules as u64 > worlds() / 10 && forks as u64 > worlds() / 50,
+            "{kind:?}: {rules}, {forks}"
+        );
+    }
     let rare = ["profile rule", "untracked", "before translation", "forwarded", "fail-safe"];
     for word in rare.into_iter().chain(["rule", "last word", "to host"]) {
         let count = seen.get(word).copied().unwrap_or_default();
