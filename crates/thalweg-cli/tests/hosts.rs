@@ -102,13 +102,18 @@ impl Node {
 
     /// Writes other policies and waits until they are in force.
     fn apply(&self, policies: &str) {
+        self.write(&config(policies));
+    }
+
+    /// Writes other files and waits until they are in force.
+    fn write(&self, text: &str) {
         let generation = || {
             let status = self.0.lab.text(&["status", "-o", "json"]);
             let status: serde_json::Value = serde_json::from_str(&status).unwrap();
             status["generation"].as_u64().unwrap()
         };
         let before = generation();
-        fs::write(self.0.lab.config(), config(policies)).unwrap();
+        fs::write(self.0.lab.config(), text).unwrap();
         self.0.lab.until(|| generation() > before);
     }
 
@@ -296,6 +301,25 @@ fn what_is_forbidden_at_a_host_while_it_runs_is_cut() {
     assert!(streams.iter().all(goes));
     node.apply("");
     assert_eq!(streams.each_ref().map(goes), [false, false, true, true]);
+}
+
+#[test]
+fn connections_older_than_their_guard_go_on_where_they_may() {
+    let out = "  types: [Ingress, Egress]\n  egress: [{action: Allow}]\n";
+    let Some(node) = Node::new("hi", &policy("out", out)) else { return };
+    // No link has the endpoint yet.
+    let before = config(&policy("out", out)).replace("interfaceName: eth0", "interfaceName: eth7");
+    node.write(&before);
+    let streams = [
+        node.connected("a", "10.0.0.1:22"),
+        node.connected("r", "10.0.0.9:8080"),
+        node.connected("a", "10.0.0.1:8080"),
+    ];
+    assert!(streams.iter().all(goes));
+    node.apply(&policy("out", out));
+    // The last may not come in, and that the host may say anything to anybody makes it no answer.
+    assert_eq!(streams.each_ref().map(goes), [true, true, false]);
+    assert_eq!(streams.each_ref().map(goes), [true, true, false]);
 }
 
 /// The endpoint for all links that have none of their own, and for what pods send and get.
