@@ -29,6 +29,21 @@ pub mod head {
     /// Line of the gate for what the host passes on from its workloads and to them ([`super::gate`]; low half);
     /// 0 for none.
     pub const ALL: usize = 4;
+    /// First line of what blocks of IPv4 come to ([`super::root`]; low half); 0 if there is no such table.
+    pub const ROOT4: usize = 5;
+}
+
+/// What each block of 2^16 addresses of IPv4 comes to, 32 bits for each: 0 if one must look for the longest
+/// prefix.
+pub mod root {
+    /// Blocks of all addresses.
+    pub const BLOCKS: u32 = 1 << 16;
+    /// Bits of an address within its block.
+    pub const SHIFT: u32 = 16;
+    /// All addresses of the block come to the value in the lower bits ([`super::VALUE`]).
+    pub const FINAL: u32 = 1 << 31;
+    /// All do but for those that are found as whole addresses.
+    pub const EXACT: u32 = 1 << 30;
 }
 
 /// Bits of [`head::FLAGS`].

@@ -6,6 +6,7 @@ mod family;
 mod gates;
 mod hosts;
 mod lines;
+mod root;
 mod store;
 
 pub use causes::Cause;
@@ -16,6 +17,7 @@ use crate::pods;
 use causes::Causes;
 use hosts::Hosts;
 use lines::{FIRST, Layout, Local, Wanted};
+use root::Root;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use thalweg_abi::link::flag;
@@ -259,12 +261,13 @@ impl Compiler {
         let moved = &compiler.change().sets;
         let mut held = self.policies.layout.take();
         let settings = self.policy_settings();
+        let mut root = Root::is_worth(self.limits.policy_lines);
         loop {
             let numbers = &mut self.policies.numbers;
             let mut causes = Causes { resolution, numbers };
             let is_held = held.is_some();
             let mut layout = held.take().unwrap_or_default();
-            let wanted = Wanted { locals, hosts, settings: &settings };
+            let wanted = Wanted { locals, hosts, settings: &settings, root };
             layout.update(tables, moved, wanted, &mut causes);
             let fits = layout.lines().len() as u32 <= self.limits.policy_lines;
             match is_held {
@@ -272,6 +275,10 @@ impl Compiler {
                 // From nothing it takes less room.
                 true => continue,
                 false if fits => return (layout, false),
+                false if root => {
+                    root = false;
+                    continue;
+                }
                 false => {}
             }
             let size = |local: &Local| {

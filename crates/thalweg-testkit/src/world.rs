@@ -48,7 +48,7 @@ impl World {
             backends: 256,
             ring_slots: 8192,
             flows: 1024,
-            policy_lines: 4096,
+            policy_lines: 1 << 16,
             sessions: 16,
         };
         intent.router.services.ring = 251;

@@ -45,7 +45,7 @@ struct Bench {
 
 impl Bench {
     fn of(objects: &Objects, cluster: &Cluster) -> Self {
-        Self::within(1 << 15, objects, cluster)
+        Self::within(1 << 16, objects, cluster)
     }
 
     /// The same with room for so many lines.

@@ -24,7 +24,7 @@ use thalweg_testkit::World as Journey;
 const OWN: &str = "192.0.2.1";
 
 /// Lines of policies that there is room for.
-const LINES: u32 = 1 << 15;
+const LINES: u32 = 1 << 16;
 
 fn limits(lines: u32) -> Limits {
     Limits { policy_lines: lines, ..Journey::new(0).intent.router.limits }

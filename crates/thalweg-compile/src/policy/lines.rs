@@ -5,6 +5,7 @@ use super::causes::Causes;
 use super::family::{Family, Stretch};
 use super::gates::Gate;
 use super::hosts::Hosts;
+use super::root::Root;
 use super::store::{self, Store};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -39,6 +40,8 @@ pub(super) struct Wanted<'a> {
     pub hosts: &'a Hosts<'a>,
     /// Settings of the router.
     pub settings: &'a PolicySettings,
+    /// Whether there is room to say what blocks of addresses come to.
+    pub root: bool,
 }
 
 /// All lines, which follow tables: what is the same as before stays where it is.
@@ -46,6 +49,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Layout {
     pub(super) store: Store,
     families: [Family; 2],
+    root: Root,
     /// By number and direction.
     pub(super) sets: HashMap<(u32, Direction), Laid>,
     /// By endpoint what this host says at links.
@@ -72,7 +76,8 @@ impl Default for Layout {
         store.reserve(FIRST + HEAD);
         let families = [Family::new(4), Family::new(6)];
         let (sets, gates) = (HashMap::new(), BTreeMap::new());
-        Self { store, families, sets, gates, closed: None, records: (0, 0) }
+        let root = Root::default();
+        Self { store, families, root, sets, gates, closed: None, records: (0, 0) }
     }
 }
 
@@ -127,6 +132,9 @@ impl Layout {
     ) {
         for (family, held) in [4, 6].into_iter().zip(&mut self.families) {
             let (stretches, own) = addresses(tables, wanted.locals, family);
+            if family == 4 {
+                self.root.update(&mut self.store, &stretches, own.keys(), wanted.root);
+            }
             held.update(&mut self.store, stretches, own);
         }
         self.lay_sets(tables, moved, wanted, causes);
@@ -209,6 +217,7 @@ impl Layout {
         lines[0][policy::head::ADDRESSES4] = places[0];
         lines[0][policy::head::ADDRESSES6] = places[1];
         lines[0][policy::head::LOCALS] = pair(self.records.0, counts[0] | counts[1] << 16);
+        lines[0][policy::head::ROOT4] = self.root.first.into();
         lines[0][policy::head::FLAGS] = flags(wanted.settings);
         lines[0][policy::head::ALL] = wanted.hosts.all.map_or(0, |all| self.gate(all)).into();
         for (family, from) in self.families.iter().zip([1, 2]) {
@@ -389,7 +398,7 @@ pub(super) fn all_closed(
         *local = Local { closed: true, ..*local };
     }
     let mut layout = Layout::default();
-    let wanted = Wanted { locals, hosts, settings };
+    let wanted = Wanted { locals, hosts, settings, root: false };
     layout.update(&Tables::default(), &BTreeMap::new(), wanted, causes);
     layout
 }

@@ -15,7 +15,8 @@ use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, word};
 use thalweg_abi::policy::{
-    self, BUCKET6, ENTRIES6, HEAD, LOCAL, Line, PAGE, PROBES, VALUE, head, local, local_flag, set,
+    self, BUCKET6, ENTRIES6, HEAD, LOCAL, Line, PAGE, PROBES, VALUE, head, local, local_flag, root,
+    set,
 };
 use thalweg_abi::{link, settings};
 use thalweg_wire::l4::protocol;
@@ -246,8 +247,8 @@ fn revoke<C: Flows>(cells: &C, tracked: &Tracked, found: u32) {
     table::forget(cells, table::find(cells, &back, hash), hash);
 }
 
-/// What the longest prefix around an address comes to; 0 if there is none. The whole address is asked first,
-/// then what is left of the lengths is halved.
+/// What the longest prefix around an address comes to; 0 if there is none. Blocks of IPv4 may say it at once;
+/// else the whole address is asked first, then what is left of the lengths is halved.
 #[inline(always)]
 pub fn value<C: Flows>(
     cells: &C,
@@ -262,9 +263,16 @@ pub fn value<C: Flows>(
         4 => (at + 1, counts & 0xffff, 32),
         _ => (at + 2, counts >> 16, 128),
     };
+    let block = block_of(cells, &first, address, family);
+    if block & root::FINAL != 0 {
+        return block & VALUE;
+    }
     let whole = find(address, bits);
     if whole != 0 {
         return whole - 1;
+    }
+    if block & root::EXACT != 0 {
+        return block & VALUE;
     }
     let (mut low, mut high) = (0u32, (count as u32).min(255));
     let mut best = 0;
@@ -289,6 +297,15 @@ pub fn value<C: Flows>(
         high = cells.blur(high.into()) as u32 & 0xff;
     }
     best
+}
+
+/// What the block of an address is known to come to ([`root`]); 0 for nothing.
+#[inline(always)]
+fn block_of<C: Flows>(cells: &C, first: &Line, address: [u64; 2], family: u8) -> u32 {
+    match (family, first[head::ROOT4] as u32) {
+        (4, table) if table != 0 => half(cells, table, address[1] as u32 >> root::SHIFT),
+        _ => 0,
+    }
 }
 
 /// What this very prefix comes to, plus one; 0 if it is not there.
