@@ -414,6 +414,11 @@ impl Flows for MapCells {
     }
 
     #[inline(always)]
+    fn note_log(&self, _: &mut flow::Tracked, number: u32) -> bool {
+        log_note(number) != 0
+    }
+
+    #[inline(always)]
     fn policy_find(&self, [high, low]: [u64; 2], length: u8, family: u8) -> u32 {
         policy_find(high, low, u32::from(length) << 8 | u32::from(family), self.epoch)
     }
@@ -429,7 +434,15 @@ impl Flows for MapCells {
     }
 }
 
-/// [`flow::policy::find`]: a function that the verifier checks once.
+/// [`flow::log::note`]: a function that the verifier checks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn log_note(number: u32) -> u32 {
+    let Some(tracked) = maps::tracked() else { return 0 };
+    u32::from(flow::log::note(tracked, number))
+}
+
+/// [`flow::policy::find`], likewise.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn policy_find(high: u64, low: u64, length_and_family: u32, epoch: u32) -> u32 {

@@ -9,7 +9,7 @@
 
 use super::key::reversed;
 use super::track::{Tracked, leaving, what};
-use super::{Flows, Words, gate, table};
+use super::{Flows, Words, gate, log, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
@@ -173,6 +173,9 @@ fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracke
     let (family, protocol) = (packet.family(), packet.protocol());
     let host = packet.link_has(link::flag::HOST);
     let [going, coming] = ask(cells, talk, family, protocol, host);
+    if policy::logs(going) || policy::logs(coming) {
+        log::speak(tracked, talk.source, talk.destination, talk.ports);
+    }
     note(cells, tracked, going) || note(cells, tracked, coming)
 }
 
@@ -208,14 +211,24 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, number: u8, host: bool)
     ]
 }
 
-/// Notes what has decided. Whether it denies: what cannot be read does.
+/// Notes what has decided, and which rules were passed that log. Whether it denies: what cannot be read does.
 #[inline(always)]
 pub(super) fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
-    if cell == SILENT || policy::goes_on(cell) {
+    if cell == SILENT {
         return false;
     }
-    tracked.cause = policy::cause(cell).into();
-    cells.hit(policy::cause(cell));
+    let (goes_on, number) = (policy::goes_on(cell), policy::cause(cell));
+    // What denies is told with the frame that is discarded.
+    let told =
+        policy::logs(cell) && (goes_on || policy::allows(cell)) && cells.note_log(tracked, number);
+    if goes_on {
+        if told {
+            cells.hit(number);
+        }
+        return false;
+    }
+    tracked.cause = log::cause(cell);
+    cells.hit(number);
     !policy::allows(cell)
 }
 
