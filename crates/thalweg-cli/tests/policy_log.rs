@@ -178,11 +178,12 @@ fn a_rule_that_logs_says_who_spoke_to_whom_and_what_decided() {
     assert_eq!((&event["link"], &event["hook"]), (&"eth0".into(), &"out".into()), "{event}");
     // Rules that log are counted, and those that decide behind them.
     let described = node.0.lab.text(&["describe", "policy", "watch"]);
-    for (words, most) in [("1 log TCP", 3..=20), ("2 deny", 1..=18), ("3 allow TCP", 2..=2)] {
+    let [logs, denies, allows] = ["1 log TCP", "2 deny", "3 allow TCP"].map(|words| {
         let line = described.lines().find(|line| line.contains(words)).unwrap();
         let hits = line.rsplit(": ").next().unwrap().split(' ').next().unwrap();
-        assert!(most.contains(&hits.parse::<u64>().unwrap()), "{described}");
-    }
+        hits.parse::<u64>().unwrap()
+    });
+    assert!(denies >= 1 && allows >= 2 && logs == denies + allows, "{described}");
     // As people see it.
     let text = node.0.lab.text(&["policy", "log", "--from", "pod/shop/p0"]);
     for part in ["TIME", "pod0 tc", "pod/shop/p1:8080", "TCP", "allow", "  log: ingress: tier"] {
