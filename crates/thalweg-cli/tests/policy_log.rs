@@ -184,6 +184,23 @@ fn a_rule_that_logs_says_who_spoke_to_whom_and_what_decided() {
         hits.parse::<u64>().unwrap()
     });
     assert!(denies >= 1 && allows >= 2 && logs == denies + allows, "{described}");
+    // Whoever asks what would become of a packet sees them on its way.
+    let packet = "pod0 < ip 10.9.0.2 > 10.9.0.3 tcp 4000 > 8080 syn";
+    let explained = node.0.lab.text(&["explain", packet]);
+    let [log, allow] = ["rule 1 (", "rule 3 ("].map(|rule| {
+        let line = explained.lines().position(|line| line.contains(rule));
+        line.unwrap_or_else(|| panic!("{rule}: {explained}"))
+    });
+    let lines: Vec<&str> = explained.lines().collect();
+    assert!(log < allow && lines[log].ends_with(": log"), "{explained}");
+    assert!(lines[allow].ends_with(": allow"), "{explained}");
+    let line = ["policy", "explain", "shop/p0", "shop/p1", "tcp", "8080"];
+    let explained = node.0.lab.text(&line);
+    assert!(explained.contains("matches: logged, and the next rule is asked"), "{explained}");
+    let value = node.value(&line);
+    let logs = value["ingress"]["logs"].as_array().unwrap();
+    assert!(logs.len() == 1 && logs[0].as_str().unwrap().starts_with("rule 1 of "), "{value}");
+    assert_eq!(value["egress"]["logs"], Value::Array(Vec::new()));
     // As people see it.
     let text = node.0.lab.text(&["policy", "log", "--from", "pod/shop/p0"]);
     for part in ["TIME", "pod0 tc", "pod/shop/p1:8080", "TCP", "allow", "  log: ingress: tier"] {

@@ -145,7 +145,15 @@ mod tests {
 
     #[test]
     fn a_table_says_which_rules_log_and_what_decided() {
-        let expected = expect![[r#""#]];
+        let expected = expect![[r#"
+            TIME                      WHERE     FROM                  TO                PROTOCOL      VERDICT
+            2026-11-30T10:00:00.123Z  pod1 tc   pod/shop/front:40000  pod/shop/db:5432  TCP           allow
+              log: ingress: tier default, NetworkPolicy.projectcalico.org/shop/db, rule 1 (cfg/policies.yaml:8:5)
+              log: ingress: NetworkPolicy.projectcalico.org/shop/db, rule 2, which is gone
+              by: ingress: no policy decides
+            2026-11-30T10:00:01.000Z  et�h out  fd00::9               fd00::10          ICMPv6 128/0  deny
+            not told one by one: 3 beyond the rate, 1 lost; `thalweg get drops` counts all
+        "#]];
         let style = Style { wide: false, paint: Paint::plain() };
         expected.assert_eq(&page(&some(), &style));
         assert_eq!(
@@ -156,7 +164,14 @@ mod tests {
 
     #[test]
     fn lines_say_what_was_missed() {
-        let expected = expect![[r#""#]];
+        let expected = expect![[r#"
+            … 2 packets were not read in time
+            2026-11-30T10:00:00.123Z pod1 tc      TCP      pod/shop/front:40000 > pod/shop/db:5432: allow
+              log: ingress: tier default, NetworkPolicy.projectcalico.org/shop/db, rule 1 (cfg/policies.yaml:8:5)
+              log: ingress: NetworkPolicy.projectcalico.org/shop/db, rule 2, which is gone
+              by: ingress: no policy decides
+            2026-11-30T10:00:01.000Z et�h out     ICMPv6 128/0 fd00::9 > fd00::10: deny
+        "#]];
         expected.assert_eq(&lines(&some(), &Style { wide: false, paint: Paint::plain() }));
     }
 }

@@ -172,10 +172,9 @@ fn asked(packet: &Packet, icmp: u16, answers: bool) -> u32 {
 fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracked) -> bool {
     let (family, protocol) = (packet.family(), packet.protocol());
     let host = packet.link_has(link::flag::HOST);
+    // Before they are asked: behind that, the kernel's stack is too small to know it still.
+    log::speak(tracked, talk.source, talk.destination, talk.ports);
     let [going, coming] = ask(cells, talk, family, protocol, host);
-    if policy::logs(going) || policy::logs(coming) {
-        log::speak(tracked, talk.source, talk.destination, talk.ports);
-    }
     note(cells, tracked, going) || note(cells, tracked, coming)
 }
 
