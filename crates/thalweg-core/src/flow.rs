@@ -174,10 +174,13 @@ pub trait Flows: Cells {
         policy::cell(self, set, class, protocol, ports)
     }
 
-    /// [`log::note`], likewise.
+    /// [`policy::note`], likewise.
     #[inline(always)]
-    fn note_log(&self, tracked: &mut Tracked, number: u32) -> bool {
-        log::note(tracked, number)
+    fn policy_note(&self, tracked: &mut Tracked, cell: u64) -> bool
+    where
+        Self: Sized,
+    {
+        policy::note(self, tracked, cell)
     }
 
     /// [`search`], in the kernel as a function that the verifier checks once: it is asked at many places.

@@ -79,7 +79,7 @@ pub fn untold(before: &DropEventCounts, now: &DropEventCounts, style: &Style) ->
 }
 
 /// What nothing was told of at all.
-pub(super) fn counted(counts: &DropEventCounts, style: &Style) -> String {
+fn counted(counts: &DropEventCounts, style: &Style) -> String {
     if counts.left_out == 0 && counts.lost == 0 {
         return String::new();
     }

@@ -1,10 +1,10 @@
 //! Packets that rules of policies log, for people.
 
-use super::drops::{counted, end, protocol};
+use super::drops::{end, protocol};
 use super::{Style, maybe};
 use crate::table::visible;
 use std::fmt::Write as _;
-use thalweg_api::drops::DropEnd;
+use thalweg_api::drops::{DropEnd, DropEventCounts};
 use thalweg_api::log::{LogPage, LogRule, LogView};
 
 /// `thalweg policy log`: the packets as a table, below each the rules that log and what decided.
@@ -68,6 +68,18 @@ pub fn lines(page: &LogPage, style: &Style) -> String {
     out
 }
 
+/// What nothing was told of at all.
+fn counted(counts: &DropEventCounts, style: &Style) -> String {
+    if counts.left_out == 0 && counts.lost == 0 {
+        return String::new();
+    }
+    let words = format!(
+        "not told one by one, dropped packets included: {} beyond the rate, {} lost; hits count all",
+        counts.left_out, counts.lost
+    );
+    format!("{}\n", style.paint.yellow(&words))
+}
+
 fn place(event: &LogView) -> String {
     format!("{} {}", event.link, event.hook)
 }
@@ -99,7 +111,6 @@ mod tests {
     use super::*;
     use crate::output::Paint;
     use expect_test::expect;
-    use thalweg_api::drops::DropEventCounts;
 
     fn some() -> LogPage {
         let end = |address: &str, port, name: Option<&str>| {
@@ -152,7 +163,7 @@ mod tests {
               log: ingress: NetworkPolicy.projectcalico.org/shop/db, rule 2, which is gone
               by: ingress: no policy decides
             2026-11-30T10:00:01.000Z  et�h out  fd00::9               fd00::10          ICMPv6 128/0  deny
-            not told one by one: 3 beyond the rate, 1 lost; `thalweg get drops` counts all
+            not told one by one, dropped packets included: 3 beyond the rate, 1 lost; hits count all
         "#]];
         let style = Style { wide: false, paint: Paint::plain() };
         expected.assert_eq(&page(&some(), &style));

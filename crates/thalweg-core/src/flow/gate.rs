@@ -4,7 +4,7 @@
 //! tables have changed. What was translated is asked about as it came first, then as those who really speak
 //! have it. What no gate stands at passes.
 
-use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
+use super::policy::{NOTHING, SILENT, deny, half, is_asked, record, talk};
 use super::track::{Tracked, icmp_of, what};
 use super::{Flows, link_of, log};
 use crate::frame::Frame;
@@ -149,9 +149,9 @@ pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> Con
     let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
     let to_host = if flags & flag::TO_HOST_DROPS != 0 { first[head::TO_HOST] } else { SILENT };
     let entry = comes_in(cells, tracked, asks, ends, (flags, to_host));
-    let denied = note(cells, tracked, entry) || {
+    let denied = cells.policy_note(tracked, entry) || {
         let exit = leaves(cells, tracked, asks, ends);
-        note(cells, tracked, exit)
+        cells.policy_note(tracked, exit)
     };
     match denied {
         // Its flow stays, so that either side is asked about who began it as long as they go on: what is amid a
@@ -195,7 +195,7 @@ fn comes_in<C: Flows>(
         return before;
     }
     // What goes on may have passed rules that log.
-    note(cells, tracked, before);
+    cells.policy_note(tracked, before);
     if to_host && flags & flag::TO_HOST_ASKS == 0 {
         return drops;
     }
@@ -221,7 +221,7 @@ fn leaves<C: Flows>(
         if cell != SILENT && !policy::goes_on(cell) {
             return cell;
         }
-        note(cells, tracked, cell);
+        cells.policy_note(tracked, cell);
     }
     let stage = if from.here { gate[gate::LOCAL] } else { gate[gate::FORWARD] };
     asks.ask(tracked, (stage >> 32) as u32, Side::Out as u32)
@@ -309,7 +309,7 @@ pub fn alone<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, out: b
     if policy::logs(cell) {
         log::speak(tracked, packet.source, packet.destination, ports);
     }
-    let denies = note(cells, tracked, cell);
+    let denies = cells.policy_note(tracked, cell);
     if policy::goes_on(cell) {
         return NOTHING_SAID;
     }

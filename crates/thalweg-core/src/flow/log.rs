@@ -17,7 +17,7 @@ pub const MOST: usize = 8;
 
 /// Notes a number that is to be told; whether it was not noted yet.
 #[inline(always)]
-pub fn note(tracked: &mut Tracked, number: u32) -> bool {
+pub(super) fn note(tracked: &mut Tracked, number: u32) -> bool {
     let count = tracked.logged;
     for at in 0..MOST {
         if (at as u64) < count && tracked.logs[at] == u64::from(number) {

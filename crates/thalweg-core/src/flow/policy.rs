@@ -175,7 +175,7 @@ fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracke
     // Before they are asked: behind that, the kernel's stack is too small to know it still.
     log::speak(tracked, talk.source, talk.destination, talk.ports);
     let [going, coming] = ask(cells, talk, family, protocol, host);
-    note(cells, tracked, going) || note(cells, tracked, coming)
+    cells.policy_note(tracked, going) || cells.policy_note(tracked, coming)
 }
 
 /// The cells of both sides about a conversation: of the source's rules for what goes, and of the destination's
@@ -212,22 +212,19 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, number: u8, host: bool)
 
 /// Notes what has decided, and which rules were passed that log. Whether it denies: what cannot be read does.
 #[inline(always)]
-pub(super) fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
-    if cell == SILENT {
-        return false;
-    }
+pub fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
     let (goes_on, number) = (policy::goes_on(cell), policy::cause(cell));
     // What denies is told with the frame that is discarded.
-    let told =
-        policy::logs(cell) && (goes_on || policy::allows(cell)) && cells.note_log(tracked, number);
+    let tells = policy::logs(cell) && (goes_on || policy::allows(cell));
+    let told = tells && log::note(tracked, number);
+    if cell == SILENT || goes_on && !told {
+        return false;
+    }
+    cells.hit(number);
     if goes_on {
-        if told {
-            cells.hit(number);
-        }
         return false;
     }
     tracked.cause = log::cause(cell);
-    cells.hit(number);
     !policy::allows(cell)
 }
 
