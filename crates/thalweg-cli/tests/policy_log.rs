@@ -201,7 +201,6 @@ fn a_rule_that_logs_says_who_spoke_to_whom_and_what_decided() {
     let logs = value["ingress"]["logs"].as_array().unwrap();
     assert!(logs.len() == 1 && logs[0].as_str().unwrap().starts_with("rule 1 of "), "{value}");
     assert_eq!(value["egress"]["logs"], Value::Array(Vec::new()));
-    eprintln!("SHOWN\n{}{}{}{}", node.0.lab.text(&["policy", "log"]), node.0.lab.text(&["drops"]), node.0.lab.text(&["explain", packet]), node.0.lab.text(&line));
     // As people see it.
     let text = node.0.lab.text(&["policy", "log", "--from", "pod/shop/p0"]);
     for part in ["TIME", "pod0 tc", "pod/shop/p1:8080", "TCP", "allow", "  log: ingress: tier"] {

@@ -132,7 +132,7 @@ impl Causes<'_> {
     }
 
     /// The number of the setting about what workloads say to their host.
-    pub fn to_host(&mut self) -> u32 {
+    pub fn host_setting(&mut self) -> u32 {
         self.numbers.number(Cause::ToHost)
     }
 

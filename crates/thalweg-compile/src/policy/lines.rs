@@ -212,7 +212,7 @@ impl Layout {
         lines[0][policy::head::FLAGS] = flags(wanted.settings);
         lines[0][policy::head::ALL] = wanted.hosts.all.map_or(0, |all| self.gate(all)).into();
         if wanted.settings.to_host == ToHost::Drop {
-            lines[0][policy::head::TO_HOST] = policy::cell(u16::MAX, false, causes.to_host());
+            lines[0][policy::head::TO_HOST] = policy::cell(u16::MAX, false, causes.host_setting());
         }
         for (family, from) in self.families.iter().zip([1, 2]) {
             for (at, length) in family.lengths.iter().enumerate() {
