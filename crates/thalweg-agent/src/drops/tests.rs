@@ -203,7 +203,8 @@ fn what_rules_log_is_remembered_apart_and_what_they_log_and_deny_as_both() {
     let page = || drops.log(&compiler, EventCounts::default(), &LogQuery::default()).unwrap();
     drops.tell([(1, frame(log, 0)), (2, frame(log, policy))].into_iter());
     assert!(!dropped.has_changed().unwrap() && logged.has_changed().unwrap());
-    (dropped.borrow_and_update(), logged.borrow_and_update());
+    dropped.borrow_and_update();
+    logged.borrow_and_update();
     drops.tell([(3, frame(flag::LOGGED, policy)), (4, frame(0, policy))].into_iter());
     assert!(dropped.has_changed().unwrap() && logged.has_changed().unwrap());
     assert_eq!(page().events, [], "the latest are asked for by their number");
