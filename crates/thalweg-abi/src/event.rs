@@ -1,4 +1,5 @@
-//! Drop events: what the data plane tells of single frames that it discards.
+//! Drop events: what the data plane tells of single frames that it discards, and of those for which a policy says
+//! that they are to be told ([`flag::LOG`]).
 //!
 //! ```text
 //!   a frame is discarded ──► gate open? ──► token bucket ──► ring `events` ──► reader
@@ -77,7 +78,11 @@ pub const fn cause_of(word: u64, reason: u8) -> u32 {
     if word >> 32 == reason as u64 { word as u32 } else { 0 }
 }
 
-/// A frame that was discarded: 64 octets.
+/// Bit of a number in a word of [`cause`]: rules that log were passed on the way ([`flag::LOGGED`]).
+pub const LOGGED: u32 = 1 << 31;
+
+/// A frame that was discarded: 64 octets. With [`flag::LOG`] one that passed rules that log: then source and
+/// destination are those whom policies were asked about, behind the address of a service.
 #[derive(
     Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq,
 )]
@@ -96,7 +101,7 @@ pub struct DropEvent {
     pub source_port: u16,
     /// Destination port; of ICMP the code.
     pub destination_port: u16,
-    /// Octets of the frame as it came.
+    /// Octets of the frame as it came; with [`flag::LOG`] the number of what decided last, 0 for nothing.
     pub octets: u32,
     /// Number of what decided, in the terms of its reason; 0 where the reason says all.
     pub cause: u32,
@@ -104,7 +109,8 @@ pub struct DropEvent {
     pub vrf: u16,
     /// Bits of [`flag`].
     pub flags: u16,
-    /// Number of the [`crate::Reason`].
+    /// Number of the [`crate::Reason`]; with [`flag::LOG`] that of [`crate::Reason::Policy`] if policies denied it
+    /// at last, else 0.
     pub reason: u8,
     /// One of [`hook`].
     pub hook: u8,
@@ -136,6 +142,10 @@ pub mod flag {
     pub const LATER_FRAGMENT: u16 = 1 << 2;
     /// The packet was behind labels.
     pub const LABELLED: u16 = 1 << 3;
+    /// Rules that log were passed on the way to what decided: `cause` stands for them, too.
+    pub const LOGGED: u16 = 1 << 4;
+    /// What is told is that such rules were passed, not that the frame was discarded.
+    pub const LOG: u16 = 1 << 5;
 }
 
 #[cfg(test)]

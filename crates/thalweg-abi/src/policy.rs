@@ -29,8 +29,10 @@ pub mod head {
     /// Line of the gate for what the host passes on from its workloads and to them ([`super::gate`]; low half);
     /// 0 for none.
     pub const ALL: usize = 4;
+    /// With [`super::flag::TO_HOST_DROPS`] the cell of what workloads say to their host.
+    pub const TO_HOST: usize = 5;
     /// First line of what blocks of IPv4 come to ([`super::root`]; low half); 0 if there is no such table.
-    pub const ROOT4: usize = 5;
+    pub const ROOT4: usize = 6;
 }
 
 /// What each block of 2^16 addresses of IPv4 comes to, 32 bits for each: 0 if one must look for the longest
@@ -203,6 +205,19 @@ pub const fn allows(cell: u64) -> bool {
     cell >> 32 & 1 != 0
 }
 
+/// A cell that is reached past rules that log: `cause` is the number of these together with what decides, if
+/// anything does.
+#[inline(always)]
+pub const fn logging(cell: u64, cause: u32) -> u64 {
+    cell >> 32 << 32 | 1 << 34 | cause as u64
+}
+
+/// Whether a cell is reached past rules that log.
+#[inline(always)]
+pub const fn logs(cell: u64) -> bool {
+    cell >> 34 & 1 != 0
+}
+
 /// The number of what decides, for counters and events; 0 for none.
 #[inline(always)]
 pub const fn cause(cell: u64) -> u32 {
@@ -217,6 +232,17 @@ pub const CAUSES: u32 = 1 << 17;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_past_rules_that_log_says_what_it_said() {
+        for before in [cell(7, true, 9), cell(u16::MAX, false, 9), cell_of_none(443)] {
+            let now = logging(before, 1 << 16);
+            assert!(logs(now) && !logs(before));
+            assert_eq!(cause(now), 1 << 16);
+            let said = |cell| (last(cell), allows(cell), goes_on(cell));
+            assert_eq!(said(now), said(before));
+        }
+    }
 
     #[test]
     fn leading_bits_are_leading() {

@@ -74,6 +74,7 @@ impl Right {
             | Call::Nat(_)
             | Call::Drops { .. }
             | Call::DropEvents(_)
+            | Call::PolicyLog(_)
             | Call::Policies
             | Call::Tables
             | Call::Host

@@ -86,6 +86,10 @@ pub fn answer(brain: &Brain, context: &Context<'_>, call: &Call) -> Result<Answe
             let counts = plane(context)?.event_counts();
             Answer::DropEvents(context.drops.page(compiler, counts, query)?)
         }
+        Call::PolicyLog(query) => {
+            let counts = plane(context)?.event_counts();
+            Answer::PolicyLog(context.drops.log(compiler, counts, query)?)
+        }
         Call::Policies => {
             Answer::Policies(policies::view(compiler, plane(context)?).map_err(failed)?)
         }

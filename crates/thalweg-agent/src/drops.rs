@@ -1,4 +1,5 @@
-//! Single frames that were discarded, for `thalweg drops`: the last thousand, as the data plane told them.
+//! Single frames that were discarded, for `thalweg drops`: the last thousand, as the data plane told them. And the
+//! last thousand that rules of policies log, for `thalweg policy log`.
 //!
 //! ```text
 //!   programs ──ring──► listener ──► memory ──► whoever asks
@@ -8,87 +9,55 @@
 //! the oldest frames in memory make room. Names are looked for when somebody asks.
 
 mod listen;
+mod log;
+mod memory;
 mod words;
 
 pub use listen::Listener;
 
 use crate::cluster;
-use std::collections::{HashSet, VecDeque};
+use memory::{Memory, Told};
+use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thalweg_abi::event::flag;
 use thalweg_abi::{DropEvent, Reason};
 use thalweg_api::Fault;
 use thalweg_api::drops::{DropEventCounts, DropPage, DropQuery};
+use thalweg_api::log::{LogPage, LogQuery};
 use thalweg_compile::Compiler;
 use thalweg_xdp::EventCounts;
 use tokio::sync::watch;
 use words::{Words, address};
 
-/// Frames that are remembered.
+/// Frames that are remembered of each kind.
 pub const MOST: usize = 1_000;
 
-/// A frame that was discarded, with its number and its moment in milliseconds since 1970.
-#[derive(Clone, Copy, Debug)]
-pub struct Told {
-    number: u64,
-    at: u64,
-    event: DropEvent,
-}
-
 /// The memory. Clones are the same memory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Drops {
-    ring: Arc<Mutex<Ring>>,
-    changed: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    told: VecDeque<Told>,
-    last: u64,
-}
-
-impl Default for Drops {
-    fn default() -> Self {
-        Self { ring: Arc::default(), changed: watch::channel(0).0 }
-    }
+    dropped: Memory,
+    logged: Memory,
 }
 
 impl Drops {
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes events in, each with its moment in milliseconds since 1970.
+    /// Takes events in, each with its moment in milliseconds since 1970. What was discarded past rules that log is
+    /// remembered as both.
     fn tell(&self, events: impl Iterator<Item = (u64, DropEvent)>) {
-        let last = {
-            let mut ring = self.ring();
-            for (at, event) in events {
-                ring.last += 1;
-                let number = ring.last;
-                ring.told.push_back(Told { number, at, event });
-                if ring.told.len() > MOST {
-                    ring.told.pop_front();
-                }
-            }
-            ring.last
-        };
-        self.changed.send_if_modified(|known| std::mem::replace(known, last) != last);
+        let is = |(_, event): &(u64, DropEvent), bit| event.flags & bit != 0;
+        let events: Vec<_> = events.collect();
+        let all = || events.iter().copied();
+        self.dropped.tell(all().filter(|one| !is(one, flag::LOG)));
+        self.logged.tell(all().filter(|one| is(one, flag::LOGGED)));
     }
 
     /// Changes when there are new frames.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+        self.dropped.watch()
     }
 
-    /// All frames behind a number, with how many are gone that were behind it, and the last number.
-    fn after(&self, place: Option<u64>) -> (Vec<Told>, u64, u64) {
-        let ring = self.ring();
-        let oldest = ring.told.front().map_or(ring.last + 1, |told| told.number);
-        let missed = place.map_or(0, |place| oldest.saturating_sub(place + 1));
-        let place = place.unwrap_or(0);
-        let told = ring.told.iter().filter(|told| told.number > place).copied().collect();
-        (told, missed, ring.last)
+    /// Changes when there are new packets that rules log.
+    pub fn watch_log(&self) -> watch::Receiver<u64> {
+        self.logged.watch()
     }
 
     /// What is wanted of the frames, in words.
@@ -103,21 +72,45 @@ impl Drops {
         query: &DropQuery,
     ) -> Result<DropPage, Fault> {
         let wanted = Wanted::new(compiler, query)?;
-        let (mut told, missed, last) = self.after(query.after);
-        told.retain(|told| wanted.takes(&told.event));
-        if query.after.is_none() {
-            let many = told.len().saturating_sub(query.limit as usize);
-            told.drain(..many);
-        }
+        let (mut told, missed, last) = self.dropped.after(query.after);
+        wanted.choose(&mut told, query.after, query.limit);
         let words = Words::new(compiler, &told);
-        let EventCounts { taken, left_out, lost } = counts;
         Ok(DropPage {
             missed,
-            counts: DropEventCounts { taken, left_out, lost },
+            counts: counted(counts),
             last,
             events: told.iter().map(|told| words.view(told)).collect(),
         })
     }
+
+    /// What is wanted of the packets that rules log, in words.
+    ///
+    /// # Errors
+    ///
+    /// A pod or link that is not known.
+    pub fn log(
+        &self,
+        compiler: &Compiler,
+        counts: EventCounts,
+        query: &LogQuery,
+    ) -> Result<LogPage, Fault> {
+        let LogQuery { from, to, link, .. } = query.clone();
+        let wanted = Wanted::new(compiler, &DropQuery { from, to, link, ..DropQuery::default() })?;
+        let (mut told, missed, last) = self.logged.after(query.after);
+        wanted.choose(&mut told, query.after, query.limit);
+        let words = Words::new(compiler, &told);
+        Ok(LogPage {
+            missed,
+            counts: counted(counts),
+            last,
+            events: told.iter().map(|told| words.log(told)).collect(),
+        })
+    }
+}
+
+fn counted(counts: EventCounts) -> DropEventCounts {
+    let EventCounts { taken, left_out, lost } = counts;
+    DropEventCounts { taken, left_out, lost }
 }
 
 /// What somebody wants to be told of.
@@ -151,6 +144,15 @@ impl Wanted {
             reason: reason.transpose()?,
             link: link.transpose()?,
         })
+    }
+
+    /// Keeps what is wanted, of what has not been asked for before the latest.
+    fn choose(&self, told: &mut Vec<Told>, after: Option<u64>, limit: u32) {
+        told.retain(|told| self.takes(&told.event));
+        if after.is_none() {
+            let many = told.len().saturating_sub(limit as usize);
+            told.drain(..many);
+        }
     }
 
     fn takes(&self, event: &DropEvent) -> bool {

@@ -1,9 +1,11 @@
 //! Policies in force: what they decided, in words.
 
 use crate::plane::DataPlane;
+use std::collections::BTreeMap;
 use thalweg_abi::{Reason, SettingsRow, TableId};
-use thalweg_api::policy::{PoliciesView, PolicyHits, TIER};
-use thalweg_compile::{Cause, Compiler};
+use thalweg_api::log::LogRule;
+use thalweg_api::policy::{PoliciesView, PolicyHits, SETTING, TIER};
+use thalweg_compile::{Cause, Compiler, Logged};
 use thalweg_core::flow::what;
 use thalweg_image::{Memory, PlaneError};
 use thalweg_native::Journey;
@@ -20,29 +22,41 @@ pub fn view(compiler: &Compiler, plane: &dyn DataPlane) -> Result<PoliciesView, 
     let (lines, room) = compiler.policy_room();
     let last = compiler.policy_causes().last().map_or(0, |(number, _)| number);
     let counts = if last > 0 { plane.policy_hits(last)? } else { Vec::new() };
-    let hits = compiler.policy_causes().filter_map(|(number, cause)| {
-        let hits = counts.get(number as usize).copied().filter(|hits| *hits > 0)?;
-        Some(PolicyHits { hits, ..named(cause) })
-    });
-    let mut hits: Vec<PolicyHits> = hits.collect();
-    hits.sort();
+    let mut sums: BTreeMap<PolicyHits, u64> = BTreeMap::new();
+    for (number, cause) in compiler.policy_causes() {
+        let Some(hits) = counts.get(number as usize).copied().filter(|hits| *hits > 0) else {
+            continue;
+        };
+        let (logs, decides) = cause.parts();
+        let logs = logs.iter().map(|(policy, direction, rule)| ruled(policy, *direction, *rule));
+        for one in logs.chain(decides.map(named)) {
+            *sums.entry(one).or_default() += hits;
+        }
+    }
+    let hits = sums.into_iter().map(|(one, hits)| PolicyHits { hits, ..one }).collect();
     let closed = compiler.policy_closed().map(ToString::to_string);
     let hosts = compiler.policy_closed_hosts().map(|host| format!("host {host}"));
     let closed = closed.chain(hosts).collect();
     Ok(PoliciesView { lines, room, closed, hits })
 }
 
+/// A rule, without hits.
+fn ruled(policy: &PolicyId, direction: Direction, rule: usize) -> PolicyHits {
+    PolicyHits {
+        kind: policy.kind.name().into(),
+        policy: policy.short(),
+        direction: direction.word().into(),
+        rule: rule as u32,
+        hits: 0,
+    }
+}
+
+/// What decides, without hits.
 fn named(cause: &Cause) -> PolicyHits {
     let direction = |of: &Direction| of.word().to_owned();
     let blank = PolicyHits::default();
     match cause {
-        Cause::Rule(policy, of, number) => PolicyHits {
-            kind: policy.kind.name().into(),
-            policy: policy.short(),
-            direction: direction(of),
-            rule: *number as u32,
-            ..blank
-        },
+        Cause::Rule(policy, of, number) => ruled(policy, *of, *number),
         Cause::EndOfTier(tier, of) => PolicyHits {
             kind: TIER.into(),
             policy: tier.clone(),
@@ -52,7 +66,13 @@ fn named(cause: &Cause) -> PolicyHits {
         Cause::Profile(of) | Cause::FailSafe(of) => {
             PolicyHits { direction: direction(of), ..blank }
         }
-        Cause::Other | Cause::Closed => blank,
+        Cause::ToHost => PolicyHits {
+            kind: SETTING.into(),
+            policy: "endpointToHost".into(),
+            direction: direction(&Direction::Ingress),
+            ..blank
+        },
+        Cause::Logged(..) | Cause::Other | Cause::Closed => blank,
     }
 }
 
@@ -82,10 +102,17 @@ pub fn steps(
     }
     for (at, number) in decided.iter().enumerate() {
         let verdict = if denies && at + 1 == decided.len() { "deny" } else { "allow" };
-        let words = compiler
-            .policy_cause(*number)
-            .map_or_else(|| format!("cause {number}"), |cause| words(compiler.policies(), cause));
-        push("policy", format!("{words}: {verdict}"));
+        let Some(cause) = compiler.policy_cause(*number) else {
+            push("policy", format!("cause {number}: {verdict}"));
+            continue;
+        };
+        let (logs, decides) = cause.parts();
+        for log in logs {
+            push("policy", format!("{}: log", rule_words(compiler.policies(), log)));
+        }
+        if let Some(decides) = decides {
+            push("policy", format!("{}: {verdict}", words(compiler.policies(), decides)));
+        }
     }
 }
 
@@ -94,18 +121,38 @@ pub(crate) fn decided(compiler: &Compiler, number: u32) -> Option<String> {
     compiler.policy_cause(number).map(|cause| words(compiler.policies(), cause))
 }
 
+/// A rule that logs, as those see it who read what it logs.
+pub(crate) fn log_rule(resolution: &Resolution, rule: &Logged) -> LogRule {
+    let (policy, direction, number) = rule;
+    let (tier, origin) = found(resolution, policy, *direction, *number).unzip();
+    let PolicyHits { kind, policy, direction, rule, .. } = ruled(policy, *direction, *number);
+    LogRule { tier, kind, policy, direction, rule, origin }
+}
+
+/// A rule with its place.
+fn rule_words(resolution: &Resolution, (policy, direction, number): &Logged) -> String {
+    let word = direction.word();
+    match found(resolution, policy, *direction, *number) {
+        Some((tier, place)) => format!("{word}: tier {tier}, {policy}, rule {number} ({place})"),
+        None => format!("{word}: {policy}, rule {number}, which is gone"),
+    }
+}
+
 /// What decides, with its place.
-fn words(resolution: &Resolution, cause: &Cause) -> String {
+pub(crate) fn words(resolution: &Resolution, cause: &Cause) -> String {
     match cause {
         Cause::Rule(policy, direction, number) => {
-            let word = direction.word();
-            match found(resolution, policy, *direction, *number) {
-                Some((tier, place)) => {
-                    format!("{word}: tier {tier}, {policy}, rule {number} ({place})")
-                }
-                None => format!("{word}: {policy}, rule {number}, which is gone"),
-            }
+            rule_words(resolution, &(policy.clone(), *direction, *number))
         }
+        Cause::Logged(logs, decides) => {
+            let decides = decides.as_ref().map(|cause| words(resolution, cause));
+            let mut said = decides.unwrap_or_else(|| "no rule decides".into());
+            for log in logs {
+                said += &format!("; logged by {}", rule_words(resolution, log));
+            }
+            said
+        }
+        Cause::ToHost => "spec.policy.endpointToHost of the Router says so".into(),
         Cause::EndOfTier(tier, direction) => {
             format!("{}: end of tier {tier}, policies of which apply", direction.word())
         }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_api::cluster::FlowFollow;
 use thalweg_api::drops::DropQuery;
+use thalweg_api::log::LogQuery;
 use thalweg_api::{Answer, Call, Code, EventQuery, Fault, Reply, Request, VERSION, moment};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -289,9 +290,14 @@ async fn connection(stream: UnixStream, door: Door, news: News) {
             }
             continue;
         }
-        if let (Call::DropEvents(query), true) = (&request.call, request.watch) {
-            let query = query.clone();
-            if follow_drops(&mut input, &mut output, &door, &drops, query).await.is_err() {
+        let pages = match &request.call {
+            Call::DropEvents(_) => Some(drops.watch()),
+            Call::PolicyLog(_) => Some(drops.watch_log()),
+            _ => None,
+        };
+        if let (Some(changed), true) = (pages, request.watch) {
+            let followed = follow_pages(&mut input, &mut output, &door, changed, request.call);
+            if followed.await.is_err() {
                 return;
             }
             continue;
@@ -421,31 +427,44 @@ async fn tell(
     }
 }
 
-/// Tells of frames that are discarded, now and as they come, until the other side goes. Whoever reads slowly
-/// waits here alone; what it misses is counted.
-async fn follow_drops(
+/// What is asked behind a page of frames that were discarded, or that rules log, and whether there is anything on
+/// that page; none for other answers.
+fn behind(call: &Call, answer: &Result<Answer, Fault>) -> Option<(Call, bool)> {
+    Some(match (call, answer) {
+        (Call::DropEvents(query), Ok(Answer::DropEvents(page))) => {
+            let query = DropQuery { after: Some(page.last), ..query.clone() };
+            (Call::DropEvents(query), page.missed > 0 || !page.events.is_empty())
+        }
+        (Call::PolicyLog(query), Ok(Answer::PolicyLog(page))) => {
+            let query = LogQuery { after: Some(page.last), ..query.clone() };
+            (Call::PolicyLog(query), page.missed > 0 || !page.events.is_empty())
+        }
+        _ => return None,
+    })
+}
+
+/// Tells of single frames, now and as they come, until the other side goes. Whoever reads slowly waits here alone;
+/// what it misses is counted.
+async fn follow_pages(
     input: &mut BufReader<OwnedReadHalf>,
     output: &mut OwnedWriteHalf,
     door: &Door,
-    drops: &Drops,
-    mut query: DropQuery,
+    mut changed: watch::Receiver<u64>,
+    mut call: Call,
 ) -> io::Result<()> {
     let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-    let mut changed = drops.watch();
     let mut first = true;
     loop {
         changed.borrow_and_update();
-        match ask(door, Call::DropEvents(query.clone())).await {
-            Ok(Answer::DropEvents(page)) => {
-                query.after = Some(page.last);
-                if first || page.missed > 0 || !page.events.is_empty() {
-                    reply(output, Ok(Answer::DropEvents(page))).await?;
-                }
-                first = false;
-            }
+        let answer = ask(door, call.clone()).await;
+        let Some((next, any)) = behind(&call, &answer) else {
             // A pod that goes while it is followed is told once, and ends it.
-            other => return reply(output, other).await,
+            return reply(output, answer).await;
+        };
+        if first || any {
+            reply(output, answer).await?;
         }
+        (call, first) = (next, false);
         tokio::select! {
             change = changed.changed() => change.map_err(|_| gone())?,
             rest = input.fill_buf() => if rest?.is_empty() { return Err(gone()); } else {

@@ -12,6 +12,7 @@
 pub mod client;
 pub mod cluster;
 pub mod drops;
+pub mod log;
 pub mod message;
 pub mod moment;
 pub mod policy;

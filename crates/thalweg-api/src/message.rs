@@ -4,6 +4,7 @@ use crate::cluster::{
     BackendView, FlowFollow, FlowPage, FlowQuery, FlowView, NatView, ServiceView,
 };
 use crate::drops::{DropPage, DropQuery};
+use crate::log::{LogPage, LogQuery};
 use crate::policy::PoliciesView;
 use crate::view::{
     ApplyView, AuditView, DescribeView, DiffView, DropView, EventPage, EventSeverity, ExplainView,
@@ -84,6 +85,9 @@ pub enum Call {
     /// Single frames that were discarded: [`Answer::DropEvents`]. Watched, each answer has what came since the
     /// last.
     DropEvents(DropQuery),
+    /// Packets that rules of policies log: [`Answer::PolicyLog`]. Watched, each answer has what came since the
+    /// last.
+    PolicyLog(LogQuery),
     /// Policies in force, and what they decided: [`Answer::Policies`].
     Policies,
     /// How full the tables are: [`Answer::Tables`].
@@ -247,6 +251,8 @@ pub enum Answer {
     Drops(Vec<DropView>),
     /// To [`Call::DropEvents`].
     DropEvents(DropPage),
+    /// To [`Call::PolicyLog`].
+    PolicyLog(LogPage),
     /// To [`Call::Policies`].
     Policies(PoliciesView),
     /// To [`Call::Tables`].

@@ -17,14 +17,15 @@ pub struct PoliciesView {
     pub hits: Vec<PolicyHits>,
 }
 
-/// How often something decided about a flow, since the agent loaded its programs. A flow is judged when it
+/// How often something decided about a flow, or a rule that logs was passed on the way there, since the agent loaded its programs. A flow is judged when it
 /// begins, and again when tables have changed since.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyHits {
-    /// The kind of a policy; `Tier` for the end of a tier; empty where no policy decides.
+    /// The kind of a policy; `Tier` for the end of a tier, `Router` for a setting of its; empty where no policy
+    /// decides.
     pub kind: String,
-    /// Name of the policy, with its namespace if it has one, or of the tier.
+    /// Name of the policy, with its namespace if it has one, of the tier, or of the setting.
     pub policy: String,
     /// `ingress` or `egress`; empty where that makes no difference.
     pub direction: String,
@@ -47,3 +48,5 @@ impl PoliciesView {
 
 /// The word for the end of a tier in [`PolicyHits::kind`].
 pub const TIER: &str = "Tier";
+/// The word for a setting of the router in [`PolicyHits::kind`].
+pub const SETTING: &str = "Router";

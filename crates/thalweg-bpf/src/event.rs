@@ -1,4 +1,5 @@
-//! Events of frames that were discarded: functions that nothing else calls, so that forwarded frames pay nothing.
+//! Events of frames that were discarded, and of those that passed rules that log: functions that nothing else calls,
+//! so that all other frames pay nothing.
 
 use crate::cells::MapCells;
 use crate::frame::{TcFrame, XdpFrame};
@@ -7,7 +8,8 @@ use crate::stages::{TcStages, XdpStages};
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use thalweg_abi::event::{cause_of, hook};
+use thalweg_abi::event::{EventRow, LOGGED, cause_of, flag, hook};
+use thalweg_core::flow::log;
 use thalweg_core::{Arrival, Cells as _, Frame, Packet, Stages, Verdict, event, meter};
 
 /// When it is, while somebody listens: 0 for nobody. Reads one word of shared memory where nobody does.
@@ -71,10 +73,46 @@ fn put(now: u64, hook: u8) -> u32 {
     let Some(row) = maps::event_row() else { return 0 };
     row.event.time = now;
     row.event.hook = hook;
-    row.event.cause = cause_of(row.cause, row.event.reason);
+    let cause = cause_of(row.cause, row.event.reason);
+    row.event.cause = cause & !LOGGED;
+    if cause & LOGGED != 0 {
+        row.event.flags |= flag::LOGGED;
+    }
+    send(row)
+}
+
+/// Sends the event of a processor's row on its way.
+#[inline(always)]
+fn send(row: &mut EventRow) -> u32 {
     match maps::EVENTS.output(&row.event, 0) {
         Ok(()) => row.taken += 1,
         Err(_) => row.lost += 1,
+    }
+    0
+}
+
+/// Tells that a packet passed rules that log, as [`log`] has noted it: once for each side that says so.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn event_log(packet: *const Packet, verdict: u32, hook: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let (Some(tracked), Some(row)) = (maps::tracked(), maps::event_row()) else { return 0 };
+    let Some(verdict) = Verdict::from_number(verdict) else { return 0 };
+    let count = log::describe(packet, tracked, verdict, &mut row.event);
+    let now = time_to_tell();
+    if now == 0 {
+        return 0;
+    }
+    (row.event.time, row.event.hook) = (now, hook as u8);
+    for at in 0..log::MOST {
+        if at as u64 >= count {
+            break;
+        }
+        if is_admitted(now) {
+            log::put(tracked, at, &mut row.event);
+            send(row);
+        }
     }
     0
 }

@@ -108,6 +108,7 @@ fn goes_out(context: &TcContext, arrival: Arrival, exit: Exit) -> i32 {
         _ if verdict.is(Kind::Punt) => asked(packet, verdict, exit),
         _ => verdict,
     };
+    stages::tell(packet, verdict);
     if verdict == flow::inward::BEGINS {
         let rows = stages::remember(packet, true) != 0 && stages::remember(packet, false) != 0;
         // What this host says reaches a workload in any case. Through a gate nobody could answer it.

@@ -5,11 +5,13 @@
 //! context, pointers to memory of known size that may be null, and numbers; a result is a number.
 
 use crate::cells::MapCells;
+use crate::event::event_log;
 use crate::frame::{TcFrame, XdpFrame};
 use crate::maps;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use core::ops::ControlFlow;
+use thalweg_abi::event::hook;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
 use thalweg_core::flow::inward::Exit;
@@ -87,22 +89,26 @@ extern "C" fn flow_permit(packet: *const Packet) -> u32 {
 }
 
 /// [`flow::gate::pass`]: the same for both hooks. 1 if the packet may pass; else 0, and the decision says what
-/// becomes of it.
+/// becomes of it. Then at a `hook` what rules said that log is told; 0 leaves that to whoever asks.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn flow_pass(packet: *const Packet, decision: *mut Decision) -> u32 {
+extern "C" fn flow_pass(packet: *const Packet, decision: *mut Decision, hook: u32) -> u32 {
     // SAFETY: the verifier checked that both point to memory of their size, or are null.
     let (packet, decision) = unsafe { (packet.as_ref(), decision.as_mut()) };
     let (Some(packet), Some(decision)) = (packet, decision) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
     let cells = MapCells::at(packet.epoch());
-    match flow::gate::pass(&cells, tracked, &Gates(packet)) {
+    let passes = match flow::gate::pass(&cells, tracked, &Gates(packet)) {
         ControlFlow::Continue(()) => 1,
         ControlFlow::Break(verdict) => {
             decision.verdict = verdict;
             0
         }
+    };
+    if hook != 0 && tracked.logged != 0 {
+        event_log(packet, decision.verdict.to_number(), hook);
     }
+    passes
 }
 
 /// [`flow::gate::way`] and [`flow::gate::prepare`]: the same for both hooks.
@@ -351,7 +357,15 @@ pub fn inward(context: *mut __sk_buff, packet: &mut Packet, exit: Exit) -> Verdi
 pub fn passes(packet: &Packet, came: u32, goes: u32) -> bool {
     let mut decision = Decision::new(packet);
     flow_prepare(packet, flow::gate::between(came, goes));
-    flow_pass(packet, &mut decision) != 0
+    flow_pass(packet, &mut decision, 0) != 0
+}
+
+/// Tells of a packet that is seen as it leaves what rules said that log.
+#[inline(always)]
+pub fn tell(packet: &Packet, verdict: Verdict) {
+    if maps::tracked().is_some_and(|tracked| tracked.logged != 0) {
+        event_log(packet, verdict.to_number(), hook::OUT.into());
+    }
 }
 
 /// [`flow::gate::alone`] of a packet that leaves.
@@ -429,7 +443,7 @@ extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> 
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $untracked:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
+    ($stages:ident, $context:ident, $frame:expr, $hook:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $untracked:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -585,7 +599,7 @@ macro_rules! stages {
             #[inline(always)]
             fn pass(&mut self, packet: &Packet, decision: &mut Decision, opened: bool) {
                 flow_way(packet, decision, opened.into());
-                flow_pass(packet, decision);
+                flow_pass(packet, decision, $hook.into());
             }
 
             #[inline(always)]
@@ -683,7 +697,7 @@ macro_rules! stages {
             #[inline(always)]
             fn enter(&mut self) {
                 if let Some(tracked) = maps::tracked() {
-                    tracked.node = 0;
+                    (tracked.node, tracked.logged) = (0, 0);
                 }
             }
 
@@ -719,8 +733,12 @@ macro_rules! stages {
                 return 0;
             }
             let Some(tracked) = maps::tracked() else { return BROKEN.to_number() };
-            tunnel::open(&mut $frame(context), &cells, packet, &mut tracked.node)
-                .map_or(0, |verdict| verdict.to_number())
+            let opened = tunnel::open(&mut $frame(context), &cells, packet, &mut tracked.node);
+            let number = opened.map_or(0, |verdict| verdict.to_number());
+            if number != 0 && tracked.logged != 0 {
+                event_log(packet, number, $hook.into());
+            }
+            number
         }
 
         #[unsafe(no_mangle)]
@@ -782,6 +800,7 @@ stages!(
     XdpStages,
     xdp_md,
     |context| XdpFrame::new(XdpContext::new(context)),
+    hook::XDP,
     true,
     xdp_parse,
     xdp_forward,
@@ -800,6 +819,7 @@ stages!(
     TcStages,
     __sk_buff,
     |context| TcFrame::new(TcContext::new(context)),
+    hook::TC,
     false,
     tc_parse,
     tc_forward,

@@ -243,6 +243,12 @@ pub enum Policy {
         #[arg(short, long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
+    /// Show packets that rules of policies log, one by one, or follow them as they come
+    #[command(
+        after_help = "Rules that log have the action `Log`; each tells packets that begin a flow.\n\
+                            Example: thalweg policy log -f --to pod/shop/db"
+    )]
+    Log(PolicyLog),
     /// Show which tiers, policies and rules decide about a packet
     #[command(after_help = "Example: thalweg policy explain shop/front shop/web tcp 80")]
     Explain {
@@ -261,6 +267,26 @@ pub enum Policy {
         #[arg(short, long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
+}
+
+/// `thalweg policy log`.
+#[derive(Debug, Args)]
+pub struct PolicyLog {
+    /// Tell of packets that rules log from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only those from this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub from: Option<String>,
+    /// Only those to this address, or pod/NAMESPACE/NAME
+    #[arg(long, value_name = "WHO")]
+    pub to: Option<String>,
+    /// Only those of this link
+    #[arg(long, value_name = "NAME")]
+    pub link: Option<String>,
+    /// At most so many of the latest [default: 50; with --follow, none before those to come]
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    pub limit: Option<u32>,
 }
 
 /// `thalweg run`.

@@ -203,6 +203,7 @@ fn text(answer: &Answer, style: &Style) -> String {
         Answer::FlowChanges(page) => show::cluster::flow_changes(page, style),
         Answer::Drops(views) => table(show::drops(views, style), "nothing was dropped"),
         Answer::DropEvents(page) => show::drops::page(page, style, false),
+        Answer::PolicyLog(page) => show::log::page(page, style),
         Answer::Policies(view) => table(show::policies(view, style), "no policy has decided yet"),
         Answer::Tables(views) => table(show::tables(views, style), "no tables"),
         Answer::Host(value) => yaml(value),
@@ -360,7 +361,8 @@ pub fn drops(
     Err(gone())
 }
 
-fn gone() -> Failure {
+/// The agent ended while it was followed.
+pub fn gone() -> Failure {
     Failure::new(Exit::NoAgent, "the agent stopped; start it again with `thalweg run -f DIR`")
 }
 

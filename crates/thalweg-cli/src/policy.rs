@@ -3,6 +3,7 @@
 mod describe;
 mod explain;
 mod html;
+mod log;
 mod matrix;
 mod staged;
 
@@ -66,6 +67,7 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
             };
             staged::report(&read, client, writer)
         }
+        Policy::Log(wanted) => log::log(common, wanted, writer),
         Policy::Explain { file, from, to, protocol, port, source_port } => {
             let read = read(common, file.as_deref())?;
             let question =

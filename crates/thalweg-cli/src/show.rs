@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod drops;
 mod fpm;
+pub mod log;
 pub mod record;
 pub mod session;
 

@@ -59,7 +59,7 @@ pub use compiler::Compiler;
 pub use diff::{Difference, diff, flag_words};
 pub use export::Export;
 pub use floating::Held;
-pub use policy::Cause;
+pub use policy::{Cause, Logged};
 pub use sessions::SessionPlace;
 /// Services, as the data plane looks them up.
 pub use thalweg_service as service;

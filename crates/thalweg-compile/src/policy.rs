@@ -9,8 +9,8 @@ mod lines;
 mod root;
 mod store;
 
-pub use causes::Cause;
 pub(crate) use causes::Numbers;
+pub use causes::{Cause, Logged};
 
 use crate::compiler::Compiler;
 use crate::pods;
@@ -377,7 +377,10 @@ fn links(
 
 /// Whether a set has nothing to say.
 fn allows_all(tables: &Tables, set: u32) -> bool {
-    let is_open = |row: u32| matches!(tables.rows[row as usize][..], [(_, decision)] if decision.verdict == Verdict::Allow);
+    let is_open = |row: u32| match &tables.rows[row as usize][..] {
+        [cell] => cell.decision.verdict == Verdict::Allow && cell.logs.is_empty(),
+        _ => false,
+    };
     rows_of(tables, set).all(is_open)
 }
 

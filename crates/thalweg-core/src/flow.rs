@@ -15,6 +15,7 @@ mod hairpin;
 pub mod inward;
 mod key;
 mod leave;
+pub mod log;
 pub mod mapping;
 pub mod nat;
 mod pipeline;
@@ -137,6 +138,9 @@ pub trait Flows: Cells {
     /// Counts what has decided about a flow, by its number.
     #[inline(always)]
     fn hit(&self, _cause: u32) {}
+    /// Tells of a packet that passed rules that log ([`log`]); in the kernel a shell does that.
+    #[inline(always)]
+    fn tell(&self, _event: &thalweg_abi::DropEvent) {}
     /// Notes what denies the packet in hand, for the event of it ([`thalweg_abi::event::cause`]).
     #[inline(always)]
     fn blame(&self, _reason: crate::Reason, _cause: u32) {}
@@ -168,6 +172,15 @@ pub trait Flows: Cells {
         Self: Sized,
     {
         policy::cell(self, set, class, protocol, ports)
+    }
+
+    /// [`policy::note`], likewise.
+    #[inline(always)]
+    fn policy_note(&self, tracked: &mut Tracked, cell: u64) -> bool
+    where
+        Self: Sized,
+    {
+        policy::note(self, tracked, cell)
     }
 
     /// [`search`], in the kernel as a function that the verifier checks once: it is asked at many places.

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use thalweg_abi::group::{GroupWord, LinksWord};
 use thalweg_abi::meter::{CLASSES, Class, MeterRow};
 use thalweg_abi::policy::Line;
 use thalweg_abi::service::RangeRow;
 use thalweg_abi::{
-    BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
-    TableId, VrfRow,
+    BackendRow, DropEvent, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row,
+    SettingsRow, TableId, VrfRow,
 };
 use thalweg_core::flow::{Flows, Words};
 use thalweg_core::{Cells, Tables};
@@ -30,7 +30,14 @@ pub struct MemoryCells {
     hits: Mutex<HashMap<u32, u64>>,
     /// What policies decided while flows may only be looked at, in order.
     decided: Mutex<Vec<u32>>,
+    /// What was told of packets that passed rules that log.
+    told: Mutex<Vec<DropEvent>>,
+    /// What was noted of the frame that was discarded last.
+    blamed: AtomicU64,
 }
+
+/// Most events that are remembered.
+const TOLD: usize = 64;
 
 impl MemoryCells {
     /// Reads `memory`; exceptions are not limited.
@@ -43,6 +50,8 @@ impl MemoryCells {
             looking: false,
             hits: Mutex::default(),
             decided: Mutex::default(),
+            told: Mutex::default(),
+            blamed: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +82,16 @@ impl MemoryCells {
     /// side that hears. Nothing but where flows may only be looked at ([`Self::looking`]).
     pub fn decided(&self) -> Vec<u32> {
         self.decided.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// What was told of packets that passed rules that log, since this was asked before; the first few.
+    pub fn take_told(&self) -> Vec<DropEvent> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What was noted last for the event of a frame that is discarded ([`thalweg_abi::event::cause`]).
+    pub fn blamed(&self) -> u64 {
+        self.blamed.load(Ordering::Relaxed)
     }
 
     /// The memory that is read.
@@ -319,6 +338,18 @@ impl<'a> Flows for CellsAt<'a> {
 
     fn policy(&self, line: u32) -> Option<Copied<Line>> {
         self.view.row(TableId::Policy, line).map(Copied)
+    }
+
+    fn tell(&self, event: &DropEvent) {
+        let mut told = self.tables.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < TOLD {
+            told.push(*event);
+        }
+    }
+
+    fn blame(&self, reason: thalweg_core::Reason, cause: u32) {
+        let word = thalweg_abi::event::cause(reason as u8, cause);
+        self.tables.blamed.store(word, Ordering::Relaxed);
     }
 
     fn hit(&self, cause: u32) {

@@ -9,6 +9,7 @@ mod who;
 
 pub use host::{Gate, Said};
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 use thalweg_model::cluster::{Cluster, Family, ObjectName, Protocol};
@@ -24,6 +25,7 @@ pub struct Policies<'a> {
     objects: &'a Objects,
     cluster: &'a Cluster,
     everybody: Vec<Holder>,
+    logs: RefCell<Vec<(PolicyId, usize)>>,
 }
 
 /// A packet.
@@ -91,7 +93,18 @@ enum Word {
 impl<'a> Policies<'a> {
     /// To be asked about these.
     pub fn new(objects: &'a Objects, cluster: &'a Cluster) -> Self {
-        Self { objects, cluster, everybody: who::everybody(objects, cluster) }
+        let logs = RefCell::default();
+        Self { objects, cluster, everybody: who::everybody(objects, cluster), logs }
+    }
+
+    /// Rules that log which were passed by what was asked since this was asked last, in order: the object of
+    /// each and its number from 1.
+    pub fn take_logs(&self) -> Vec<(PolicyId, usize)> {
+        self.logs.take()
+    }
+
+    fn log(&self, id: &PolicyId, number: usize) {
+        self.logs.borrow_mut().push((id.clone(), number));
     }
 
     /// What the source pod says for egress and the destination pod for ingress.
@@ -255,7 +268,7 @@ impl<'a> Policies<'a> {
                         Action::Allow => return Word::Allow(at + 1),
                         Action::Deny => return Word::Deny(at + 1),
                         Action::Pass => return Word::Pass,
-                        Action::Log => {}
+                        Action::Log => self.log(id, at + 1),
                     }
                 }
                 Word::Nothing

@@ -2,18 +2,16 @@
 
 use crate::lower::{has_tier, tier_of};
 use crate::model::Direction;
-use crate::object::calico::{self, Action};
-use crate::object::{Objects, Place, PolicyId, PolicyKind, PolicyObject, Spec};
+use crate::object::{Objects, PolicyKind};
 use crate::resolve::Resolution;
 use crate::world::is_known;
 use std::collections::BTreeSet;
 use thalweg_model::{Key, Origin, Problem, Severity};
 
-/// What is wrong between objects, and what of them is not put in force.
+/// What is wrong between objects.
 pub fn all(objects: &Objects) -> Vec<Problem> {
     let mut found = tiers(objects);
     found.extend(profiles(objects));
-    found.extend(unenforced(objects));
     found
 }
 
@@ -34,54 +32,6 @@ pub fn tiers(objects: &Objects) -> Vec<Problem> {
         }
     }
     found
-}
-
-/// What is read, and not put in force by this version: one warning for each kind of it, at the first object
-/// that says so. Staged policies are never in force, which is what they are for.
-pub fn unenforced(objects: &Objects) -> Vec<Problem> {
-    let mut found = Vec::new();
-    let mut tell = |all: Vec<(Key, Origin)>, field: &str, what: &str, remedy: &str| {
-        let more = match all.len() {
-            0 => return,
-            1 => String::new(),
-            2 => " (and 1 other object)".into(),
-            count => format!(" (and {} other objects)", count - 1),
-        };
-        let first = all.into_iter().next();
-        found.extend(first.map(|(object, origin)| Problem {
-            severity: Severity::Warning,
-            origin,
-            object: Some(object),
-            field: Some(field.into()),
-            what: format!("{what}{more}"),
-            remedy: remedy.into(),
-        }));
-    };
-    let logs = |rules: &[calico::Rule]| {
-        rules.iter().find(|rule| rule.action == Action::Log).map(|rule| rule.place)
-    };
-    tell(
-        of_calico(objects, |policy| logs(&policy.ingress).or_else(|| logs(&policy.egress))),
-        "spec",
-        "a rule says `Log`, and nothing is written: the next rule is asked",
-        "see `thalweg get policies` and `thalweg describe policy` for what rules decide",
-    );
-    found
-}
-
-/// Calico's policies that are not staged and say something, with the place where they do; without one, where
-/// they begin.
-fn of_calico(
-    objects: &Objects,
-    says: impl Fn(&calico::Policy) -> Option<Place>,
-) -> Vec<(Key, Origin)> {
-    let place = |(id, object): (&PolicyId, &PolicyObject)| {
-        let Spec::Calico(policy) = &object.spec else { return None };
-        let place = says(policy).filter(|_| id.kind.of_staged().is_none())?;
-        let origin = &object.origin;
-        Some((id.key(), if place.line > 0 { place.within(origin) } else { origin.clone() }))
-    };
-    objects.policies.iter().filter_map(place).collect()
 }
 
 /// What works and is probably not as meant: selectors that mean nobody, names of ports and services that

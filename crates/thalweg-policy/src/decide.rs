@@ -1,9 +1,11 @@
 //! What the policies of a chain decide about a packet, and why.
 
 pub mod host;
+mod logs;
 mod rule;
 mod trace;
 
+pub use logs::Logs;
 pub use rule::Miss;
 pub use trace::{Step, Trace};
 

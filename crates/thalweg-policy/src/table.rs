@@ -33,7 +33,7 @@ pub use class::Classes;
 pub use fork::Fork;
 pub(crate) use live::{Key, Live, Moved};
 
-use crate::decide::{Decision, Packet, Verdict};
+use crate::decide::{Decision, Logs, Packet, Verdict};
 use crate::model::Direction;
 use crate::resolve::{ChainKind, Resolution};
 use std::collections::{BTreeMap, HashMap};
@@ -50,11 +50,22 @@ pub struct Tables {
     /// Sets of rules, each once.
     pub sets: Vec<Set>,
     /// Stretches of ports, ascending by their last one, with what is decided; each once.
-    pub rows: Vec<Vec<(u16, Decision)>>,
+    pub rows: Vec<Vec<Cell>>,
     /// The set of an endpoint at one of its addresses, by direction.
     of: HashMap<(usize, IpAddr, Direction), u32>,
     /// The forks of a host endpoint, by kind.
     forks: BTreeMap<(usize, ChainKind), Fork>,
+}
+
+/// A stretch of ports of a row (of ICMP, of type × 256 + code).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Cell {
+    /// Its last port.
+    pub last: u16,
+    /// What is decided.
+    pub decision: Decision,
+    /// The rules that log which are passed before.
+    pub logs: Logs,
 }
 
 /// What endpoints with the same rules have.
@@ -122,15 +133,25 @@ impl Tables {
         direction: Direction,
         packet: &Packet,
     ) -> Option<Decision> {
+        self.cell(endpoint, direction, packet).map(|cell| cell.decision)
+    }
+
+    /// As [`Tables::decide`], with all that is known of it.
+    pub fn cell(&self, endpoint: usize, direction: Direction, packet: &Packet) -> Option<&Cell> {
         let local = match direction {
             Direction::Ingress => packet.destination,
             Direction::Egress => packet.source,
         };
-        self.decide_as(self.set_of(endpoint, local, direction)?, direction, packet)
+        self.cell_as(self.set_of(endpoint, local, direction)?, direction, packet)
     }
 
     /// What whoever has a set says of a packet; none where there is no such set.
     pub fn decide_as(&self, set: u32, direction: Direction, packet: &Packet) -> Option<Decision> {
+        self.cell_as(set, direction, packet).map(|cell| cell.decision)
+    }
+
+    /// As [`Tables::decide_as`], with all that is known of it.
+    pub fn cell_as(&self, set: u32, direction: Direction, packet: &Packet) -> Option<&Cell> {
         let remote = match direction {
             Direction::Ingress => packet.source,
             Direction::Egress => packet.destination,
@@ -147,7 +168,7 @@ impl Tables {
         let source = set.sources.partition_point(|first| *first <= from).checked_sub(1)?;
         let at = (group * (set.protocols.len() + 1) + protocol) * set.sources.len() + source;
         let row = self.rows.get(*set.rows.get(at)? as usize)?;
-        row.get(row.partition_point(|(last, _)| *last < to)).map(|(_, decision)| *decision)
+        row.get(row.partition_point(|cell| cell.last < to))
     }
 
     /// How much there is of everything.

@@ -2,7 +2,9 @@
 
 use crate::world::World;
 use std::fmt;
-use thalweg_abi::Verdict;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use thalweg_abi::event::{LOGGED, cause_of, flag};
+use thalweg_abi::{DropEvent, Reason, Verdict};
 use thalweg_compile::{Compiler, table_limits};
 use thalweg_core::{Arrival, Packet, Tables, flow};
 use thalweg_image::{Capacity, Memory, NoReaders, Plan, Plane, Writer};
@@ -75,6 +77,11 @@ pub trait Engine {
 
     /// Kept fragments that the last frame has let arrive once more, with their links' indices.
     fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)>;
+
+    /// What was told since this was asked before of packets that passed rules that log
+    /// ([`thalweg_abi::event::flag::LOGGED`]), those included that were discarded. Nobody listens before this is
+    /// asked first.
+    fn take_logged(&mut self) -> Vec<DropEvent>;
 }
 
 /// Table sizes of all worlds.
@@ -103,6 +110,8 @@ pub struct Native {
     start: Memory,
     flows: bool,
     arriving: Vec<(u32, Vec<u8>)>,
+    /// The last frame, if it was discarded past rules that log.
+    discarded: Option<DropEvent>,
 }
 
 impl Native {
@@ -115,12 +124,28 @@ impl Native {
             start: memory,
             flows: false,
             arriving: Vec::new(),
+            discarded: None,
         }
     }
 
     /// A frame's way with every step, for people.
     pub fn explain(&self, frame: &[u8], arrival: u32) -> Journey {
         journey(&self.cells, frame, arrival)
+    }
+
+    /// The event of a frame that was discarded past rules that log.
+    fn discarded(
+        &self,
+        frame: &[u8],
+        arrival: u32,
+        verdict: Verdict,
+        octets: usize,
+    ) -> Option<DropEvent> {
+        let cause = cause_of(self.cells.blamed(), verdict.reason_number());
+        let mut event = thalweg_native::event(&self.cells, frame, arrival, verdict, octets)?;
+        event.cause = cause & !LOGGED;
+        event.flags |= flag::LOGGED;
+        Some(event).filter(|_| cause & LOGGED != 0)
     }
 
     /// The tables.
@@ -179,7 +204,14 @@ impl Engine for Native {
         };
         self.arriving = work.take_arriving();
         let (verdict, device) = (outcome.verdict, Some(outcome.device & !flow::STRAIGHT));
-        Ok(Fate { verdict, device, frame: work.into_bytes() })
+        let frame_now = work.into_bytes();
+        self.discarded = self.discarded(&frame_now, arrival.device, verdict, frame.len());
+        Ok(Fate { verdict, device, frame: frame_now })
+    }
+
+    fn take_logged(&mut self) -> Vec<DropEvent> {
+        let told = self.cells.take_told();
+        told.into_iter().chain(self.discarded.take()).collect()
     }
 
     fn take_arriving(&mut self) -> Vec<(u32, Vec<u8>)> {
@@ -258,5 +290,30 @@ impl<'a> Course<'a> {
         let hosts = !self.compiler.policy_objects().hosts.is_empty();
         self.engine.know_flows(hosts || !cluster.services.is_empty() || !cluster.pods.is_empty());
         self.engine.apply(&plan)
+    }
+
+    /// What an event tells of a packet that passed rules that log.
+    pub fn logged(&self, event: &DropEvent) -> String {
+        let denied = event.reason == Reason::Policy as u8;
+        let cause = self.compiler.policy_cause(event.cause);
+        let cause = cause.map_or_else(|| event.cause.to_string(), ToString::to_string);
+        let last = (denied && event.flags & flag::LOG != 0).then(|| {
+            let last = self.compiler.policy_cause(event.octets);
+            last.map_or_else(|| "nothing".into(), ToString::to_string)
+        });
+        let last = last.map(|last| format!(", then {last}")).unwrap_or_default();
+        let link = self.world.name(event.link).unwrap_or("?");
+        let address = |[high, low]: [u64; 2]| match event.family {
+            4 => IpAddr::from(Ipv4Addr::from(low as u32)),
+            _ => IpAddr::from(Ipv6Addr::from(u128::from(high) << 64 | u128::from(low))),
+        };
+        let [from, to] = [event.source, event.destination].map(address);
+        let word = if denied { "deny" } else { "allow" };
+        let ports = match event.flags & flag::PORTS {
+            0 => String::new(),
+            _ => format!(" {} > {}", event.source_port, event.destination_port),
+        };
+        let protocol = event.protocol;
+        format!("log {word} at {link}: {from} > {to} proto {protocol}{ports} by {cause}{last}")
     }
 }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
-use thalweg_abi::{Kind, Reason, Verdict};
+use thalweg_abi::event::flag;
+use thalweg_abi::{DropEvent, Kind, Reason, Verdict};
 use thalweg_image::{Memory, NoReaders, Plan, Writer};
 use thalweg_xdp::{EventCounts, Events, Loaded, Program};
 
@@ -81,7 +82,14 @@ impl Kernel {
         [(Program::Xdp, XDP_BASE), (Program::Tc, TC_BASE)].map(|(program, base)| {
             let memory = kernel.borrow().loaded.memory().clone();
             let writer = Writer::new(memory, Box::new(NoReaders));
-            KernelEngine { kernel: kernel.clone(), writer, program, base, kept: Vec::new() }
+            KernelEngine {
+                kernel: kernel.clone(),
+                writer,
+                program,
+                base,
+                kept: Vec::new(),
+                events: None,
+            }
         })
     }
 
@@ -124,6 +132,8 @@ pub struct KernelEngine {
     base: u32,
     /// Frames that were kept, with their links' indices.
     kept: Vec<(u32, Vec<u8>)>,
+    /// The reader of events, since somebody asks for them.
+    events: Option<Events>,
 }
 
 impl KernelEngine {
@@ -244,7 +254,24 @@ impl Engine for KernelEngine {
         // Links that are up have words of their own.
         arrived.into_iter().filter(|frame| self.kept.contains(frame)).collect()
     }
+
+    fn take_logged(&mut self) -> Vec<DropEvent> {
+        if self.events.is_none() {
+            let events = self.kernel.borrow().loaded.events().map_err(words);
+            let events = events.expect("the kernel has a ring of events");
+            events.listen(LONG, ALL, ALL);
+            self.events = Some(events);
+        }
+        let Some(events) = &mut self.events else { return Vec::new() };
+        let all = std::iter::from_fn(|| events.take());
+        all.filter(|event| event.flags & flag::LOGGED != 0).collect()
+    }
 }
+
+/// Longer than anybody takes to ask for events again.
+const LONG: Duration = Duration::from_secs(600);
+/// More events than there are.
+const ALL: u64 = 1_000_000;
 
 /// Whether a frame ends within the fixed IP header that its type promises: newer kernels make no
 /// socket buffer of it in a test run.

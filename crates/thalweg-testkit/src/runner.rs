@@ -187,8 +187,12 @@ impl Trial<'_, '_> {
         match self.probe.mode {
             Mode::One => {
                 let (frame, arrival) = self.frame(0)?;
+                // From now on, and not of what came before.
+                self.course.engine.take_logged();
                 let fate = self.send(&frame, arrival)?;
                 let mut told = vec![self.told(&frame, &fate)];
+                let logged = self.course.engine.take_logged();
+                told.extend(logged.iter().map(|event| self.course.logged(event).into()));
                 // What waited for it goes its way behind it.
                 for (arrival, frame) in self.course.engine.take_arriving() {
                     let fate = self.send(&frame, arrival)?;

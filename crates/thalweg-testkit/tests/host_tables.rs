@@ -9,7 +9,7 @@ use random::{Dice, address, arrivals_at_hosts, gather, packet};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use thalweg_abi::policy::{
-    LOCAL, Line, PAGE, WORDS, allows, cause, flag, fork, gate, goes_on, head, local,
+    LOCAL, Line, PAGE, WORDS, allows, cause, flag, fork, gate, goes_on, head, local, logs,
 };
 use thalweg_compile::{Cause, Compiler};
 use thalweg_core::flow::Flows as _;
@@ -24,6 +24,7 @@ use thalweg_native::{CellsAt, MemoryCells};
 use thalweg_policy::decide::{self, Decision};
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::resolve::ChainKind;
+use thalweg_policy::table::Cell;
 use thalweg_policy::{Objects, Packet, ThisHost, Verdict};
 use thalweg_testkit::World as Journey;
 
@@ -41,6 +42,8 @@ struct Bench {
     cells: MemoryCells,
     reference: thalweg_policy::Compiler,
     settings: thalweg_model::PolicySettings,
+    /// Cells that were reached past rules that log.
+    logged: std::cell::Cell<usize>,
 }
 
 impl Bench {
@@ -59,8 +62,8 @@ impl Bench {
             compiler.update_host(Update::Address(own(index, address)));
         }
         let cells = MemoryCells::new(memory);
-        let (reference, settings) = Default::default();
-        let mut made = Self { compiler, writer, cells, reference, settings };
+        let (reference, settings, logged) = Default::default();
+        let mut made = Self { compiler, writer, cells, reference, settings, logged };
         made.follow(objects, cluster);
         made
     }
@@ -174,9 +177,26 @@ impl Bench {
         if self.compiler.policy_room().0 == 0 { 0 } else { self.first()[head::ALL] as u32 }
     }
 
-    fn cause(&self, decision: &Decision, direction: Direction) -> Option<Cause> {
+    /// The name of what a cell says, as far as it has one.
+    fn cause(&self, cell: &Cell, direction: Direction) -> Option<Cause> {
+        let named = |(policy, rule): (usize, usize)| {
+            let policy = &self.reference.resolution().policies[policy].policy;
+            (policy.id.clone(), direction, policy.rules(direction).unwrap()[rule].number)
+        };
+        let decides = cell.decision.verdict != Verdict::Next;
+        let decides = decides.then(|| self.decides(&cell.decision, direction));
+        match cell.logs.is_empty() {
+            true => decides,
+            false => {
+                let logs = cell.logs.iter().map(named).collect();
+                Some(Cause::Logged(logs, decides.map(Box::new)))
+            }
+        }
+    }
+
+    fn decides(&self, decision: &Decision, direction: Direction) -> Cause {
         let of = self.reference.resolution();
-        Some(match decision.cause {
+        match decision.cause {
             decide::Cause::Rule { policy, rule } => {
                 let policy = &of.policies[policy].policy;
                 let number = policy.rules(direction).unwrap()[rule].number;
@@ -188,7 +208,7 @@ impl Bench {
             decide::Cause::Profile => Cause::Profile(direction),
             decide::Cause::FailSafe => Cause::FailSafe(direction),
             _ => Cause::Other,
-        })
+        }
     }
 
     /// Compares what all gates say of a packet; how many said anything.
@@ -213,21 +233,24 @@ impl Bench {
                 let found = self.cell(gate, kind, packet);
                 let context = || format!("{context}, {name}: {kind:?} of {packet:?}: {expected:?}");
                 let Some(cell) = found else {
-                    let passes = expected.is_none_or(|one| {
-                        one.verdict == Verdict::Next
+                    let passes = expected.is_none_or(|Cell { decision: one, logs, .. }| {
+                        let silent = one.verdict == Verdict::Next
                             || one.verdict == Verdict::Allow
-                                && !matches!(one.cause, decide::Cause::Rule { .. })
+                                && !matches!(one.cause, decide::Cause::Rule { .. });
+                        silent && logs.is_empty()
                     });
                     assert!(passes, "{}", context());
                     continue;
                 };
                 let expected = expected.unwrap_or_else(|| panic!("{}", context()));
-                assert_eq!(goes_on(cell), expected.verdict == Verdict::Next, "{}", context());
-                assert_eq!(allows(cell), expected.verdict == Verdict::Allow, "{}", context());
+                let verdict = expected.decision.verdict;
+                assert_eq!(goes_on(cell), verdict == Verdict::Next, "{}", context());
+                assert_eq!(allows(cell), verdict == Verdict::Allow, "{}", context());
+                assert_eq!(logs(cell), !expected.logs.is_empty(), "{}", context());
                 let told = self.compiler.policy_cause(cause(cell)).cloned();
-                let wanted = self.cause(&expected, kind.direction);
-                assert_eq!(told, wanted.filter(|_| !goes_on(cell)), "{}", context());
+                assert_eq!(told, self.cause(expected, kind.direction), "{}", context());
                 spoken += 1;
+                self.logged.set(self.logged.get() + usize::from(logs(cell)));
             }
         }
         if self.compiler.policy_room().0 > 0 {
@@ -238,6 +261,10 @@ impl Bench {
                 ToHost::Return => flag::TO_HOST_ASKS,
             };
             assert_eq!(self.first()[head::FLAGS] & bits, expected, "{context}");
+            let drops = self.first()[head::TO_HOST];
+            let told = self.compiler.policy_cause(cause(drops));
+            let wanted = (expected == flag::TO_HOST_DROPS).then_some(&Cause::ToHost);
+            assert_eq!((told, allows(drops)), (wanted, false), "{context}");
         }
         spoken
     }
@@ -277,7 +304,7 @@ fn any(dice: &mut Dice) -> Option<Packet> {
 
 #[test]
 fn gates_say_what_host_endpoints_say() {
-    let mut spoken = 0;
+    let (mut spoken, mut logged) = (0, 0);
     for seed in 0..worlds() / 2 {
         let mut dice = Dice::new(seed ^ 0x6a7e);
         let (objects, cluster) = gather(&arrivals_at_hosts(&mut dice));
@@ -285,8 +312,9 @@ fn gates_say_what_host_endpoints_say() {
         for packet in (0..30).filter_map(|_| any(&mut dice)) {
             spoken += bench.agrees(&packet, &format!("seed {seed}"));
         }
+        logged += bench.logged.get();
     }
-    assert!(spoken > 5_000, "{spoken}");
+    assert!(spoken > 5_000 && logged > 100, "{spoken}, {logged}");
 }
 
 #[test]

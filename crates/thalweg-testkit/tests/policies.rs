@@ -15,7 +15,7 @@ use thalweg_model::host::{Address, Update};
 use thalweg_model::intent::Limits;
 use thalweg_model::{Intent, ObjectName, Prefix};
 use thalweg_native::MemoryCells;
-use thalweg_policy::decide::{self, Decision};
+use thalweg_policy::decide::{self, Decision, Logs, Step, Trace};
 use thalweg_policy::model::Direction;
 use thalweg_policy::{Model, Objects, Packet, Resolution, Verdict, View, World};
 use thalweg_testkit::World as Journey;
@@ -108,8 +108,20 @@ impl Bench {
         ask(&cells, &talk, family, packet.protocol, false)
     }
 
-    /// The name of what decided.
-    fn cause(&self, decision: &Decision, direction: Direction) -> Option<Cause> {
+    /// The name of what decided, with that of rules that log before it.
+    fn cause(&self, decision: &Decision, logs: &Logs, direction: Direction) -> Option<Cause> {
+        let decides = self.decides(decision, direction);
+        let named = |(policy, rule): (usize, usize)| {
+            let policy = &self.resolution.policies[policy].policy;
+            (policy.id.clone(), direction, policy.rules(direction).unwrap()[rule].number)
+        };
+        match logs.is_empty() {
+            true => decides,
+            false => Some(Cause::Logged(logs.iter().map(named).collect(), decides.map(Box::new))),
+        }
+    }
+
+    fn decides(&self, decision: &Decision, direction: Direction) -> Option<Cause> {
         Some(match decision.cause {
             decide::Cause::Rule { policy, rule } => {
                 let policy = &self.resolution.policies[policy].policy;
@@ -136,7 +148,7 @@ impl Bench {
             return;
         }
         let cells = self.asked(packet);
-        let judged = self.resolution.judge(from, to, packet);
+        let Trace { steps, judgement: judged } = self.resolution.trace(from, to, packet);
         let sides = [(judged.egress, Direction::Egress), (judged.ingress, Direction::Ingress)];
         for (cell, (decision, direction)) in cells.into_iter().zip(sides) {
             let Some(decision) = decision else {
@@ -150,8 +162,12 @@ impl Bench {
                 "{direction:?} of {packet:?}: {decision:?}"
             );
             let cause = self.compiler.policy_cause(thalweg_abi::policy::cause(cell));
+            let steps = steps.iter().filter(|(of, _)| *of == direction);
+            let steps: Vec<Step> = steps.map(|(_, step)| *step).collect();
+            let logs = self.resolution.logs(direction, &steps);
+            assert_eq!(thalweg_abi::policy::logs(cell), !logs.is_empty(), "{packet:?}");
             if cell != SILENT {
-                assert_eq!(cause, self.cause(&decision, direction).as_ref(), "{packet:?}");
+                assert_eq!(cause, self.cause(&decision, &logs, direction).as_ref(), "{packet:?}");
             }
         }
     }

@@ -188,3 +188,33 @@ fn what_to_try_is_a_packet_that_can_be_read() {
     }
     assert_eq!(more(&DropEvent { family: 0, reason: 63, ..basis }, "eth0"), "thalweg get drops");
 }
+
+#[test]
+fn what_rules_log_is_remembered_apart_and_what_they_log_and_deny_as_both() {
+    let (drops, compiler) = (Drops::default(), compiled(HOST));
+    let (mut dropped, mut logged) = (drops.watch(), drops.watch_log());
+    let frame = |flags, reason: u8| DropEvent {
+        flags: flag::PORTS | flags,
+        reason,
+        ..datagram("10.0.0.9", "10.2.0.7")
+    };
+    let policy = Reason::Policy as u8;
+    let log = flag::LOG | flag::LOGGED;
+    let page = || drops.log(&compiler, EventCounts::default(), &LogQuery::default()).unwrap();
+    drops.tell([(1, frame(log, 0)), (2, frame(log, policy))].into_iter());
+    assert!(!dropped.has_changed().unwrap() && logged.has_changed().unwrap());
+    dropped.borrow_and_update();
+    logged.borrow_and_update();
+    drops.tell([(3, frame(flag::LOGGED, policy)), (4, frame(0, policy))].into_iter());
+    assert!(dropped.has_changed().unwrap() && logged.has_changed().unwrap());
+    assert_eq!(page().events, [], "the latest are asked for by their number");
+    let query = LogQuery { limit: 10, ..LogQuery::default() };
+    let page = drops.log(&compiler, EventCounts::default(), &query).unwrap();
+    let verdicts: Vec<&str> = page.events.iter().map(|event| &*event.verdict).collect();
+    assert_eq!((verdicts, page.last), (vec!["allow", "deny", "deny"], 3));
+    let numbers: Vec<u64> =
+        self::page(&drops, &compiler, all()).events.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [1, 2], "those that were dropped");
+    let query = LogQuery { limit: 10, to: Some("10.2.0.8".into()), ..LogQuery::default() };
+    assert_eq!(drops.log(&compiler, EventCounts::default(), &query).unwrap().events, []);
+}

@@ -1,6 +1,6 @@
 //! A dropped frame in words: names instead of numbers, and what to try about it.
 
-use super::Told;
+use super::memory::Told;
 use crate::cluster;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,7 +30,7 @@ fn reason(event: &DropEvent) -> Option<Reason> {
 /// Names of what events speak of.
 pub(super) struct Words<'a> {
     host: &'a HostState,
-    compiler: &'a Compiler,
+    pub(super) compiler: &'a Compiler,
     names: HashMap<IpAddr, String>,
 }
 

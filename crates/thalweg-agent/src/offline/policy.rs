@@ -44,7 +44,6 @@ impl Policies {
         };
         let wrong = |problem: &Problem| problem.severity == Severity::Error;
         let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(wrong).collect();
-        problems.extend(check::unenforced(&read.objects));
         problems.extend(check::doubts(&read.resolve(View::Enforced)));
         if !problems.is_empty() {
             read.text = thalweg_config::render(&problems, &read.sources, color);

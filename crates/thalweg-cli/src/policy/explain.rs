@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use thalweg_agent::offline::policy::Policies;
 use thalweg_model::cluster::ObjectName;
 use thalweg_policy::decide::host::{Gate, Way};
-use thalweg_policy::decide::{Cause, Decision, Judgement, Step, Trace};
+use thalweg_policy::decide::{Cause, Judgement, Step, Trace};
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::EndAction;
+use thalweg_policy::object::calico::Action;
 use thalweg_policy::world::{Endpoint, EndpointName};
 use thalweg_policy::{Packet, Resolution, Verdict, View, words};
 
@@ -69,8 +70,8 @@ pub(super) fn explain(
         "allowed": trace.judgement.is_allowed(),
         "verdict": verdict(&resolution, &trace),
         "staged": staged.as_ref().map(|(pending, trace)| verdict(pending, trace)),
-        "egress": trace.judgement.egress.map(|one| decision(&resolution, Direction::Egress, one)),
-        "ingress": trace.judgement.ingress.map(|one| decision(&resolution, Direction::Ingress, one)),
+        "egress": decision(&resolution, &trace, Direction::Egress),
+        "ingress": decision(&resolution, &trace, Direction::Ingress),
     });
     show(writer, value, &lines.text)?;
     Ok(Exit::Ok)
@@ -270,7 +271,10 @@ impl Lines {
             }
             Step::Rule { policy, rule, miss } => {
                 let (words, place) = rule_words(resolution, direction, policy, rule);
-                let result = miss.map_or("matches", |miss| miss.words());
+                let log = is_log(resolution, direction, policy, rule);
+                let matches =
+                    if log { "matches: logged, and the next rule is asked" } else { "matches" };
+                let result = miss.map_or(matches, |miss| miss.words());
                 self.add("  rule", format!("{words} ({place}): {result}"));
             }
             Step::End { tier, passed } => {
@@ -284,6 +288,12 @@ impl Lines {
             }
         }
     }
+}
+
+/// Whether a rule only logs.
+fn is_log(resolution: &Resolution, direction: Direction, policy: usize, rule: usize) -> bool {
+    let rules = resolution.policies[policy].policy.rules(direction).unwrap_or_default();
+    rules.get(rule).is_some_and(|rule| rule.action == Action::Log)
 }
 
 fn rule_words(
@@ -345,9 +355,19 @@ fn verdict(resolution: &Resolution, trace: &Trace) -> String {
     "allow".into()
 }
 
-fn decision(resolution: &Resolution, direction: Direction, decided: Decision) -> Value {
-    json!({
+/// What an end said, with the rules that log which were passed; none of one that was not asked.
+fn decision(resolution: &Resolution, trace: &Trace, direction: Direction) -> Option<Value> {
+    let decided = match direction {
+        Direction::Egress => trace.judgement.egress,
+        Direction::Ingress => trace.judgement.ingress,
+    }?;
+    let steps = trace.steps.iter().filter(|(of, _)| *of == direction);
+    let steps: Vec<Step> = steps.map(|(_, step)| *step).collect();
+    let logs = resolution.logs(direction, &steps);
+    let log = |(policy, rule)| cause(resolution, direction, Cause::Rule { policy, rule });
+    Some(json!({
         "verdict": decided.verdict.word(),
         "cause": cause(resolution, direction, decided.cause),
-    })
+        "logs": logs.iter().map(log).collect::<Vec<_>>(),
+    }))
 }

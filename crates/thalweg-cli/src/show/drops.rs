@@ -22,7 +22,7 @@ pub fn page(page: &DropPage, style: &Style, verbose: bool) -> String {
             reason(event),
             end(event.source.as_ref()),
             end(event.destination.as_ref()),
-            protocol(event),
+            protocol(event.protocol.as_deref(), event.icmp, event.later_fragment),
             event.octets.to_string(),
         ];
         let wide = vec![
@@ -56,7 +56,7 @@ pub fn lines(page: &DropPage, style: &Style, verbose: bool) -> String {
             event.at,
             place(event),
             reason(event),
-            protocol(event),
+            protocol(event.protocol.as_deref(), event.icmp, event.later_fragment),
             end(event.source.as_ref()),
             end(event.destination.as_ref()),
             event.octets
@@ -109,7 +109,7 @@ fn reason(event: &DropEventView) -> String {
 }
 
 /// Whose address and port it was: the name if there is one.
-fn end(end: Option<&DropEnd>) -> String {
+pub(super) fn end(end: Option<&DropEnd>) -> String {
     let Some(end) = end else { return "-".into() };
     let port = end.port.map(|port| format!(":{port}")).unwrap_or_default();
     match &end.name {
@@ -121,11 +121,12 @@ fn end(end: Option<&DropEnd>) -> String {
     }
 }
 
-fn protocol(event: &DropEventView) -> String {
-    let name = event.protocol.as_deref().unwrap_or("-");
-    match event.icmp {
+/// The protocol by name, with type and code of ICMP.
+pub(super) fn protocol(name: Option<&str>, icmp: Option<[u8; 2]>, later_fragment: bool) -> String {
+    let name = name.unwrap_or("-");
+    match icmp {
         Some([kind, code]) => format!("{name} {kind}/{code}"),
-        None if event.later_fragment => format!("{name} fragment"),
+        None if later_fragment => format!("{name} fragment"),
         None => name.to_owned(),
     }
 }

@@ -6,9 +6,9 @@ use super::lines::{Layout, Wanted, cell, packed, pages, pair};
 use std::collections::{BTreeMap, BTreeSet};
 use thalweg_abi::policy::{Line, fork, gate, set};
 use thalweg_policy::Verdict;
-use thalweg_policy::decide::{Cause, Decision};
+use thalweg_policy::decide::{Cause, Decision, Logs};
 use thalweg_policy::model::Direction;
-use thalweg_policy::table::Fork;
+use thalweg_policy::table::{Cell, Fork};
 
 /// What an endpoint says, laid out.
 #[derive(Debug, Default)]
@@ -152,7 +152,8 @@ fn closed_row(ports: &BTreeSet<u16>, direction: Direction, causes: &mut Causes<'
         if u32::from(*port) > next {
             cells.push(denied(*port - 1, causes));
         }
-        cells.push(cell(*port, allowed, direction, causes));
+        let allowed = Cell { last: *port, decision: allowed, logs: Logs::default() };
+        cells.push(cell(&allowed, direction, causes));
         next = u32::from(*port) + 1;
     }
     if next <= u32::from(u16::MAX) {

@@ -9,11 +9,11 @@ use thalweg_abi::link::flag;
 use thalweg_abi::policy::gate;
 use thalweg_model::{Key, Problem, Severity};
 use thalweg_policy::Verdict;
-use thalweg_policy::decide::{Cause, Decision};
+use thalweg_policy::decide::Cause;
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::HostEndpoint;
 use thalweg_policy::resolve::ChainKind;
-use thalweg_policy::table::{Fork, Tables};
+use thalweg_policy::table::{Cell, Fork, Tables};
 
 /// What stands for all interfaces.
 const ALL: &str = "*";
@@ -72,17 +72,16 @@ fn question(kind: ChainKind) -> Question {
 }
 
 /// Whether a fork has nothing to say. What a rule allows is said: it is counted, and of untracked policies it
-/// is the last word.
+/// is the last word. What a rule logs is said as well.
 fn lets_all_pass(tables: &Tables, fork: &Fork) -> bool {
-    let passes = |decision: &Decision| match decision.verdict {
+    let passes = |cell: &Cell| match cell.decision.verdict {
+        _ if !cell.logs.is_empty() => false,
         Verdict::Next => true,
-        Verdict::Allow => !matches!(decision.cause, Cause::Rule { .. }),
+        Verdict::Allow => !matches!(cell.decision.cause, Cause::Rule { .. }),
         Verdict::Deny => false,
     };
     let mut sets = fork.by_class().values().copied().chain([fork.others()]);
-    sets.all(|set| {
-        rows_of(tables, set).all(|row| tables.rows[row as usize].iter().all(|(_, one)| passes(one)))
-    })
+    sets.all(|set| rows_of(tables, set).all(|row| tables.rows[row as usize].iter().all(passes)))
 }
 
 impl Policies {

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use thalweg_abi::policy::{self, HEAD, LOCAL, Line, PAGE, local_flag};
 use thalweg_model::policy::{PolicySettings, ToHost};
 use thalweg_policy::Verdict;
-use thalweg_policy::decide::{self, Decision};
+use thalweg_policy::decide;
 use thalweg_policy::model::{Direction, Policy};
-use thalweg_policy::table::{Set, SetChange, Tables};
+use thalweg_policy::table::{Cell, Set, SetChange, Tables};
 
 /// The line where everything begins: 0 stands for nothing.
 pub(super) const FIRST: u32 = 1;
@@ -140,7 +140,7 @@ impl Layout {
         self.lay_sets(tables, moved, wanted, causes);
         self.lay_records(tables, wanted.locals, causes);
         self.lay_gates(wanted, causes);
-        self.head(wanted);
+        self.head(wanted, causes);
     }
 
     fn lay_sets(
@@ -210,7 +210,7 @@ impl Layout {
         })
     }
 
-    fn head(&mut self, wanted: Wanted<'_>) {
+    fn head(&mut self, wanted: Wanted<'_>, causes: &mut Causes<'_>) {
         let mut lines = [Line::default(); HEAD as usize];
         let places = self.families.each_ref().map(|one| pair(one.first, one.buckets - 1));
         let counts = self.families.each_ref().map(|one| one.lengths.len() as u32);
@@ -220,6 +220,9 @@ impl Layout {
         lines[0][policy::head::ROOT4] = self.root.first.into();
         lines[0][policy::head::FLAGS] = flags(wanted.settings);
         lines[0][policy::head::ALL] = wanted.hosts.all.map_or(0, |all| self.gate(all)).into();
+        if wanted.settings.to_host == ToHost::Drop {
+            lines[0][policy::head::TO_HOST] = policy::cell(u16::MAX, false, causes.host_setting());
+        }
         for (family, from) in self.families.iter().zip([1, 2]) {
             for (at, length) in family.lengths.iter().enumerate() {
                 lines[from + at / 64][at / 8 % 8] |= u64::from(*length) << (at % 8 * 8);
@@ -334,16 +337,17 @@ impl Maker<'_, '_> {
     /// Where a row is, which is used once more, and the policies that decide in it.
     fn row(&mut self, number: u32, direction: Direction, policies: &mut BTreeSet<usize>) -> u32 {
         let row = &self.tables.rows[number as usize];
-        policies.extend(row.iter().filter_map(|(_, decision)| match decision.cause {
+        policies.extend(row.iter().filter_map(|cell| match cell.decision.cause {
             decide::Cause::Rule { policy, .. } => Some(policy),
             _ => None,
         }));
+        policies.extend(row.iter().flat_map(|cell| cell.logs.iter().map(|(policy, _)| policy)));
         if let Some(known) = self.rows.get(&(number, direction)) {
             self.store.again(*known);
             return *known;
         }
         let causes = &mut self.causes;
-        let cells = row.iter().map(|(last, decision)| cell(*last, *decision, direction, causes));
+        let cells = row.iter().map(|one| cell(one, direction, causes));
         let words: Vec<u64> = [row.len() as u64].into_iter().chain(cells).collect();
         let line = self.store.take(words);
         self.rows.insert((number, direction), line);
@@ -374,17 +378,17 @@ pub(super) fn pages<'a>(
     (take(packed(&lines, 32)), lines.len() as u32)
 }
 
-pub(super) fn cell(
-    last: u16,
-    decision: Decision,
-    direction: Direction,
-    causes: &mut Causes<'_>,
-) -> u64 {
-    if decision.verdict == Verdict::Next {
-        return policy::cell_of_none(last);
+pub(super) fn cell(of: &Cell, direction: Direction, causes: &mut Causes<'_>) -> u64 {
+    let Cell { last, decision, logs } = of;
+    let decides = (decision.verdict != Verdict::Next).then_some(decision.cause);
+    let is = |cause| match decision.verdict {
+        Verdict::Next => policy::cell_of_none(*last),
+        verdict => policy::cell(*last, verdict == Verdict::Allow, cause),
+    };
+    if !logs.is_empty() {
+        return policy::logging(is(0), causes.logged(logs, decides, direction));
     }
-    let cause = causes.number(decision.cause, direction);
-    policy::cell(last, decision.verdict == Verdict::Allow, cause)
+    is(decides.map_or(0, |cause| causes.number(cause, direction)))
 }
 
 /// The lines of tables that have room for nothing: whoever has rules reaches nobody.

@@ -4,9 +4,9 @@
 //! tables have changed. What was translated is asked about as it came first, then as those who really speak
 //! have it. What no gate stands at passes.
 
-use super::policy::{NOTHING, SILENT, deny, half, is_asked, note, record, talk};
+use super::policy::{NOTHING, SILENT, deny, half, is_asked, record, talk};
 use super::track::{Tracked, icmp_of, what};
-use super::{Flows, link_of};
+use super::{Flows, link_of, log};
 use crate::frame::Frame;
 use crate::packet::{self, Packet};
 use crate::{Decision, Kind, Verdict};
@@ -84,6 +84,7 @@ pub fn prepare<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, way:
     let class = |address| class(cells, address, packet.family());
     let destination = class(talk.destination);
     let first = if talk.first == talk.destination { destination } else { class(talk.first) };
+    log::speak(tracked, talk.source, talk.destination, talk.ports);
     tracked.work[0] = [
         pair(class(talk.source), destination),
         pair(first, talk.ports),
@@ -146,10 +147,11 @@ pub fn pass<C: Flows>(cells: &C, tracked: &mut Tracked, asks: &impl Asks) -> Con
     };
     let (all, flags) = (first[head::ALL] as u32, first[head::FLAGS]);
     let ends = [end(cells, all, (way >> 32) as u32), end(cells, all, way as u32)];
-    let entry = comes_in(cells, tracked, asks, ends, flags);
-    let denied = note(cells, tracked, entry) || {
+    let to_host = if flags & flag::TO_HOST_DROPS != 0 { first[head::TO_HOST] } else { SILENT };
+    let entry = comes_in(cells, tracked, asks, ends, (flags, to_host));
+    let denied = cells.policy_note(tracked, entry) || {
         let exit = leaves(cells, tracked, asks, ends);
-        note(cells, tracked, exit)
+        cells.policy_note(tracked, exit)
     };
     match denied {
         // Its flow stays, so that either side is asked about who began it as long as they go on: what is amid a
@@ -174,26 +176,28 @@ fn end<C: Flows>(cells: &C, all: u32, link: u32) -> End {
     }
 }
 
-/// The cell about what comes in.
+/// The cell about what comes in. `drops` is that of what workloads say to their host, if it denies.
 #[inline(always)]
 fn comes_in<C: Flows>(
     cells: &C,
-    tracked: &Tracked,
+    tracked: &mut Tracked,
     asks: &impl Asks,
     [from, to]: [End; 2],
-    flags: u64,
+    (flags, drops): (u64, u64),
 ) -> u64 {
     let to_host = from.workload && to.here;
-    if to_host && flags & flag::TO_HOST_DROPS != 0 {
-        return NOTHING;
-    }
-    let Some(gate) = cells.policy(from.gate).filter(|_| from.gate != 0) else { return SILENT };
+    let Some(gate) = cells.policy(from.gate).filter(|_| from.gate != 0) else {
+        return if to_host { drops } else { SILENT };
+    };
     let before = asks.ask(tracked, gate[gate::BEFORE] as u32, Side::Before as u32);
-    if before != SILENT && !policy::goes_on(before) {
+    let decides = before != SILENT && !policy::goes_on(before);
+    if decides && !(to_host && drops != SILENT && policy::allows(before)) {
         return before;
     }
+    // What goes on may have passed rules that log.
+    cells.policy_note(tracked, before);
     if to_host && flags & flag::TO_HOST_ASKS == 0 {
-        return SILENT;
+        return drops;
     }
     let stage = if to.here { gate[gate::LOCAL] } else { gate[gate::FORWARD] };
     asks.ask(tracked, stage as u32, Side::In as u32)
@@ -201,7 +205,12 @@ fn comes_in<C: Flows>(
 
 /// The cell about what leaves. A host reaches its workloads.
 #[inline(always)]
-fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: [End; 2]) -> u64 {
+fn leaves<C: Flows>(
+    cells: &C,
+    tracked: &mut Tracked,
+    asks: &impl Asks,
+    [from, to]: [End; 2],
+) -> u64 {
     if to.gate == 0 || from.here && to.workload {
         return SILENT;
     }
@@ -212,6 +221,7 @@ fn leaves<C: Flows>(cells: &C, tracked: &Tracked, asks: &impl Asks, [from, to]: 
         if cell != SILENT && !policy::goes_on(cell) {
             return cell;
         }
+        cells.policy_note(tracked, cell);
     }
     let stage = if from.here { gate[gate::LOCAL] } else { gate[gate::FORWARD] };
     asks.ask(tracked, (stage >> 32) as u32, Side::Out as u32)
@@ -265,7 +275,7 @@ pub fn untracked<F: Frame, C: Flows>(
     packet: &mut Packet,
     tracked: &mut Tracked,
 ) -> bool {
-    (tracked.cause, tracked.icmp) = (0, icmp_of(frame, packet));
+    (tracked.cause, tracked.facts, tracked.icmp) = (0, 0, icmp_of(frame, packet));
     match alone(cells, packet, tracked, false) {
         NOTHING_SAID => false,
         DENIED => true,
@@ -296,10 +306,14 @@ pub fn alone<C: Flows>(cells: &C, packet: &Packet, tracked: &mut Tracked, out: b
     };
     let set = set_of(cells, fork, class(own));
     let cell = cells.policy_cell(set, class(other), packet.protocol(), ports);
+    if policy::logs(cell) {
+        log::speak(tracked, packet.source, packet.destination, ports);
+    }
+    let denies = cells.policy_note(tracked, cell);
     if policy::goes_on(cell) {
         return NOTHING_SAID;
     }
-    if !note(cells, tracked, cell) {
+    if !denies {
         return LET_PASS;
     }
     cells.blame(crate::Reason::Policy, tracked.cause as u32);

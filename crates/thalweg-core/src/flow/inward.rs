@@ -73,6 +73,7 @@ pub fn inward<F: Frame, C: Flows>(
     let Exit { own, gate } = exit;
     (tracked.key, tracked.facts, tracked.query) = ([0; 5], 0, 0);
     (tracked.cause, tracked.node, tracked.token) = (0, 0, 0);
+    tracked.logged = 0;
     let Some(plain) = read(frame, cells, packet) else { return UNTOUCHED };
     // What cannot be read cannot be judged.
     let unread = if own { UNTOUCHED } else { Verdict::drop(Reason::Policy) };

@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, gate, mapping, nat, policy, quota, shelf};
+use super::{Flows, fast, gate, log, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -27,7 +27,7 @@ pub trait FlowStages: Stages {
     /// tables changed; [`policy::permit`].
     fn permit(&mut self, packet: &Packet) -> Option<Verdict>;
     /// Asks this host's gates about a packet that was decided, which came `opened` out of a tunnel or not;
-    /// [`gate::way`], [`gate::prepare`], and [`gate::pass`].
+    /// [`gate::way`], [`gate::prepare`], and [`gate::pass`]. Then tells what rules said that log ([`log`]).
     fn pass(&mut self, packet: &Packet, decision: &mut Decision, opened: bool);
     /// Whether policies are asked about what a packet belongs to; [`policy::is_guarded`].
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool;
@@ -179,6 +179,9 @@ where
         if let Some(denied) = gate::pass(&cells, &mut self.tracked, &asks).break_value() {
             decision.verdict = denied;
         }
+        if self.tracked.logged != 0 {
+            log::tell(&cells, packet, &mut self.tracked, decision.verdict);
+        }
     }
 
     fn is_guarded(&self, packet: &Packet, nexthop: u32) -> bool {
@@ -270,7 +273,11 @@ where
         if !tunnel::is_for_tunnel(flags, packet) {
             return None;
         }
-        tunnel::open(self.stages.frame, &cells, packet, &mut self.tracked.node)
+        let opened = tunnel::open(self.stages.frame, &cells, packet, &mut self.tracked.node);
+        if let Some(verdict) = opened.filter(|_| self.tracked.logged != 0) {
+            log::tell(&cells, packet, &mut self.tracked, verdict);
+        }
+        opened
     }
 
     fn give_back(&mut self, packet: &Packet, decision: &mut Decision) -> bool {

@@ -9,7 +9,7 @@
 
 use super::key::reversed;
 use super::track::{Tracked, leaving, what};
-use super::{Flows, Words, gate, table};
+use super::{Flows, Words, gate, log, table};
 use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
@@ -173,8 +173,10 @@ fn asked(packet: &Packet, icmp: u16, answers: bool) -> u32 {
 fn judge<C: Flows>(cells: &C, packet: &Packet, talk: &Talk, tracked: &mut Tracked) -> bool {
     let (family, protocol) = (packet.family(), packet.protocol());
     let host = packet.link_has(link::flag::HOST);
+    // Before they are asked: behind that, the kernel's stack is too small to know it still.
+    log::speak(tracked, talk.source, talk.destination, talk.ports);
     let [going, coming] = ask(cells, talk, family, protocol, host);
-    note(cells, tracked, going) || note(cells, tracked, coming)
+    cells.policy_note(tracked, going) || cells.policy_note(tracked, coming)
 }
 
 /// The cells of both sides about a conversation: of the source's rules for what goes, and of the destination's
@@ -209,14 +211,21 @@ pub fn ask<C: Flows>(cells: &C, talk: &Talk, family: u8, number: u8, host: bool)
     ]
 }
 
-/// Notes what has decided. Whether it denies: what cannot be read does.
+/// Notes what has decided, and which rules were passed that log. Whether it denies: what cannot be read does.
 #[inline(always)]
-pub(super) fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
-    if cell == SILENT || policy::goes_on(cell) {
+pub fn note<C: Flows>(cells: &C, tracked: &mut Tracked, cell: u64) -> bool {
+    let (goes_on, number) = (policy::goes_on(cell), policy::cause(cell));
+    // What denies is told with the frame that is discarded.
+    let tells = policy::logs(cell) && (goes_on || policy::allows(cell));
+    let told = tells && log::note(tracked, number);
+    if cell == SILENT || goes_on && !told {
         return false;
     }
-    tracked.cause = policy::cause(cell).into();
-    cells.hit(policy::cause(cell));
+    cells.hit(number);
+    if goes_on {
+        return false;
+    }
+    tracked.cause = log::cause(cell);
     !policy::allows(cell)
 }
 

@@ -39,11 +39,19 @@ pub struct Tracked {
     pub node: u64,
     /// Of ICMP its type × 256 + code.
     pub(super) icmp: u64,
-    /// The number of the rule that has decided last ([`thalweg_abi::policy::cause`]); 0 for none.
+    /// The number of the rule that has decided last ([`thalweg_abi::policy::cause`]), with
+    /// [`thalweg_abi::event::LOGGED`]; 0 for none.
     pub cause: u64,
     /// Where the token lies that a flow takes ([`super::quota`]): a row, counted from 1, times 8, and its
     /// number there; 0 for none.
     pub(super) token: u64,
+    /// How many of [`Self::logs`] are there.
+    pub logged: u64,
+    /// What was said past rules that log and is to be told ([`super::log`]): numbers as of a cell.
+    pub(super) logs: [u64; super::log::MOST],
+    /// Whom policies were asked about, where there is anything to tell: source, destination, ports as of a
+    /// [`super::policy::Talk`].
+    pub(super) talk: Key,
 }
 
 /// What is known of a packet beside its key.
@@ -123,6 +131,9 @@ impl Tracked {
         icmp: 0,
         cause: 0,
         token: 0,
+        logged: 0,
+        logs: [0; super::log::MOST],
+        talk: [0; 5],
     };
 
     #[inline(always)]

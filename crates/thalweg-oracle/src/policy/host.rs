@@ -226,7 +226,11 @@ impl Policies<'_> {
         let nobody = |allowed| Answer { allowed, why: Why::Nobody };
         let all: Vec<Host> = hosts(self.objects, self.cluster);
         let host = all.iter().find(|one| one.name == host).unwrap();
-        for name in &host.profiles {
+        for (at, name) in host.profiles.iter().enumerate() {
+            // Who lists one twice asks it once.
+            if host.profiles[..at].contains(name) {
+                continue;
+            }
             if name == "projectcalico-default-allow" {
                 return nobody(true);
             }
@@ -259,7 +263,11 @@ impl Policies<'_> {
     ) -> Option<Answer> {
         let id = PolicyId { kind: PolicyKind::Profile, name: ObjectName::new("", name) };
         for (at, rule) in rules.iter().enumerate() {
-            if rule.left_out || rule.action == Action::Log || !self.is_about(rule, "", packet) {
+            if rule.left_out || !self.is_about(rule, "", packet) {
+                continue;
+            }
+            if rule.action == Action::Log {
+                self.log(&id, at + 1);
                 continue;
             }
             let allowed = rule.action == Action::Allow;

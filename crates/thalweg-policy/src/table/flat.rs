@@ -39,12 +39,22 @@ pub(super) struct FlatTier {
     pub rules: Vec<FlatRule>,
 }
 
+/// What a rule does about a packet.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Does {
+    /// It decides.
+    Decide(Verdict),
+    /// It passes on to the next tier.
+    Pass,
+    /// It logs; the next rule is asked.
+    Log,
+}
+
 /// A rule that may be about packets of the endpoint.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct FlatRule {
     pub cause: Cause,
-    /// What it decides; none passes on to the next tier.
-    pub verdict: Option<Verdict>,
+    pub does: Does,
     pub protocol: Option<u8>,
     pub not_protocol: Option<u8>,
     pub icmp: Ports,
@@ -114,11 +124,11 @@ struct Maker<'a, 'o> {
 impl Maker<'_, '_> {
     /// The rule as far as the other side goes; none where it is never about this one.
     fn rule(&mut self, rule: &Rule, sets: [SideSets; 2], cause: Cause) -> Option<FlatRule> {
-        let verdict = match rule.action {
-            Action::Allow => Some(Verdict::Allow),
-            Action::Deny => Some(Verdict::Deny),
-            Action::Pass => None,
-            Action::Log => return None,
+        let does = match rule.action {
+            Action::Allow => Does::Decide(Verdict::Allow),
+            Action::Deny => Does::Decide(Verdict::Deny),
+            Action::Pass => Does::Pass,
+            Action::Log => Does::Log,
         };
         let (own, other) = match self.ingress {
             true => ((&rule.destination, sets[1]), (&rule.source, sets[0])),
@@ -130,7 +140,7 @@ impl Maker<'_, '_> {
         }
         let mut flat = FlatRule {
             cause,
-            verdict,
+            does,
             protocol: rule.protocol,
             not_protocol: rule.not_protocol,
             icmp: icmp(rule.icmp, rule.not_icmp),

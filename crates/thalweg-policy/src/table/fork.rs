@@ -1,8 +1,8 @@
 //! Forks: what hosts say of packets whose *own* side (the destination of what comes, the source of what goes)
 //! may have any address. The class of that address leads to an ordinary set of rules about the other side.
 
-use super::Tables;
-use crate::decide::{Decision, Packet};
+use super::{Cell, Tables};
+use crate::decide::Packet;
 use crate::model::Direction;
 use crate::resolve::ChainKind;
 use std::collections::BTreeMap;
@@ -39,12 +39,12 @@ impl Tables {
     }
 
     /// What a host endpoint says of a packet at one of its stages; none where it says nothing at all there.
-    pub fn ask(&self, endpoint: usize, kind: ChainKind, packet: &Packet) -> Option<Decision> {
+    pub fn ask(&self, endpoint: usize, kind: ChainKind, packet: &Packet) -> Option<&Cell> {
         let own = match kind.direction {
             Direction::Ingress => packet.destination,
             Direction::Egress => packet.source,
         };
         let fork = self.forks.get(&(endpoint, kind))?;
-        self.decide_as(fork.set(self.classes.of(own)), kind.direction, packet)
+        self.cell_as(fork.set(self.classes.of(own)), kind.direction, packet)
     }
 }

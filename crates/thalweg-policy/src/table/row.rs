@@ -1,15 +1,15 @@
 //! Rows: for a group, a protocol and a stretch of source ports, which destination ports are decided how.
 
-use super::ICMP;
-use super::flat::{Flat, FlatRule, FlatTier, OWN};
+use super::flat::{Does, Flat, FlatRule, FlatTier, OWN};
 use super::mixer::Mixing;
 use super::ports::Ports;
-use crate::decide::{Cause, Decision, Verdict};
+use super::{Cell, ICMP};
+use crate::decide::{Cause, Decision, Logs, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
 /// A row.
-pub(super) type Row = Vec<(u16, Decision)>;
+pub(super) type Row = Vec<Cell>;
 
 /// How often rows are used, and where equal ones are.
 #[derive(Clone, Debug, Default)]
@@ -182,6 +182,7 @@ fn row(
     let mut decide = |ports: &Ports, verdict, cause| {
         decided.extend(ports.iter().map(|(a, b)| (a, b, Decision { verdict, cause })));
     };
+    let mut logged: Vec<(Ports, Cause)> = Vec::new();
     let mut left = Ports::all();
     for (tier, rules) in flat.tiers.iter().zip(rules) {
         let (mut pending, mut passed) = (left, Ports::default());
@@ -193,9 +194,14 @@ fn row(
                 continue;
             }
             let here = pending.and(&rule.destination(protocol, holds));
-            match rule.verdict {
-                Some(verdict) => decide(&here, verdict, rule.cause),
-                None => passed = passed.or(&here),
+            match rule.does {
+                Does::Decide(verdict) => decide(&here, verdict, rule.cause),
+                Does::Pass => passed = passed.or(&here),
+                Does::Log if here.is_empty() => continue,
+                Does::Log => {
+                    logged.push((here, rule.cause));
+                    continue;
+                }
             }
             pending = pending.without(&here);
         }
@@ -210,13 +216,36 @@ fn row(
     decide(&left, flat.end.verdict, flat.end.cause);
     decided.sort_unstable();
     let mut row: Row = Vec::new();
-    for (_, last, decision) in decided {
-        match row.last_mut().filter(|before| before.1 == decision) {
-            Some(before) => before.0 = last,
-            None => row.push((last, decision)),
+    for (first, last, decision) in decided {
+        for (last, logs) in passing(&logged, first, last) {
+            match row.last_mut().filter(|before| before.decision == decision && before.logs == logs)
+            {
+                Some(before) => before.last = last,
+                None => row.push(Cell { last, decision, logs }),
+            }
         }
     }
     row
+}
+
+/// Which rules that log are passed on the way to what decides about some ports: the last port of each stretch,
+/// with the rules.
+fn passing(logged: &[(Ports, Cause)], first: u16, last: u16) -> Vec<(u16, Logs)> {
+    let within: Ports = [(first, last)].into_iter().collect();
+    let mut ends = BTreeSet::from([last]);
+    let edges = logged.iter().map(|(ports, _)| ports.and(&within));
+    for (first_logged, last_logged) in edges.flat_map(|ports| ports.iter().collect::<Vec<_>>()) {
+        ends.extend(first_logged.checked_sub(1).filter(|before| *before >= first));
+        ends.insert(last_logged);
+    }
+    let logs = |port: u16| {
+        let passed = logged.iter().filter(move |(ports, _)| ports.contains(port));
+        passed.filter_map(|(_, cause)| match cause {
+            Cause::Rule { policy, rule } => Some((*policy, *rule)),
+            _ => None,
+        })
+    };
+    ends.into_iter().map(|end| (end, logs(end).collect())).collect()
 }
 
 /// Whether a rule is about packets from a source port.

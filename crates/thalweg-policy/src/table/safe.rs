@@ -1,7 +1,7 @@
 //! Ports of hosts that stay open, as rules in front of all others.
 
 use super::class::{Atom, Atoms};
-use super::flat::{FlatRule, FlatTier, PortList, PortWish};
+use super::flat::{Does, FlatRule, FlatTier, PortList, PortWish};
 use super::own::Own;
 use super::ports::Ports;
 use crate::decide::{Cause, Verdict};
@@ -53,7 +53,7 @@ fn rule(verdict: Verdict, source: PortWish, destination: PortWish) -> FlatRule {
     };
     FlatRule {
         cause,
-        verdict: Some(verdict),
+        does: Does::Decide(verdict),
         protocol: None,
         not_protocol: None,
         icmp: Ports::all(),

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use thalweg_model::Origin;
 use thalweg_model::cluster::{Cluster, NamedPort, ObjectName, Pod, Protocol};
-use thalweg_policy::decide::{Cause, Decision, Verdict};
+use thalweg_policy::decide::{Cause, Decision, Logs, Verdict};
 use thalweg_policy::model::Direction;
 use thalweg_policy::object::calico::{Entity, Policy, Rule};
 use thalweg_policy::object::kubernetes::PortMatch;
 use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
 use thalweg_policy::resolve::ChainKind;
-use thalweg_policy::table::{Change, Set, SetChange, Tables};
+use thalweg_policy::table::{Cell, Change, Set, SetChange, Tables};
 use thalweg_policy::world::EndpointName;
 use thalweg_policy::{
     Compiler, Model, Objects, Packet, Resolution, Selector, ThisHost, View, World,
@@ -33,7 +33,12 @@ enum Why {
     Other(Cause),
 }
 
-fn reference(resolution: &Resolution, decision: Decision) -> (Verdict, Why) {
+/// Rules that log, by name.
+type Passed = Vec<(PolicyId, usize)>;
+
+fn reference(resolution: &Resolution, decision: Decision, logs: &Logs) -> (Verdict, Why, Passed) {
+    let name =
+        |(policy, rule): (usize, usize)| (resolution.policies[policy].policy.id.clone(), rule);
     let why = match decision.cause {
         Cause::Rule { policy, rule } => {
             Why::Rule(resolution.policies[policy].policy.id.clone(), rule)
@@ -41,10 +46,12 @@ fn reference(resolution: &Resolution, decision: Decision) -> (Verdict, Why) {
         Cause::EndOfTier(tier) => Why::Tier(resolution.model.tiers[tier].name.clone()),
         cause => Why::Other(cause),
     };
-    (decision.verdict, why)
+    (decision.verdict, why, logs.iter().map(name).collect())
 }
 
-fn compiled(compiler: &Compiler, decision: Decision, direction: Direction) -> (Verdict, Why) {
+fn compiled(compiler: &Compiler, cell: &Cell, direction: Direction) -> (Verdict, Why, Passed) {
+    let decision = cell.decision;
+    let name = |(policy, rule): (usize, usize)| (compiler.policy(policy).unwrap().id.clone(), rule);
     let why = match decision.cause {
         Cause::Rule { policy, rule } => {
             let policy = compiler.policy(policy).unwrap();
@@ -54,7 +61,7 @@ fn compiled(compiler: &Compiler, decision: Decision, direction: Direction) -> (V
         Cause::EndOfTier(tier) => Why::Tier(compiler.tier(tier).unwrap().name.clone()),
         cause => Why::Other(cause),
     };
-    (decision.verdict, why)
+    (decision.verdict, why, cell.logs.iter().map(name).collect())
 }
 
 /// A world that changes, object by object.
@@ -125,10 +132,13 @@ impl History {
                     let chain = resolution.chain_at(at, ChainKind::normal(direction)).unwrap();
                     for _ in 0..packets {
                         let packet = ask(dice, &resolution, own, direction);
-                        let decision = compiler.tables().decide(number, direction, &packet);
-                        let found = compiled(compiler, decision.unwrap(), direction);
-                        let expected = resolution.decide(chain, &packet, &mut |_| {});
-                        let expected = reference(&resolution, expected);
+                        let cell = compiler.tables().cell(number, direction, &packet);
+                        let found = compiled(compiler, cell.unwrap(), direction);
+                        let mut steps = Vec::new();
+                        let mut tell = |step| steps.push(step);
+                        let expected = resolution.decide(chain, &packet, &mut tell);
+                        let passed = resolution.logs(direction, &steps);
+                        let expected = reference(&resolution, expected, &passed);
                         assert_eq!(found, expected, "{what}: {packet:?} {direction:?} of {name}");
                     }
                 }
@@ -215,7 +225,7 @@ fn ask(dice: &mut Dice, resolution: &Resolution, own: IpAddr, direction: Directi
 struct Mirror {
     classes: BTreeMap<IpAddr, u32>,
     sets: BTreeMap<u32, Set>,
-    rows: BTreeMap<u32, Vec<(u16, Decision)>>,
+    rows: BTreeMap<u32, Vec<Cell>>,
     of: BTreeMap<(usize, IpAddr, Direction), u32>,
 }
 

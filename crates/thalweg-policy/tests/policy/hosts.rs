@@ -1,6 +1,6 @@
 //! What hosts say of packets that pass them, end or begin there, against what objects say literally.
 
-use crate::oracle::{answer, each_world, resolve, worlds};
+use crate::oracle::{answer, each_world, logs, resolve, worlds};
 use crate::random::{Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use thalweg_model::Origin;
 use thalweg_model::cluster::{Cluster, ObjectName};
 use thalweg_oracle::policy::{Gate as AskedGate, Policies, Question, Said as Expected};
 use thalweg_policy::decide::host::{Gate, Way};
-use thalweg_policy::decide::{Cause, Verdict};
+use thalweg_policy::decide::{Cause, Decision, Logs, Verdict};
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::calico::{self, Action, Entity, Rule};
 use thalweg_policy::object::kubernetes::PortMatch;
@@ -127,17 +127,24 @@ pub fn holds(
 ) -> Option<Cause> {
     let packet = packet_at(dice, resolution, host, kind.direction);
     let own = host.is_own(own_side(kind.direction, &packet));
-    let expected = resolution.at_stage(at, kind, own, &packet, &mut |_| {}).unwrap();
+    let mut steps = Vec::new();
+    let expected = resolution.at_stage(at, kind, own, &packet, &mut |step| steps.push(step));
+    let expected = expected.unwrap();
+    let passed = resolution.logs(kind.direction, &steps);
     let Some(found) = compiler.tables().ask(number, kind, &packet) else {
         // There is no fork where nothing is ever said.
         assert_ne!(expected.verdict, Verdict::Deny, "{what}: {packet:?} {kind:?}");
         assert_eq!(expected.cause, Cause::NoPolicy, "{what}: {packet:?} {kind:?}");
+        assert!(passed.is_empty(), "{what}: {packet:?} {kind:?}");
         return None;
     };
-    let told = |of: &Resolution, one| answer(of, one, kind.direction);
+    let told = |of: &Resolution, one: Decision, passed: &Logs| {
+        let said = answer(of, one, kind.direction);
+        (one.verdict, said, logs(of, passed, kind.direction))
+    };
     assert_eq!(
-        (found.verdict, told(compiler.resolution(), found)),
-        (expected.verdict, told(resolution, expected)),
+        told(compiler.resolution(), found.decision, &found.logs),
+        told(resolution, expected, &passed),
         "{what}: {packet:?} {kind:?} of {}\n{resolution}",
         resolution.world.endpoints[at].name
     );
@@ -231,8 +238,14 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
             all: resolution.world.host_of_all(node),
             own: &own,
         };
-        let passing = resolution.pass(&way, &arrived, &after);
+        let (passing, steps) = resolution.trace_pass(&way, &arrived, &after);
+        assert_eq!(passing, resolution.pass(&way, &arrived, &after));
         let last = passing.said.len();
+        let logged = passing.said.iter().zip(&steps).flat_map(|(said, steps)| {
+            let passed = resolution.logs(said.direction, steps);
+            logs(&resolution, &passed, said.direction)
+        });
+        let logged: Vec<_> = logged.collect();
         let found = passing.said.iter().zip(1..).map(|(said, at)| Expected {
             who: resolution.world.endpoints[said.endpoint].name.to_string(),
             ingress: said.direction == Direction::Ingress,
@@ -246,6 +259,8 @@ pub fn hosts(dice: &mut Dice, counts: &mut Counts) {
             found, expected,
             "{arrived:?} as {after:?} at {node} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
         );
+        assert_eq!(logged, oracle.take_logs(), "{arrived:?} as {after:?} at {node}\n{resolution}");
+        *counts.seen.entry("logged").or_default() += usize::from(!logged.is_empty());
         let denied = expected.last().is_some_and(|said| !said.answer.allowed);
         assert_eq!(passing.is_allowed(), !denied);
         counts.asked += 1;
@@ -271,7 +286,7 @@ fn hosts_decide_as_the_objects_say() {
         );
     }
     let rare = ["profile rule", "untracked", "before translation", "forwarded", "fail-safe"];
-    for word in rare.into_iter().chain(["rule", "last word", "to host"]) {
+    for word in rare.into_iter().chain(["rule", "last word", "to host", "logged"]) {
         let count = seen.get(word).copied().unwrap_or_default();
         assert!(count * 1_000 > asked, "{word}: {count} of {asked}; {seen:?}");
     }

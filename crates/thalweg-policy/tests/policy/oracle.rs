@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use thalweg_model::Origin;
 use thalweg_model::cluster::ObjectName;
 use thalweg_oracle::policy::{Answer, Policies, Question, Why};
-use thalweg_policy::decide::{Cause, Decision, Verdict};
+use thalweg_policy::decide::{Cause, Decision, Logs, Step, Trace, Verdict};
 use thalweg_policy::model::Direction;
+use thalweg_policy::object::PolicyId;
 use thalweg_policy::resolve::ChainKind;
 use thalweg_policy::table::Tables;
 use thalweg_policy::world::{Endpoint, EndpointName};
@@ -45,6 +46,15 @@ pub fn answer(resolution: &Resolution, decision: Decision, direction: Direction)
         Cause::ToHost => Why::ToHost,
     };
     Answer { allowed: decision.verdict == Verdict::Allow, why }
+}
+
+/// Rules that log by their names, as the oracle has them.
+pub fn logs(resolution: &Resolution, logs: &Logs, direction: Direction) -> Vec<(PolicyId, usize)> {
+    let name = |(policy, rule): (usize, usize)| {
+        let policy = &resolution.policies[policy].policy;
+        (policy.id.clone(), policy.rules(direction).unwrap()[rule].number)
+    };
+    logs.iter().map(name).collect()
 }
 
 /// An end: one of the pods with an address of it, or an address that is no pod's.
@@ -87,6 +97,7 @@ pub struct Counts {
     asked: usize,
     denied: usize,
     ruled: usize,
+    logged: usize,
 }
 
 /// Holds one world against the oracle.
@@ -101,7 +112,14 @@ pub fn pods(dice: &mut Dice, counts: &mut Counts) {
         let question = Question { source, destination, protocol, ports, icmp };
         let number =
             |name: &Option<ObjectName>| name.as_ref().and_then(|n| resolution.world.pod(n));
-        let judged = resolution.judge(number(&from), number(&to), &packet);
+        let Trace { steps, judgement: judged } =
+            resolution.trace(number(&from), number(&to), &packet);
+        let mut logged = Vec::new();
+        for direction in [Direction::Egress, Direction::Ingress] {
+            let steps = steps.iter().filter(|(of, _)| *of == direction);
+            let steps: Vec<Step> = steps.map(|(_, step)| *step).collect();
+            logged.extend(logs(&resolution, &resolution.logs(direction, &steps), direction));
+        }
         let found = (
             judged.egress.map(|one| answer(&resolution, one, Direction::Egress)),
             judged.ingress.map(|one| answer(&resolution, one, Direction::Ingress)),
@@ -111,7 +129,9 @@ pub fn pods(dice: &mut Dice, counts: &mut Counts) {
             found, expected,
             "{packet:?} from {from:?} to {to:?}\n{objects:#?}\n{resolution}"
         );
+        assert_eq!(logged, oracle.take_logs(), "{packet:?} from {from:?} to {to:?}\n{resolution}");
         counts.asked += 1;
+        counts.logged += usize::from(!logged.is_empty());
         counts.denied += usize::from(!judged.is_allowed());
         let is_rule =
             |one: &Option<Decision>| one.is_some_and(|one| matches!(one.cause, Cause::Rule { .. }));
@@ -124,8 +144,9 @@ fn decides_as_the_objects_say() {
     let mut counts = Counts::default();
     each_world(0, |dice| pods(dice, &mut counts));
     // Worlds in which nothing happens prove nothing.
-    let Counts { asked, denied, ruled } = counts;
+    let Counts { asked, denied, ruled, logged } = counts;
     assert!(denied * 6 > asked && ruled * 14 > asked, "{denied} denied, {ruled} ruled of {asked}");
+    assert!(logged * 500 > asked, "{logged} logged of {asked}");
 }
 
 /// Makes worlds from seeds; the one that breaks is told.
@@ -150,8 +171,11 @@ pub fn tables(dice: &mut Dice) {
                 continue;
             };
             let chain = resolution.chain_at(at, ChainKind::normal(direction)).unwrap();
-            let expected = resolution.decide(chain, &packet, &mut |_| {});
-            let found = tables.decide(at, direction, &packet);
+            let mut steps = Vec::new();
+            let expected = resolution.decide(chain, &packet, &mut |step| steps.push(step));
+            let expected = (expected, resolution.logs(direction, &steps));
+            let found = tables.cell(at, direction, &packet);
+            let found = found.map(|cell| (cell.decision, cell.logs.clone()));
             assert_eq!(found, Some(expected), "{packet:?} {direction:?} of {pod:?}\n{resolution}");
         }
     }
