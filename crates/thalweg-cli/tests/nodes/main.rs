@@ -2,6 +2,7 @@
 //! tunnel, with the client's address untouched.
 
 mod cluster;
+mod first;
 #[path = "../lab/mod.rs"]
 mod lab;
 
