@@ -471,10 +471,11 @@ fn dispatch<S: FlowStages>(
     } else if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(super::unfit(packet))));
     }
-    if packet.has(flag::TUNNEL) && (verdict.is(Kind::Forward) || verdict == UNRESOLVED) {
+    // Nothing else is left of what goes into a tunnel than what is sent and what waits for its neighbor.
+    if packet.has(flag::TUNNEL) {
         return Some(stages.send(packet, &decision));
     }
-    if (opened || facts.is(what::REWRITES)) && verdict == UNRESOLVED {
+    if verdict == UNRESOLVED && (opened || facts.is(what::REWRITES)) {
         // The kernel may refuse to route it: its source can be an address of this host by now, or one that
         // comes by another link. All that it is needed for is the neighbor.
         return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
@@ -588,7 +589,8 @@ fn settle<S: FlowStages>(
         if !(local && (opened || stages.is_seen(packet))) {
             return None;
         }
-    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, decision.nexthop())) {
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, decision.nexthop()))
+    {
         gate = stages.is_guarded(packet, decision.nexthop());
         if !gate {
             return None;
