@@ -277,7 +277,8 @@ fn the_kernel_is_asked_for_nodes_before_anybody_speaks_to_them() {
     assert!(wanted(&lab).is_empty());
     lab.node("b", "192.0.2.3", "10.1.3.0/24");
     lab.node("far", "198.51.100.4", "10.1.4.0/24");
-    let [three, gateway] = ["192.0.2.3", "192.0.2.254"].map(|address| address.parse().unwrap());
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let [three, gateway] = ["192.0.2.3", "192.0.2.254"].map(address);
     assert_eq!(wanted(&lab), [three, gateway]);
     // Also for those to whose pods no route leads, for processes of the host itself are reached there.
     lab.world.intent.cluster.nodes.get_mut("b").unwrap().pod_cidrs.clear();
