@@ -17,7 +17,7 @@ use thalweg_core::fast::fast;
 use thalweg_core::flow::inward::Exit;
 use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota, shelf};
 use thalweg_core::{
-    Arrival, Cells, Decision, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
+    Arrival, Cells, Decision, Kind, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
     tunnel,
 };
 
@@ -718,6 +718,10 @@ macro_rules! stages {
 
             #[inline(always)]
             fn send(&mut self, packet: &Packet, decision: &Decision) -> Outcome {
+                // Only a socket buffer can wait for a neighbor.
+                if $ahead && !decision.verdict.is(Kind::Forward) {
+                    return Outcome::stop(decision.verdict.with_kind(Kind::Drop));
+                }
                 Outcome::from_number($send(self.0, packet, decision))
             }
         }

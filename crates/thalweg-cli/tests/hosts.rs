@@ -7,7 +7,7 @@ use lab::pods::{Pods, pod};
 use lab::sockets::{connect, inside};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Who is denied waits as long.
@@ -144,6 +144,17 @@ impl Node {
         line(&stream).unwrap();
         stream.set_read_timeout(Some(SHORT)).unwrap();
         stream
+    }
+
+    /// Both ends of a connection that nobody has said anything on: the client's and the server's.
+    fn pair(&self, client: &str, server: &str, at: (&str, u16)) -> (TcpStream, TcpStream) {
+        let listener = inside(&self.0.namespace(server), || TcpListener::bind(at)).unwrap();
+        let client = inside(&self.0.namespace(client), || connect(&format!("{}:{}", at.0, at.1)));
+        let pair = (client.unwrap(), listener.accept().unwrap().0);
+        for stream in [&pair.0, &pair.1] {
+            stream.set_read_timeout(Some(SHORT)).unwrap();
+        }
+        pair
     }
 
     /// What was dropped and is known, for those who look.
@@ -320,6 +331,32 @@ fn connections_older_than_their_guard_go_on_where_they_may() {
     // The last may not come in, and that the host may say anything to anybody makes it no answer.
     assert_eq!(streams.each_ref().map(goes), [true, true, false]);
     assert_eq!(streams.each_ref().map(goes), [true, true, false]);
+}
+
+#[test]
+fn who_serves_may_speak_first_on_a_connection_older_than_its_guard() {
+    // Where the other side may have begun it, and nowhere else, whatever the host itself may say.
+    let served = "  types: [Ingress, Egress]\n  ingress:\n  \
+                  - {action: Allow, protocol: TCP, destination: {ports: [7001]}}\n  egress:\n  \
+                  - {action: Allow, protocol: TCP, source: {ports: [7000]}}\n";
+    let Some(node) = Node::new("hj", &policy("served", served)) else { return };
+    node.write(
+        &config(&policy("served", served)).replace("interfaceName: eth0", "interfaceName: eth7"),
+    );
+    let pairs = [7000, 7001].map(|port| node.pair("a", "r", ("10.0.0.1", port)));
+    // What the client says is heard, and nothing after that but what the server says by itself.
+    for (client, server) in &pairs {
+        assert_eq!(said(client, server), Ok(()));
+    }
+    node.apply(&policy("served", served));
+    let heard = pairs.each_ref().map(|(client, server)| said(server, client).is_ok());
+    assert_eq!(heard, [false, true], "{}", node.seen());
+}
+
+/// Says something to the other end of a connection, which hears it.
+fn said(mut from: &TcpStream, mut to: &TcpStream) -> Result<(), String> {
+    let mut heard = [0; 5];
+    from.write_all(b"first").and_then(|()| to.read_exact(&mut heard)).map_err(|e| e.to_string())
 }
 
 /// The endpoint for all links that have none of their own, and for what pods send and get.

@@ -670,10 +670,18 @@ fn explain_asks_hosts_by_their_name() {
         note      a host is asked at links that its endpoint stands for
     "#]]
     .assert_eq(&explain(&["host/n1-all", "shop/near", "tcp", "80"]));
+    let nobody = |file| ["policy", "explain", "host/nobody", "shop/near", "tcp", "80", "-f", file];
     lab.check(
-        &["policy", "explain", "host/nobody", "shop/near", "tcp", "80", "-f", "cfg"],
+        &nobody("cfg"),
         expect![[r#"
-            error: there is no pod `host/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
+            error: there is no HostEndpoint `nobody`, nor any other: nothing is asked at hosts; add one, or write the address of the host
+            exit 1
+        "#]],
+    );
+    lab.check(
+        &nobody("edge.yaml"),
+        expect![[r#"
+            error: there is no HostEndpoint `nobody`, only n1-all: write host/n1-all, for example
             exit 1
         "#]],
     );

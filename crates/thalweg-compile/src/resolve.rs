@@ -455,6 +455,9 @@ impl Resolver<'_> {
             }
         };
         row.device = egress.device;
+        if self.links.is_workload(link) {
+            row.flags |= flag::WORKLOAD;
+        }
         let Some(via) = via else { return row };
         run.facts.insert(Fact::Neighbor(link, via));
         let neighbor = self.host.neighbors.get(&(link, via)).and_then(neighbor::resolved);
@@ -466,12 +469,9 @@ impl Resolver<'_> {
         for (slot, tag) in row.vlans.iter_mut().zip(&egress.tags) {
             *slot = *tag;
         }
-        if self.links.is_workload(link) {
-            row.flags |= flag::WORKLOAD;
-            // Only a veth has a far end that frames can be given to.
-            if facts.kind == "veth" {
-                row.flags |= flag::STRAIGHT;
-            }
+        // Only a veth has a far end that frames can be given to.
+        if row.flags & flag::WORKLOAD != 0 && facts.kind == "veth" {
+            row.flags |= flag::STRAIGHT;
         }
         dress_row(row, dress)
     }

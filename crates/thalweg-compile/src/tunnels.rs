@@ -25,6 +25,13 @@ pub(crate) struct Nodes {
     set: Option<SetId>,
 }
 
+impl Nodes {
+    /// Targets of the tunnels to other nodes, also of those without pods, to which no route leads.
+    pub fn own_targets(&self) -> impl Iterator<Item = u32> {
+        self.targets.values().map(|standing| standing.target)
+    }
+}
+
 /// A node's target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Standing {

@@ -695,11 +695,12 @@ impl Compiler {
             .is_some_and(|row| row.flags & thalweg_abi::link::flag::MPLS != 0)
     }
 
-    /// All gateways of intent routes and labels, resolved or not.
+    /// All gateways of intent routes and labels, and of the tunnels to other nodes, resolved or not.
     pub fn own_gateways(&self) -> BTreeSet<(u32, IpAddr)> {
         self.index
             .targets()
             .chain(self.lsps.own_targets())
+            .chain(self.nodes.own_targets())
             .filter_map(|target| self.targets.get(target))
             .flat_map(|target| &target.outcome.facts)
             .filter_map(|fact| match fact {

@@ -13,17 +13,20 @@ use thalweg_core::packet::DEPTH;
 /// The rule that was broken.
 pub fn check_with_tunnels(before: &[u8], fate: &Fate) -> Result<(), String> {
     let kind = fate.verdict.kind();
-    if kind == Kind::Forward
+    // What waits for the neighbor of a tunnel is ready to be sent but for its link address.
+    let waits = kind == Kind::Punt && fate.frame != before && tunnelled::without(before).is_none();
+    if (kind == Kind::Forward || waits)
         && let Some((before, frame)) = tunnelled::aligned(before, &fate.frame)
     {
         tunnelled::check(&fate.frame)?;
-        return check(&before, &Fate { frame, ..fate.clone() });
+        let verdict = if waits { Verdict::forward(Reason::Route) } else { fate.verdict };
+        return check(&before, &Fate { frame, verdict, ..fate.clone() });
     }
     match tunnelled::without(before) {
         Some(inner) if kind == Kind::Answer && answered(before, &fate.frame).is_err() => {
             answered(&inner, &fate.frame)
         }
-        Some(inner) if kind == Kind::Deliver && fate.frame != before => {
+        Some(inner) if matches!(kind, Kind::Deliver | Kind::Punt) && fate.frame != before => {
             taken_out(before, &inner, &fate.frame)
         }
         _ => check(before, fate),

@@ -91,7 +91,8 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
         return Ok(End { endpoint: resolution.world.at(address), addresses: vec![address] });
     }
     let pod = who.strip_prefix("pod/");
-    if let Some(host) = who.strip_prefix("host/").filter(|_| pod.is_none())
+    let host = who.strip_prefix("host/");
+    if let Some(host) = host
         && let Some(end) = host_end(resolution, host)?
     {
         return Ok(end);
@@ -104,6 +105,9 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
             let addresses = resolution.world.endpoints[at].addresses.clone();
             Ok(End { endpoint: Some(at), addresses })
         }
+        None if let Some(host) = host => {
+            Err(Failure::new(Exit::NotAsWished, no_host(resolution, host)))
+        }
         None => {
             let message = format!(
                 "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
@@ -112,6 +116,32 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
             Err(Failure::new(Exit::NotAsWished, message))
         }
     }
+}
+
+/// The most host endpoints that an error lists.
+const LISTED: usize = 8;
+
+/// That there is no such `HostEndpoint`, and which there are.
+fn no_host(resolution: &Resolution, name: &str) -> String {
+    let hosts = resolution.world.endpoints.iter().filter_map(|one| match &one.name {
+        EndpointName::Host(name) => Some(name.as_str()),
+        EndpointName::Pod(_) => None,
+    });
+    let mut hosts: Vec<&str> = hosts.collect();
+    hosts.sort_unstable();
+    let Some(first) = hosts.first().copied() else {
+        return format!(
+            "there is no HostEndpoint `{name}`, nor any other: nothing is asked at hosts; add one, or write \
+             the address of the host"
+        );
+    };
+    let more = hosts.len().saturating_sub(LISTED);
+    hosts.truncate(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "there is no HostEndpoint `{name}`, only {}{more}: write host/{first}, for example",
+        hosts.join(", ")
+    )
 }
 
 /// A `HostEndpoint` by its name, with its addresses or else those of its node; none if there is no such one.

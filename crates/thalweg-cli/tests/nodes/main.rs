@@ -2,6 +2,7 @@
 //! tunnel, with the client's address untouched.
 
 mod cluster;
+mod first;
 #[path = "../lab/mod.rs"]
 mod lab;
 
@@ -19,8 +20,6 @@ fn who(cluster: &Cluster, host: &str, at: &str, count: u32) -> BTreeSet<String> 
     let start = std::time::Instant::now();
     let looks = |error: String| error.contains("No route to host");
     while cluster.hears(host, at).is_err_and(looks) && start.elapsed().as_secs() < 5 {}
-    // Nodes find each other's link addresses with the first packets, which may be lost for seconds.
-    cluster.many(host, at, count.min(16));
     cluster.many(host, at, count).into_keys().collect()
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_abi::nexthop::kind;
+use thalweg_abi::tunnel::node_id;
 use thalweg_abi::{GroupId, IlmWord, LinkRow, NextHopRow, VrfId};
 use thalweg_compile::Compiler;
 use thalweg_image::change::GroupMembers;
-use thalweg_image::{Change, Plan};
+use thalweg_image::{Change, Plan, SetId};
 use thalweg_model::Prefix;
 use thalweg_oracle::{Answer, Exit, ExitKind};
 
@@ -20,6 +21,8 @@ pub struct Maps {
     pub routes: BTreeMap<(VrfId, Prefix), GroupId>,
     pub labels: BTreeMap<u32, IlmWord>,
     pub own: Vec<u64>,
+    /// Groups that lead to other nodes, by the set that names those.
+    pub nodes: BTreeMap<SetId, Vec<GroupId>>,
     pub generation: u64,
 }
 
@@ -50,11 +53,14 @@ impl Maps {
             phase = at;
             match change {
                 Change::Settings(_)
-                | Change::Backends(..)
                 | Change::Frontend(..)
                 | Change::RemoveFrontend(_)
-                | Change::Policy(_)
-                | Change::FreeBackends(_) => {}
+                | Change::Policy(_) => {}
+                Change::Backends(id, set) => {
+                    let nodes = set.backends.iter().filter(|row| row.id == node_id(row.address));
+                    self.nodes.insert(*id, nodes.map(|row| GroupId(row.node as u16)).collect());
+                }
+                Change::FreeBackends(id) => drop(self.nodes.remove(id)),
                 Change::Link(link, row) if *row == LinkRow::default() => {
                     assert!(self.links.remove(link).is_some(), "link {link} taken out twice");
                 }
@@ -120,6 +126,7 @@ impl Maps {
     fn check(&self) {
         let mut groups: BTreeSet<GroupId> = self.routes.values().copied().collect();
         groups.extend(self.labels.values().filter(|w| w.is_forward()).map(|w| GroupId(w.group())));
+        groups.extend(self.nodes.values().flatten());
         assert_eq!(groups, self.groups.keys().copied().collect(), "groups in use and groups there");
         let mut rows: BTreeSet<u32> =
             self.groups.values().flat_map(|g| g.buckets.iter().map(|row| row.0)).collect();

@@ -267,3 +267,24 @@ fn the_kernel_is_told_what_fits_into_tunnels() {
     assert_eq!(tell(&mut lab, "link 2 eth0 mtu 1400"), to(1_350));
     assert_eq!(tell(&mut lab, "link 2 eth0 mtu 9000"), to(8_950));
 }
+
+#[test]
+fn the_kernel_is_asked_for_nodes_before_anybody_speaks_to_them() {
+    let mut lab = Lab::new();
+    let wanted = |lab: &Lab| -> Vec<IpAddr> {
+        lab.compiler.own_gateways().into_iter().map(|(_, address)| address).collect()
+    };
+    assert!(wanted(&lab).is_empty());
+    lab.node("b", "192.0.2.3", "10.1.3.0/24");
+    lab.node("far", "198.51.100.4", "10.1.4.0/24");
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let [three, gateway] = ["192.0.2.3", "192.0.2.254"].map(address);
+    assert_eq!(wanted(&lab), [three, gateway]);
+    // Also for those to whose pods no route leads, for processes of the host itself are reached there.
+    lab.world.intent.cluster.nodes.get_mut("b").unwrap().pod_cidrs.clear();
+    lab.step();
+    assert_eq!(wanted(&lab), [three, gateway]);
+    lab.world.intent.cluster.nodes.remove("b");
+    lab.step();
+    assert_eq!(wanted(&lab), [gateway]);
+}

@@ -138,13 +138,18 @@ fn sendable(decision: &mut Decision, packet: &Packet, row: &NextHopRow) -> Contr
         }
         spend_hop(decision, packet)?;
     }
-    if row.kind == nexthop::kind::UNRESOLVED {
+    let unresolved = row.kind == nexthop::kind::UNRESOLVED;
+    // What goes into a tunnel, the kernel could not make smaller any more.
+    if unresolved && row.flags & nexthop::flag::TUNNEL == 0 {
         return ControlFlow::Break(at_kernel(decision, Reason::Unresolved));
     }
     if decision.write() & write::SWAP != 0 && row.labels == 0 {
         label::uncover(decision, packet)?;
     }
     fits(decision, packet, row)?;
+    if unresolved {
+        return ControlFlow::Break(at_kernel(decision, Reason::Unresolved));
+    }
     let reason = if decision.write() & write::SWAP != 0 { Reason::Label } else { Reason::Route };
     ControlFlow::Break(Verdict::forward(reason))
 }

@@ -404,9 +404,11 @@ fn dispatch<S: FlowStages>(
         let why = if alone { Reason::NoFirstFragment } else { Reason::StrangeTunnel };
         decision.verdict = Verdict::drop(why);
     }
-    // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor.
+    // tc knows how large a frame will be, and can leave it to the kernel to find a neighbor. It would not know
+    // the node that a frame has come from, which is needed as long as no flow names it.
+    let led = stages.facts().is(what::KEYED) || packet.has(flag::TUNNEL);
     let later = decision.verdict.is_about_size()
-        || decision.verdict == Verdict::punt(Reason::Unresolved) && stages.facts().is(what::KEYED);
+        || decision.verdict == UNRESOLVED && led && !(opened && stages.facts().found() == 0);
     if later && stages.can_hand_over(device) {
         return Some(Outcome::stop(Verdict::pass(Reason::HandedOver)));
     }
@@ -476,16 +478,20 @@ fn dispatch<S: FlowStages>(
     } else if facts.is(what::REWRITES) && !stages.translate(packet) {
         return Some(Outcome::stop(Verdict::drop(super::unfit(packet))));
     }
-    if facts.is(what::REWRITES) && verdict == Verdict::punt(Reason::Unresolved) {
-        // The kernel may refuse to route it: its source can be an address of this host by now. All that
-        // it is needed for is the neighbor.
-        return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
-    }
-    if packet.has(flag::TUNNEL) && decision.verdict.is(Kind::Forward) {
+    // Nothing else is left of what goes into a tunnel than what is sent and what waits for its neighbor.
+    if packet.has(flag::TUNNEL) {
         return Some(stages.send(packet, &decision));
+    }
+    if verdict == UNRESOLVED && (opened || facts.is(what::REWRITES)) {
+        // The kernel may refuse to route it: its source can be an address of this host by now, or one that
+        // comes by another link. All that it is needed for is the neighbor.
+        return Some(Outcome { verdict, device: stages.link_of(packet, decision.nexthop()) });
     }
     Some(crate::carry_out(stages, packet, &decision))
 }
+
+/// The kernel is to find the neighbor.
+const UNRESOLVED: Verdict = Verdict::punt(Reason::Unresolved);
 
 /// The packet is for this host.
 const LOCAL: Verdict = Verdict::deliver(Reason::Local);
@@ -532,10 +538,11 @@ fn early<S: FlowStages>(
     }
 }
 
-/// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of.
+/// What becomes of an exception on the way into a tunnel, which the kernel knows nothing of. With its outer headers
+/// on, it can find the neighbor.
 #[inline(always)]
 const fn through(verdict: Verdict) -> Verdict {
-    if !verdict.is(Kind::Punt) {
+    if !verdict.is(Kind::Punt) || matches!(verdict.reason(), Reason::Unresolved) {
         verdict
     } else if verdict.is_about_size() {
         // Fragments would not be told apart behind the tunnel: whoever sends can make them smaller.
@@ -560,19 +567,19 @@ fn settle<S: FlowStages>(
     opened: bool,
 ) -> Option<Verdict> {
     let facts = stages.facts();
-    // Only what is sent from here can go the same way again.
-    let sent = decision.verdict.is(Kind::Forward);
-    let nexthop = if sent { decision.nexthop() } else { 0 };
+    // Only what is sent from here can go the same way again. What waits for its neighbor is sent all the same.
+    let nexthop = if decision.verdict.is(Kind::Forward) { decision.nexthop() } else { 0 };
+    let sent = nexthop != 0 || decision.verdict == UNRESOLVED;
     if facts.is(what::ERROR) && !facts.is(what::RELATED) && sent {
         // All that workloads send and get is known: this tells of nothing that was ever sent.
         let workload = packet.link_has(link::flag::WORKLOAD);
-        let forged = workload || stages.is_to_workload(packet, nexthop);
+        let forged = workload || stages.is_to_workload(packet, decision.nexthop());
         return forged.then_some(Verdict::drop(Reason::Unrelated));
     }
     if !facts.is(what::KEYED) {
         // A fragment whose first is not known must not leave with its own source, where that had another.
         let alone = sent && packet.has(flag::LATER_FRAGMENT) && !facts.is(what::REWRITES);
-        return if alone { stages.source(packet, nexthop) } else { None };
+        return if alone { stages.source(packet, decision.nexthop()) } else { None };
     }
     if facts.found() != 0 {
         stages.renew(packet, facts.found(), nexthop);
@@ -589,7 +596,8 @@ fn settle<S: FlowStages>(
         if !(local && (opened || stages.is_seen(packet))) {
             return None;
         }
-    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, nexthop)) {
+    } else if !(facts.is(what::BEGINS) || sent && stages.is_to_workload(packet, decision.nexthop()))
+    {
         gate = stages.is_guarded(packet, decision.nexthop());
         if !gate {
             return None;
@@ -628,7 +636,7 @@ fn settle<S: FlowStages>(
 #[inline(always)]
 fn too_large<S: FlowStages>(stages: &S, decision: &Decision) -> Option<Verdict> {
     let verdict = decision.verdict;
-    let asked = verdict.is(Kind::Punt) && verdict != Verdict::punt(Reason::Unresolved);
+    let asked = verdict.is(Kind::Punt) && verdict != UNRESOLVED;
     (asked && stages.facts().is(what::NAT)).then_some(Verdict::drop(Reason::NatUnfit))
 }
 

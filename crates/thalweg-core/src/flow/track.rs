@@ -509,7 +509,8 @@ pub fn remember<C: Flows>(
     let kind = kind
         | if tunnelled { kind::TUNNEL } else { 0 }
         | if host { kind::HOST } else { 0 }
-        | if facts.is(what::DIRECT) { kind::DIRECT } else { 0 };
+        // A backend of this host answers by this host.
+        | if facts.is(what::DIRECT) && packet.has(flag::TUNNEL) { kind::DIRECT } else { 0 };
     let backend = match facts.is(what::SERVICE) {
         true => cells.backend(tracked.facts as u32).map_or(0, |row| row.id),
         false => tracked.node,

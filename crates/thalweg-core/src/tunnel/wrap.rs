@@ -8,7 +8,7 @@ use crate::frame::{Frame, Offset};
 use crate::packet::Packet;
 use crate::{Outcome, hash};
 use thalweg_abi::tunnel::{TunnelRow, protocol};
-use thalweg_abi::{NextHopRow, Reason, nexthop};
+use thalweg_abi::{Kind, NextHopRow, Reason, nexthop};
 use thalweg_wire::l4::{Udp, protocol as number};
 use thalweg_wire::{EtherType, Ethernet, Ipv4, Ipv6, Mac, U16, checksum};
 
@@ -26,7 +26,8 @@ pub fn tunnel_of<C: Cells>(cells: &C, nexthop: u32) -> u32 {
     }
 }
 
-/// Rewrites a frame for a next hop through a tunnel.
+/// Rewrites a frame for a next hop through a tunnel. Where the link address there is not known, it stays zero, and
+/// the outcome names the link by which the kernel is to find it.
 #[inline(always)]
 pub fn send<F: Frame, C: Cells>(
     frame: &mut F,
@@ -70,7 +71,8 @@ pub fn send<F: Frame, C: Cells>(
     if !link_header(frame, &hop, outer_type) {
         return dropped(Reason::Truncated);
     }
-    Outcome { verdict: decision.verdict, device: hop.device }
+    let known = decision.verdict.is(Kind::Forward);
+    Outcome { verdict: decision.verdict, device: if known { hop.device } else { hop.link } }
 }
 
 /// The type of a packet that stands right behind its link header.

@@ -2,7 +2,7 @@
 
 use super::member::Member;
 use super::{Compiler, Pass};
-use crate::decide::host::OWN;
+use crate::decide::host::{OWN, is_own};
 use crate::object::Objects;
 use crate::world::{Endpoint, EndpointName, stands_for, stands_for_all};
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ pub struct ThisHost {
 impl ThisHost {
     /// Whether an address is one of this host; which of those that mean any host are.
     pub fn is_own(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address) || OWN.iter().any(|own| *own == address)
+        is_own(&self.addresses, address)
     }
 }
 

@@ -41,6 +41,11 @@ pub struct Way<'a> {
 /// Addresses that mean whichever host asks for its own ones, beside those that it has.
 pub const OWN: [Ipv4Addr; 2] = [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST];
 
+/// Whether an address is one of a host that has these, or one of those that mean any host ([`OWN`]).
+pub fn is_own(addresses: &BTreeSet<IpAddr>, address: IpAddr) -> bool {
+    addresses.contains(&address) || OWN.iter().any(|own| *own == address)
+}
+
 impl Way<'_> {
     /// Whether it ends or begins here, so that it does not pass the host.
     fn is_local(&self) -> bool {
@@ -53,7 +58,7 @@ impl Way<'_> {
             Direction::Ingress => packet.destination,
             Direction::Egress => packet.source,
         };
-        self.own.contains(&address) || OWN.iter().any(|own| *own == address)
+        is_own(self.own, address)
     }
 }
 
