@@ -369,3 +369,21 @@ fn how_the_denied_are_told_is_read_and_written() {
         assert_eq!(load(&thalweg_config::to_yaml(&intent)).intent.router, intent.router, "{spec}");
     }
 }
+
+/// As `calicoctl get -o yaml` and API servers write lists of one kind: items with and without a kind.
+#[test]
+fn lists_of_one_kind() {
+    let list = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicyList\nmetadata: {resourceVersion: '5'}\nitems:\n\
+                - apiVersion: projectcalico.org/v3\n  kind: GlobalNetworkPolicy\n  metadata: {name: one}\n  spec: {selector: all()}\n\
+                - metadata: {name: two}\n  spec: {selector: all()}\n---\n\
+                apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems:\n\
+                - metadata: {name: three, namespace: shop}\n  spec: {podSelector: {}}\n---\n\
+                {apiVersion: v1, kind: PodList, items: null}\n";
+    let loaded = load(list);
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    let read: Vec<String> = loaded.policies.policies.keys().map(PolicyId::to_string).collect();
+    assert_eq!(
+        read,
+        ["GlobalNetworkPolicy/one", "GlobalNetworkPolicy/two", "NetworkPolicy/shop/three"]
+    );
+}
