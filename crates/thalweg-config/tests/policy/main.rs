@@ -387,3 +387,47 @@ fn lists_of_one_kind() {
         ["GlobalNetworkPolicy/one", "GlobalNetworkPolicy/two", "NetworkPolicy/shop/three"]
     );
 }
+
+/// Of what excludes each other nothing is chosen: whoever wrote it meant both.
+#[test]
+fn of_several_things_in_one_place_none_is_chosen() {
+    let cluster = |spec: &str| {
+        format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
+             metadata: {{name: one}}\nspec:\n  tier: Admin\n  priority: 1\n{spec}"
+        )
+    };
+    errors(
+        &cluster("  subject: {namespaces: {}, pods: {podSelector: {matchLabels: {app: db}}}}\n"),
+        &["7: `pods` stands beside `namespaces`"],
+    );
+    let ports = "  subject: {namespaces: {}}\n  ingress:\n  - action: Deny\n    from: [{namespaces: {}}]\n    \
+                 protocols: [{tcp: {destinationPort: {number: 5, range: {start: 1, end: 9}}}, udp: {}}]\n";
+    check(
+        &cluster(ports),
+        expect![[r#"
+        warning: ClusterNetworkPolicy/one: the rule fails closed: it denies everybody
+         --> lab.yaml:9:5 (spec.ingress[0])
+          |
+        9 |   - action: Deny
+          |     ^^^^^^
+          = help: mend what is wrong in the rule
+
+        error: ClusterNetworkPolicy/one: `range` stands beside `number`
+          --> lab.yaml:11:60 (spec.ingress[0].protocols[0].tcp.destinationPort.range)
+           |
+        11 |     protocols: [{tcp: {destinationPort: {number: 5, range: {start: 1, end: 9}}}, udp: {}}]
+           |                                                            ^
+           = help: keep one of them
+
+        error: ClusterNetworkPolicy/one: `udp` stands beside `tcp`
+          --> lab.yaml:11:87 (spec.ingress[0].protocols[0].udp)
+           |
+        11 | …ange: {start: 1, end: 9}}}, udp: {}}]
+           |                                   ^
+           = help: keep one of them
+
+        2 errors, 1 warning
+    "#]],
+    );
+}
