@@ -131,11 +131,13 @@ fn problems(
 fn frontend_line(view: &ServiceView) -> String {
     let ServiceView { frontend, protocol, class, internal, external, .. } = view;
     let port = spaced(&view.port);
-    let word = if view.empty == "drop" { "dropped" } else { "refused" };
+    let word = |empty: &str| if empty == "drop" { "dropped" } else { "refused" };
+    let (inside, outside) = (word(&view.empty), word(&view.empty_external));
     let rest = match (internal, external) {
-        (0, 0) => format!(": new flows are {word}"),
-        (0, _) => format!(": new flows of workloads are {word}"),
-        (_, 0) => format!(": new flows from outside are {word}"),
+        (0, 0) if inside == outside => format!(": new flows are {inside}"),
+        (0, 0) => format!(": new flows of workloads are {inside}, from outside {outside}"),
+        (0, _) => format!(": new flows of workloads are {inside}"),
+        (_, 0) => format!(": new flows from outside are {outside}"),
         _ => String::new(),
     };
     format!(
@@ -196,4 +198,26 @@ fn drops(counts: &Counts) -> Vec<String> {
             format!("{}: {} packets {word}", verdict.reason().name(), count.packets)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_no_backend_is_told_what_becomes_of_whom() {
+        let line = |(internal, external), (empty, outside): (&str, &str)| {
+            let (empty, empty_external) = (empty.into(), outside.into());
+            let view =
+                ServiceView { internal, external, empty, empty_external, ..Default::default() };
+            let line = frontend_line(&view);
+            line.split_once("external").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        };
+        assert_eq!(line((1, 1), ("reject", "drop")), "");
+        assert_eq!(line((1, 0), ("reject", "drop")), ": new flows from outside are dropped");
+        assert_eq!(line((0, 1), ("drop", "reject")), ": new flows of workloads are dropped");
+        assert_eq!(line((0, 0), ("reject", "reject")), ": new flows are refused");
+        let both = ": new flows of workloads are refused, from outside dropped";
+        assert_eq!(line((0, 0), ("reject", "drop")), both);
+    }
 }
