@@ -673,7 +673,7 @@ fn explain_asks_hosts_by_their_name() {
     lab.check(
         &["policy", "explain", "host/nobody", "shop/near", "tcp", "80", "-f", "cfg"],
         expect![[r#"
-            error: there is no pod `host/nobody` with a network of its own; write NAMESPACE/NAME, host/NAME for a HostEndpoint, or an address
+            error: there is no HostEndpoint `nobody`, nor a pod `host/nobody`; `thalweg policy explain` knows those of the files, and nodes' own as NODE-auto-hep where spec.policy.autoHostEndpoints asks for them
             exit 1
         "#]],
     );

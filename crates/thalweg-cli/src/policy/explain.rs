@@ -104,10 +104,17 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
             Ok(End { endpoint: Some(at), addresses })
         }
         None => {
-            let message = format!(
-                "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
-                 host/NAME for a HostEndpoint, or an address"
-            );
+            let message = match who.strip_prefix("host/").filter(|_| pod.is_none()) {
+                Some(host) => format!(
+                    "there is no HostEndpoint `{host}`, nor a pod `{name}`; `thalweg policy explain` \
+                     knows those of the files, and nodes' own as NODE-auto-hep where \
+                     spec.policy.autoHostEndpoints asks for them"
+                ),
+                None => format!(
+                    "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
+                     host/NAME for a HostEndpoint, or an address"
+                ),
+            };
             Err(Failure::new(Exit::NotAsWished, message))
         }
     }
