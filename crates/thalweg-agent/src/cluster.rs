@@ -45,11 +45,16 @@ fn service(compiler: &Compiler, frontend: &Frontend) -> ServiceView {
         class: class(frontend.class).into(),
         internal,
         external: usable(&frontend.external),
-        empty: if frontend.internal.empty == Empty::Drop { "drop" } else { "reject" }.into(),
+        empty: empty(&frontend.internal).into(),
+        empty_external: empty(&frontend.external).into(),
         affinity: frontend.affinity.map(|time| time.as_secs()),
         ring: if internal > 1 { compiler.ring(&frontend.internal).len() as u32 } else { 0 },
         problems: 0,
     }
+}
+
+fn empty(choice: &Choice) -> &'static str {
+    if choice.empty == Empty::Drop { "drop" } else { "reject" }
 }
 
 const fn class(class: Class) -> &'static str {

@@ -20,8 +20,11 @@ pub struct ServiceView {
     pub internal: u32,
     /// Backends for new flows from outside.
     pub external: u32,
-    /// What becomes of flows without backends: `reject` or `drop`.
+    /// What becomes of flows of workloads and this host without backends: `reject` or `drop`.
     pub empty: String,
+    /// The same of flows from outside.
+    #[serde(default)]
+    pub empty_external: String,
     /// Seconds for which a client keeps its backend, if it does.
     pub affinity: Option<u64>,
     /// Slots of the ring that chooses among the internal ones; 0 where there is nothing to choose.

@@ -16,7 +16,7 @@ use args::{Cli, Command, Log, Run};
 use clap::{CommandFactory, Parser};
 use exit::{Exit, Failure};
 use online::Writer;
-use output::Paint;
+use output::{Format, Paint};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -118,7 +118,7 @@ pub fn command(cli: &Cli, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor { bpffs, netns } => {
             doctor::run(common, bpffs, netns.as_deref(), &mut writer)
         }
-        Command::Version => version(common, writer.out),
+        Command::Version => version(common, &mut writer),
         Command::Completions { shell } => {
             let mut buffer = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "thalweg", &mut buffer);
@@ -181,12 +181,30 @@ fn detach(
 }
 
 /// The version of this program, and of the agent if one answers.
-fn version(common: &args::Common, out: &mut dyn Write) -> Result<Exit, Failure> {
-    writeln!(out, "thalweg {}", env!("CARGO_PKG_VERSION"))?;
-    if let Ok(mut client) = Client::connect(&common.socket())
-        && let Ok(Answer::Status(view)) = client.call(Call::Status)
-    {
-        writeln!(out, "agent   {} (instance {})", view.version, view.instance)?;
+fn version(common: &args::Common, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    let program = env!("CARGO_PKG_VERSION");
+    let agent = Client::connect(&common.socket()).ok().and_then(|mut client| {
+        match client.call(Call::Status) {
+            Ok(Answer::Status(view)) => Some((view.version, view.instance)),
+            _ => None,
+        }
+    });
+    let value = || {
+        let agent = agent.as_ref();
+        let agent = agent.map(
+            |(version, instance)| serde_json::json!({"version": version, "instance": instance}),
+        );
+        serde_json::json!({"version": program, "agent": agent})
+    };
+    match writer.format {
+        Format::Json => writeln!(writer.out, "{:#}", value())?,
+        Format::Yaml => writer.out.write_all(output::yaml(&value()).as_bytes())?,
+        Format::Table | Format::Wide => {
+            writeln!(writer.out, "thalweg {program}")?;
+            if let Some((version, instance)) = &agent {
+                writeln!(writer.out, "agent   {version} (instance {instance})")?;
+            }
+        }
     }
     Ok(Exit::Ok)
 }

@@ -359,6 +359,16 @@ fn without_an_agent_the_next_command_is_named() {
         exit 0
     "#]],
     );
+    lab.check(
+        &["version", "--socket", "none.sock", "-o", "json"],
+        expect![[r#"
+        {
+          "version": "0.1.0",
+          "agent": null
+        }
+        exit 0
+    "#]],
+    );
     lab.check(&["run", "-f", "config.yaml", "--instance", "../x", "--socket", "s"], expect![[r#"
         error: `../x` cannot be the name of an instance; use 1 to 32 lower case letters, digits and dashes
         exit 2

@@ -458,6 +458,18 @@ fn what_is_about_hosts_is_said_to_be_enforced_at_their_links() {
     }
 }
 
+/// Whom a rule names, it names without those that it leaves out.
+#[test]
+fn who_is_left_out_is_not_named() {
+    let lab = Lab::new();
+    let policy = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\n\
+                  metadata: {name: most, namespace: shop}\nspec:\n  ingress:\n  \
+                  - {action: Allow, source: {notSelector: app == 'db'}}\n";
+    lab.write("cfg/most.yaml", policy);
+    let told = lab.run(&["describe", "policy", "shop/most", "-f", "cfg"]);
+    assert!(told.contains("that is shop/front-1, shop/front-2\n"), "{told}");
+}
+
 /// A node whose `*` endpoint is guarded: policies of one tier, the second of which is the last word.
 const GUARDED: &str = "apiVersion: thalweg.dev/v1alpha1
 kind: Router

@@ -2,14 +2,14 @@
 
 use crate::compiler::Compiler;
 use crate::key::NetKey;
-use crate::objects::{self, RouteEntry};
+use crate::objects::{self, Mention, RouteEntry};
 use crate::plan::Draft;
 use crate::rib::{Class, Offer, Source};
 use crate::target::State;
 use std::collections::BTreeSet;
 use thalweg_abi::IlmWord;
 use thalweg_image::Change;
-use thalweg_model::intent::TtlModel;
+use thalweg_model::intent::{Route, TtlModel};
 
 impl Compiler {
     pub(crate) fn rebuild_routes(&mut self) {
@@ -22,12 +22,28 @@ impl Compiler {
                 }
                 continue;
             };
-            let twin = self.index.route_twin(&name, route);
+            let twin = self.route_twin(&name, route);
             let (found, findings) = objects::route(&name, route, &self.intent, &self.names(), twin);
             let metric = route.metric;
             let found = found.map(|(key, target)| (key, self.targets.intern(target)));
             self.offer_route(name, metric, found, findings);
         }
+    }
+
+    /// The route object that is in force in this one's place: of those with one VRF, prefix and metric the
+    /// first whose interfaces are there, for what leads nowhere must not be in others' way.
+    fn route_twin(&self, name: &str, route: &Route) -> Option<&str> {
+        let twins = self.index.twins(route)?;
+        let is_there = |mention| match mention {
+            Mention::Device(device) => self.names.contains_key(device),
+            Mention::Session(_) => true,
+        };
+        let stands = |twin: &&String| {
+            let twin = self.intent.routes.get(*twin);
+            twin.is_some_and(|twin| objects::route_mentions(twin).into_iter().all(is_there))
+        };
+        let owner = twins.iter().find(stands).or(twins.first())?;
+        Some(owner.as_str()).filter(|owner| *owner != name)
     }
 
     pub(crate) fn offer_route(

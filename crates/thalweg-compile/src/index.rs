@@ -154,10 +154,16 @@ impl ObjectIndex {
         }
     }
 
-    /// The route object that has the same VRF, prefix and metric and comes first.
-    pub(crate) fn route_twin(&self, name: &str, route: &Route) -> Option<&str> {
-        let first = self.routes.get(&(route.vrf.clone(), route.prefix, route.metric))?.first()?;
-        Some(first.as_str()).filter(|first| *first != name)
+    /// Route objects with the VRF, prefix and metric of this one, by name; none where it is alone.
+    pub(crate) fn twins(&self, route: &Route) -> Option<&BTreeSet<String>> {
+        let twins = self.routes.get(&(route.vrf.clone(), route.prefix, route.metric))?;
+        (twins.len() > 1).then_some(twins)
+    }
+
+    /// Names of routes that mention an interface.
+    pub(crate) fn routes_by(&self, device: &str) -> impl Iterator<Item = &str> {
+        let users = self.devices.get(device).into_iter().flatten();
+        users.filter(|(is_label, _)| !is_label).map(|(_, name)| name.as_str())
     }
 
     /// The label object that binds the same label and comes first.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use thalweg_abi::service::{RANGE, flag};
 use thalweg_abi::settings::RANGES;
 use thalweg_image::{Change, Frontend, FrontendKey, SetId};
-use thalweg_model::cluster::{Cluster, Family, Pod, Protocol};
+use thalweg_model::cluster::{Cluster, Family, IpPool, Pod, Protocol};
 use thalweg_model::{Intent, ObjectName, Prefix, Problem, Severity};
 use thalweg_service::{Choice, Frontend as Served};
 
@@ -38,7 +38,8 @@ pub(crate) struct Lead {
     pub(crate) choice: Option<Choice>,
 }
 
-/// Ranges of the cluster, and whether what leaves it from there is masqueraded.
+/// Ranges of the cluster, and whether what leaves it from there is masqueraded. Packets are told by the
+/// longest range that they are in.
 #[derive(Debug, Default, PartialEq)]
 struct Ranges {
     all: BTreeMap<Prefix, bool>,
@@ -60,7 +61,9 @@ impl Ranges {
         let node_addresses = nodes().flat_map(|node| node.addresses.iter().copied());
         let own = intent.router.services.cluster_cidrs.iter().copied();
         let inside = nodes().flat_map(|node| node.pod_cidrs.iter().copied()).chain(own);
-        new.all.extend(inside.chain(node_addresses.map(Prefix::host)).map(|range| (range, false)));
+        // The part of a pool that a node has is still the pool's.
+        new.all.extend(inside.map(|range| (range, pool_masquerades(cluster, range))));
+        new.all.extend(node_addresses.map(|address| (Prefix::host(address), false)));
         new.all.extend(cluster.pools.values().map(|pool| (pool.cidr, pool.nat_outgoing)));
         let pods = cluster.pods.values().flat_map(|pod| pod.addresses.iter().copied());
         let strays: Vec<IpAddr> =
@@ -98,6 +101,14 @@ impl Ranges {
 
 fn family_of(range: &Prefix) -> Family {
     Family::of(range.address())
+}
+
+/// Whether the smallest pool that has all of a range is masqueraded.
+fn pool_masquerades(cluster: &Cluster, range: Prefix) -> bool {
+    let has =
+        |pool: &&IpPool| pool.cidr.len() <= range.len() && pool.cidr.contains(range.address());
+    let smallest = cluster.pools.values().filter(has).max_by_key(|pool| pool.cidr.len());
+    smallest.is_some_and(|pool| pool.nat_outgoing)
 }
 
 /// Whether a pool of the cluster is masqueraded.
@@ -289,5 +300,35 @@ impl Compiler {
             let severity = Severity::Warning;
             all.insert(self.of_object("Router", &own.name, severity, field, what, remedy));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_model::cluster::Node;
+
+    /// As with `kubeadm`: each node has a part of the one pool.
+    #[test]
+    fn parts_of_a_pool_are_masqueraded_as_it_is() {
+        let range = |text: &str| text.parse::<Prefix>().unwrap();
+        let mut intent = Intent::default();
+        let pod_cidrs = ["10.244.1.0/24", "fd00:244:1::/64", "10.9.0.0/24"].map(range).into();
+        let addresses = vec!["10.244.0.1".parse().unwrap()];
+        let node = Node { addresses, pod_cidrs, zone: None };
+        intent.cluster.nodes.insert("one".into(), node);
+        intent.router.services.cluster_cidrs = vec![range("10.244.2.0/25")];
+        let pools = [("10.244.0.0/16", true), ("10.244.2.0/24", false), ("fd00:244::/32", true)];
+        for (cidr, nat_outgoing) in pools {
+            let pool = IpPool { cidr: range(cidr), nat_outgoing, disabled: false };
+            intent.cluster.pools.insert(cidr.into(), pool);
+        }
+        let ranges = Ranges::of(&intent).all;
+        let masqueraded = |text: &str| ranges[&range(text)];
+        assert!(masqueraded("10.244.1.0/24"), "a node's part");
+        assert!(masqueraded("fd00:244:1::/64"), "of the other family");
+        assert!(!masqueraded("10.9.0.0/24"), "of no pool");
+        assert!(!masqueraded("10.244.2.0/25"), "of the smaller pool");
+        assert!(!masqueraded("10.244.0.1/32"), "a node itself");
     }
 }

@@ -40,6 +40,10 @@ impl Compiler {
             self.host.links.values().map(|link| (link.name.clone(), link.index)).collect();
         for name in changed_names(&self.names, &names) {
             self.index.mark(Mention::Device(name), &mut self.pending);
+            // Whether a route has its interface decides which of several is in force.
+            let routes = self.index.routes_by(name).filter_map(|name| self.intent.routes.get(name));
+            let twins = routes.filter_map(|route| self.index.twins(route)).flatten();
+            self.pending.routes.extend(twins.cloned());
         }
         self.names = names;
         self.restand(draft);

@@ -80,11 +80,13 @@ pub(crate) enum Owner<'n> {
     Strange(&'n str, Span),
 }
 
-/// Tells by `apiVersion` and `kind` whose an object is.
+/// Tells by `apiVersion` and `kind` whose an object is. One without a version is that of Kubernetes whose
+/// kind it names, which then is what is wrong with it.
 pub(crate) fn owner<'n>(fields: &Fields<'n, '_, '_>) -> Owner<'n> {
-    let (Some(version), Some((kind, at))) = (word(fields, "apiVersion"), word(fields, "kind"))
-    else {
-        return Owner::Own;
+    let Some((kind, at)) = word(fields, "kind") else { return Owner::Own };
+    let Some(version) = word(fields, "apiVersion") else {
+        let known = VERSIONS.iter().find(|(known, _)| known.word() == kind);
+        return known.map_or(Owner::Own, |(known, _)| Owner::Known(*known));
     };
     let group = group(version.0);
     let of_group = |versions: &[&str]| {
@@ -102,6 +104,21 @@ pub(crate) fn owner<'n>(fields: &Fields<'n, '_, '_>) -> Owner<'n> {
         true => Owner::Strange(kind, at),
         false => Owner::Own,
     }
+}
+
+/// The kind of the items of a list of one kind, as API servers and `calicoctl` write it:
+/// `GlobalNetworkPolicyList`. None where its version is not one that is read.
+pub(crate) fn listed(fields: &Fields) -> Option<Kind> {
+    let item = word(fields, "kind")?.0.strip_suffix("List")?;
+    let version = word(fields, "apiVersion")?.0;
+    let is = |(known, of): &&(Kind, &[&str])| known.word() == item && of.contains(&version);
+    VERSIONS.iter().find(is).map(|(known, _)| *known)
+}
+
+/// Versions that are read of kinds with this word, the best of each first.
+pub(crate) fn versions(word: &str) -> impl Iterator<Item = &'static str> {
+    let known = VERSIONS.iter().filter(move |(known, _)| known.word() == word);
+    known.filter_map(|(_, of)| of.first().copied())
 }
 
 fn group(version: &str) -> &str {
@@ -151,11 +168,12 @@ impl<'f> Meta<'f> {
     }
 }
 
-/// Reads an object of a known kind.
+/// Reads an object of a known kind; an item of a list of one kind has no version of its own.
 pub(crate) fn read(
     node: &Node,
     fields: &Fields,
     kind: Kind,
+    item: bool,
     draft: &mut Draft,
     report: &mut Report,
 ) {
@@ -169,7 +187,9 @@ pub(crate) fn read(
         _ => &["apiVersion", "kind", "metadata", "spec", "status"],
     };
     let Some(object) = Fields::open_foreign(node, &root, known, report) else { return };
-    check_version(&object, kind, report);
+    if !item {
+        check_version(&object, kind, report);
+    }
     let remedy = "write `metadata: {name: …}`";
     let Some(metadata) = object.required("metadata", remedy, report) else { return };
     let inner = Fields::open_foreign(metadata.node, &metadata.path, METADATA, report);
@@ -224,10 +244,10 @@ fn place(fields: &Fields, kind: Kind) -> ObjectName {
 
 fn check_version(fields: &Fields, kind: Kind, report: &mut Report) {
     let known = VERSIONS.iter().find(|(known, _)| *known == kind).map_or(&[][..], |(_, all)| *all);
-    let Some(field) = fields.given("apiVersion") else { return };
+    let remedy = format!("write `apiVersion: {}`", known.first().unwrap_or(&""));
+    let Some(field) = fields.required("apiVersion", &remedy, report) else { return };
     let Some(found) = field.text(report) else { return };
     if !known.contains(&found) {
-        let remedy = format!("write `apiVersion: {}`", known.first().unwrap_or(&""));
         let what = format!("unknown version `{}` of {}", short(found), kind.name());
         field.error(what, remedy, report);
     }

@@ -37,26 +37,40 @@ pub(crate) fn read(node: &Node, draft: &mut Draft, report: &mut Report) {
         Some(Value::Scalar { text, .. }) if text == "List"
     );
     if is_list {
-        read_list(node, draft, report);
+        check_version(&fields, "v1", report);
+        read_list(node, None, draft, report);
+    } else if let Some(kind) = foreign::listed(&fields) {
+        read_list(node, Some(kind), draft, report);
     } else {
         match foreign::owner(&fields) {
             Owner::Own => read_object(node, &fields, draft, report),
-            Owner::Known(kind) => foreign::read(node, &fields, kind, draft, report),
+            Owner::Known(kind) => foreign::read(node, &fields, kind, false, draft, report),
             Owner::Strange(kind, at) => draft.cluster.strange(kind, at),
         }
     }
     report.object = None;
 }
 
-/// `kind: List`, as `kubectl get -o yaml` writes it. Its depth is that of the document.
-fn read_list(node: &Node, draft: &mut Draft, report: &mut Report) {
+/// `kind: List`, as `kubectl get -o yaml` writes it, or a list of objects of one kind. Its depth is that of
+/// the document.
+fn read_list(node: &Node, kind: Option<Kind>, draft: &mut Draft, report: &mut Report) {
     let root = Path::Root;
     let known = ["apiVersion", "kind", "metadata", "items"];
     let Some(fields) = Fields::open(node, &root, &known, report) else { return };
-    check_version(&fields, "v1", report);
+    if kind.is_some() && fields.peek("items").is_some_and(|items| items.node.is_null()) {
+        return;
+    }
     let Some(items) = fields.need("items", "list the objects under it", report) else { return };
+    let mut each = |item: &Node| {
+        // As API servers write them, such items have neither version nor kind.
+        let bare = kind.zip(Fields::of(item, &root)).filter(|(_, item)| !item.has("kind"));
+        match bare {
+            Some((kind, of)) => foreign::read(item, &of, kind, true, draft, report),
+            None => read(item, draft, report),
+        }
+    };
     match &items.node.value {
-        Value::List(list) => list.members.iter().for_each(|item| read(item, draft, report)),
+        Value::List(list) => list.members.iter().for_each(&mut each),
         _ => items.error(
             format!("expected a list, found {}", items.node.describe()),
             "write each object as an item: `- apiVersion: …`",

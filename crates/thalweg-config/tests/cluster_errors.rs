@@ -475,7 +475,7 @@ items:
               |
             7 | - {apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: b}}
               |                                              ^^^^^^^
-              = help: did you mean `Service`? else nothing is to be done
+              = help: `Service` is read of `v1`, and of no other API
 
             3 warnings
         "#]],
@@ -989,6 +989,79 @@ fn floating_addresses_of_a_pod() {
                = help: write a list in JSON, as in '["192.0.2.50", "2001:db8::50"]'
 
             6 errors
+        "#]],
+    );
+}
+
+#[test]
+fn policies_of_other_apis_are_told_to_be_without_force() {
+    check(
+        "apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+---
+apiVersion: extensions/v1beta1
+kind: NetworkPolicy
+metadata: {name: a}
+---
+apiVersion: networking.k8s.io/v2
+kind: NetworkPolicyList
+items: []
+",
+        expect![[r#"
+            warning: an object of kind `AdminNetworkPolicy` is ignored
+             --> lab.yaml:2:7 (kind)
+              |
+            2 | kind: AdminNetworkPolicy
+              |       ^^^^^^^^^^^^^^^^^^
+              = help: its rules are not in force: write them as a ClusterNetworkPolicy or a NetworkPolicy
+
+            warning: an object of kind `NetworkPolicy` is ignored
+             --> lab.yaml:6:7 (kind)
+              |
+            6 | kind: NetworkPolicy
+              |       ^^^^^^^^^^^^^
+              = help: its rules are not in force: `NetworkPolicy` is read of `networking.k8s.io/v1` and `projectcalico.org/v3`, and of no other API
+
+            warning: an object of kind `NetworkPolicyList` is ignored
+              --> lab.yaml:10:7 (kind)
+               |
+            10 | kind: NetworkPolicyList
+               |       ^^^^^^^^^^^^^^^^^
+               = help: its rules are not in force: `NetworkPolicy` is read of `networking.k8s.io/v1` and `projectcalico.org/v3`, and of no other API
+
+            3 warnings
+        "#]],
+    );
+}
+
+#[test]
+fn an_object_without_a_version() {
+    check(
+        "kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}
+---
+kind: NetworkPolicy
+metadata: {name: a, namespace: shop}
+spec: {podSelector: {}}
+",
+        expect![[r#"
+            error: Service/default/web: `apiVersion` is missing
+             --> lab.yaml:1:1 (apiVersion)
+              |
+            1 | kind: Service
+              | ^^^^
+              = help: write `apiVersion: v1`
+
+            error: NetworkPolicy/shop/a: `apiVersion` is missing
+             --> lab.yaml:5:1 (apiVersion)
+              |
+            5 | kind: NetworkPolicy
+              | ^^^^
+              = help: write `apiVersion: networking.k8s.io/v1`
+
+            2 errors
         "#]],
     );
 }

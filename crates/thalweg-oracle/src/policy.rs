@@ -223,7 +223,7 @@ impl<'a> Policies<'a> {
                     && within
                     && holder.selected(&policy.selector)
                     && of.is_none_or(|of| holder.namespace_selected(of))
-                    && accounts.is_none_or(|of| holder.account_selected(of))
+                    && accounts.is_none_or(|of| holder.account_chosen(of))
             }
         }
     }

@@ -155,15 +155,19 @@ impl Selector {
     }
 
     /// The same about labels of the namespace (`pcns.`) or the service account (`pcsa.`): each key with a
-    /// prefix in front. Of namespaces, `all()` is whatever has one and `global()` whatever has none.
-    pub fn with_prefix(&self, prefix: &str, namespaces: bool) -> Self {
+    /// prefix in front. Where `owner` is the label that tells whose they are, `all()` is whatever has one
+    /// and `global()` whatever has none.
+    pub fn with_prefix(&self, prefix: &str, owner: Option<&str>) -> Self {
         let key = |key: &String| format!("{prefix}{key}");
         let each = |parts: &[Self]| {
-            parts.iter().map(|part| part.with_prefix(prefix, namespaces)).collect::<Vec<_>>()
+            parts.iter().map(|part| part.with_prefix(prefix, owner)).collect::<Vec<_>>()
         };
+        match (&*self.0, owner) {
+            (Term::All, Some(owner)) => return Self::has(owner),
+            (Term::Global, Some(owner)) => return Self::has(owner).negated(),
+            _ => {}
+        }
         match &*self.0 {
-            Term::All if namespaces => Self::has(NAMESPACE),
-            Term::Global if namespaces => Self::has(NAMESPACE).negated(),
             Term::All => Self::all(),
             Term::Global => Term::Global.into(),
             Term::Has(k) => Self::has(key(k)),
@@ -174,7 +178,7 @@ impl Selector {
             Term::EndsWith(k, v) => Term::EndsWith(key(k), v.clone()).into(),
             Term::In(k, set) => Term::In(key(k), set.clone()).into(),
             Term::NotIn(k, set) => Term::NotIn(key(k), set.clone()).into(),
-            Term::Not(inner) => inner.with_prefix(prefix, namespaces).negated(),
+            Term::Not(inner) => inner.with_prefix(prefix, owner).negated(),
             Term::And(parts) => Term::And(each(parts)).into(),
             Term::Or(parts) => Term::Or(each(parts)).into(),
             Term::Nodes(_) => self.clone(),

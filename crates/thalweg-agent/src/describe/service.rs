@@ -13,7 +13,7 @@ use thalweg_api::view::DescribeView;
 use thalweg_compile::Compiler;
 use thalweg_image::Memory;
 use thalweg_model::cluster::{Distribution, EndpointSlice, Service, ServiceType, TrafficPolicy};
-use thalweg_model::{ObjectName, Problem};
+use thalweg_model::{ObjectName, Problem, Severity};
 
 /// Why packets of services are dropped or refused. They are counted for all services together.
 const REASONS: [Reason; 8] = [
@@ -47,10 +47,11 @@ pub fn service(
         return Err(super::missing("service", &name.to_string()));
     }
     let mut draft = Draft::new("service", &name);
-    draft.field("In force", yes(found.is_some() && compiler.limits().flows > 0));
+    let frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+    let possible = found.is_some() && compiler.limits().flows > 0;
+    draft.field("In force", in_force(possible, frontends.is_empty(), &problems));
     if let Some(service) = found {
         settings(&mut draft, service);
-        let frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
         let backends = cluster::backends_of(compiler, memory, |f| cluster::is_of(f, &name));
         let flows: u32 = backends.iter().map(|backend| backend.flows).sum();
         if memory.is_some() {
@@ -64,6 +65,20 @@ pub fn service(
     draft.section("Dropped or refused, all services together", drops(counts));
     draft.0.problems = problems;
     Ok(draft.0)
+}
+
+/// How much of a service is in force: what is wrong with it takes frontends from it, or all.
+fn in_force(possible: bool, none: bool, problems: &[Problem]) -> &'static str {
+    let is_own = |problem: &&Problem| {
+        problem.severity == Severity::Error
+            && problem.object.as_ref().is_some_and(|key| key.kind == "Service")
+    };
+    match problems.iter().any(|problem| is_own(&problem)) {
+        _ if !possible => yes(false),
+        true if none => yes(false),
+        true => "partly",
+        false => yes(true),
+    }
 }
 
 /// What the object says, where it is not what most say.
@@ -131,11 +146,13 @@ fn problems(
 fn frontend_line(view: &ServiceView) -> String {
     let ServiceView { frontend, protocol, class, internal, external, .. } = view;
     let port = spaced(&view.port);
-    let word = if view.empty == "drop" { "dropped" } else { "refused" };
+    let word = |empty: &str| if empty == "drop" { "dropped" } else { "refused" };
+    let (inside, outside) = (word(&view.empty), word(&view.empty_external));
     let rest = match (internal, external) {
-        (0, 0) => format!(": new flows are {word}"),
-        (0, _) => format!(": new flows of workloads are {word}"),
-        (_, 0) => format!(": new flows from outside are {word}"),
+        (0, 0) if inside == outside => format!(": new flows are {inside}"),
+        (0, 0) => format!(": new flows of workloads are {inside}, from outside {outside}"),
+        (0, _) => format!(": new flows of workloads are {inside}"),
+        (_, 0) => format!(": new flows from outside are {outside}"),
         _ => String::new(),
     };
     format!(
@@ -196,4 +213,45 @@ fn drops(counts: &Counts) -> Vec<String> {
             format!("{}: {} packets {word}", verdict.reason().name(), count.packets)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_no_backend_is_told_what_becomes_of_whom() {
+        let line = |(internal, external), (empty, outside): (&str, &str)| {
+            let (empty, empty_external) = (empty.into(), outside.into());
+            let view =
+                ServiceView { internal, external, empty, empty_external, ..Default::default() };
+            let line = frontend_line(&view);
+            line.split_once("external").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        };
+        assert_eq!(line((1, 1), ("reject", "drop")), "");
+        assert_eq!(line((1, 0), ("reject", "drop")), ": new flows from outside are dropped");
+        assert_eq!(line((0, 1), ("drop", "reject")), ": new flows of workloads are dropped");
+        assert_eq!(line((0, 0), ("reject", "reject")), ": new flows are refused");
+        let both = ": new flows of workloads are refused, from outside dropped";
+        assert_eq!(line((0, 0), ("reject", "drop")), both);
+    }
+
+    #[test]
+    fn a_service_that_lost_its_address_is_not_in_force() {
+        let problem = |kind: &str, severity| Problem {
+            severity,
+            object: Some(thalweg_model::Key { kind: kind.into(), name: "shop/web".into() }),
+            origin: Default::default(),
+            field: None,
+            what: String::new(),
+            remedy: String::new(),
+        };
+        let taken = [problem("Service", Severity::Error)];
+        let others =
+            [problem("Service", Severity::Warning), problem("EndpointSlice", Severity::Error)];
+        assert_eq!(in_force(true, true, &taken), "no");
+        assert_eq!(in_force(true, false, &taken), "partly");
+        assert_eq!(in_force(true, true, &others), "yes", "headless");
+        assert_eq!(in_force(false, false, &others), "no");
+    }
 }

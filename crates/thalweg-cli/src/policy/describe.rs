@@ -177,10 +177,13 @@ fn count(numbers: impl Iterator<Item = usize>) -> usize {
 /// Whom a side means now, if it goes by labels.
 fn who(read: &Policies, resolution: &Resolution, side: &Side) -> Option<String> {
     let selector = side.selector.as_ref()?;
-    let mut names = members(resolution, selector);
     if let Term::Nodes(of) = selector.term() {
-        names.extend(resolution.world.nodes_of(of).map(|(name, _)| format!("node {name}")));
+        let nodes = resolution.world.nodes_of(of).map(|(name, _)| format!("node {name}"));
+        return Some(counted(&nodes.collect::<Vec<_>>()));
     }
+    let without = side.not_selector.as_ref().map(Selector::negated);
+    let selector = Selector::and([selector.clone()].into_iter().chain(without));
+    let mut names = members(resolution, &selector);
     let sets = resolution.world.sets.iter().filter(|set| selector.selects(&set.labels));
     names.extend(sets.map(|set| {
         let nets = read.objects.sets.get(&set.name).map_or(0, |set| set.nets.len());

@@ -100,22 +100,18 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
     let who = pod.unwrap_or(who);
     let (namespace, name) = who.split_once('/').unwrap_or(("default", who));
     let name = ObjectName::new(namespace, name);
-    match resolution.world.pod(&name) {
-        Some(at) => {
-            let addresses = resolution.world.endpoints[at].addresses.clone();
-            Ok(End { endpoint: Some(at), addresses })
-        }
-        None if let Some(host) = host => {
-            Err(Failure::new(Exit::NotAsWished, no_host(resolution, host)))
-        }
-        None => {
-            let message = format!(
-                "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
-                 host/NAME for a HostEndpoint, or an address"
-            );
-            Err(Failure::new(Exit::NotAsWished, message))
-        }
+    if let Some(at) = resolution.world.pod(&name) {
+        let addresses = resolution.world.endpoints[at].addresses.clone();
+        return Ok(End { endpoint: Some(at), addresses });
     }
+    let message = match host {
+        Some(host) => no_host(resolution, host),
+        None => format!(
+            "there is no pod `{name}` with a network of its own; write NAMESPACE/NAME, \
+             host/NAME for a HostEndpoint, or an address"
+        ),
+    };
+    Err(Failure::new(Exit::NotAsWished, message))
 }
 
 /// The most host endpoints that an error lists.

@@ -24,12 +24,20 @@ pub fn services(views: &[ServiceView], style: &Style) -> Table {
         let more = vec![
             view.ring.to_string(),
             maybe(view.affinity.map(seconds)),
-            view.empty.clone(),
+            empty(view),
             view.problems.to_string(),
         ];
         style.row(&mut table, narrow, more);
     }
     table
+}
+
+/// What becomes of flows without backends: inside, then outside where that is something else.
+fn empty(view: &ServiceView) -> String {
+    match view.empty_external.is_empty() || view.empty_external == view.empty {
+        true => view.empty.clone(),
+        false => format!("{}, outside {}", view.empty, view.empty_external),
+    }
 }
 
 /// `thalweg get backends`.

@@ -560,6 +560,32 @@ fn vlans_are_pages_of_their_parent_and_tags_of_their_rows() {
     assert!(bench.maps.vlans.is_empty() && !bench.maps.links.contains_key(&2));
 }
 
+/// As of two pods with one address, of which one has lost its interface.
+#[test]
+fn of_routes_that_are_alike_the_one_with_an_interface_is_in_force() {
+    let mut bench = Bench::new(&format!(
+        "{TWO_LINKS}
+         static 20.0.0.0/8 name a nexthop via 10.0.3.254 dev eth3
+         static 20.0.0.0/8 name b nexthop via 10.0.1.254 dev eth1"
+    ));
+    assert_eq!(bench.to("20.0.0.1"), [adjacent(3, 2)]);
+    assert!(bench.error().contains("a is not in force"), "{}", bench.error());
+    bench.host(
+        "link 5 eth3
+         addr eth3 10.0.3.1/24
+         kernel 10.0.3.0/24 proto kernel nexthop dev eth3
+         neigh 10.0.3.254 eth3 02:00:00:00:04:fe",
+    );
+    assert_eq!(bench.to("20.0.0.1"), [adjacent(5, 4)], "by name");
+    assert!(bench.error().contains("b is not in force"), "{}", bench.error());
+    bench.update(Update::LinkGone(5));
+    bench.plan();
+    assert_eq!(bench.to("20.0.0.1"), [adjacent(3, 2)]);
+    bench.forget("b");
+    assert!(bench.group_in(0, "20.0.0.1").is_none());
+    assert!(bench.error().contains("eth3"), "{}", bench.error());
+}
+
 #[test]
 fn next_hop_objects_and_their_groups_are_followed() {
     let mut bench = Bench::new(&format!(

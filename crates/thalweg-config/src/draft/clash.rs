@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::cluster::{Claims, ClusterPart, Interface};
+use crate::foreign;
 use crate::report::{Path, Report};
 use crate::sources::Span;
 use crate::suggest;
@@ -103,16 +104,30 @@ pub(crate) fn tell_strange(parts: &Parts<'_>, report: &mut Report) {
         }
     }
     for (kind, (at, count)) in strange {
-        let known = Kind::foreign_words();
-        let remedy = match suggest::nearest(kind, known.clone()) {
-            Some(near) => format!("did you mean `{near}`? else nothing is to be done"),
-            None => format!("of Kubernetes, {} are read", suggest::list(known)),
-        };
+        let remedy = strange_remedy(kind);
         let what = match count {
             1 => format!("an object of kind `{}` is ignored", short(kind)),
             _ => format!("{count} objects of kind `{}` are ignored", short(kind)),
         };
         report.warning(at, &Path::Field(&Path::Root, "kind"), what, remedy);
+    }
+}
+
+/// What is to be done about a kind that is not read. Rules that are not in force are nothing to leave alone.
+fn strange_remedy(kind: &str) -> String {
+    let known = Kind::foreign_words();
+    let item = kind.strip_suffix("List").unwrap_or(kind);
+    let lost = if kind.contains("NetworkPolicy") { "its rules are not in force: " } else { "" };
+    if known.clone().any(|word| word == item) {
+        let versions = suggest::list(foreign::versions(item));
+        return format!("{lost}`{item}` is read of {versions}, and of no other API");
+    }
+    if !lost.is_empty() {
+        return format!("{lost}write them as a ClusterNetworkPolicy or a NetworkPolicy");
+    }
+    match suggest::nearest(kind, known.clone()) {
+        Some(near) => format!("did you mean `{near}`? else nothing is to be done"),
+        None => format!("of Kubernetes, {} are read", suggest::list(known)),
     }
 }
 

@@ -357,3 +357,65 @@ fn how_the_denied_are_told_is_read_and_written() {
         assert_eq!(load(&thalweg_config::to_yaml(&intent)).intent.router, intent.router, "{spec}");
     }
 }
+
+/// As `calicoctl get -o yaml` and API servers write lists of one kind: items with and without a kind.
+#[test]
+fn lists_of_one_kind() {
+    let list = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicyList\nmetadata: {resourceVersion: '5'}\nitems:\n\
+                - apiVersion: projectcalico.org/v3\n  kind: GlobalNetworkPolicy\n  metadata: {name: one}\n  spec: {selector: all()}\n\
+                - metadata: {name: two}\n  spec: {selector: all()}\n---\n\
+                apiVersion: networking.k8s.io/v1\nkind: NetworkPolicyList\nitems:\n\
+                - metadata: {name: three, namespace: shop}\n  spec: {podSelector: {}}\n---\n\
+                {apiVersion: v1, kind: PodList, items: null}\n";
+    let loaded = load(list);
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    let read: Vec<String> = loaded.policies.policies.keys().map(PolicyId::to_string).collect();
+    assert_eq!(
+        read,
+        ["GlobalNetworkPolicy/one", "GlobalNetworkPolicy/two", "NetworkPolicy/shop/three"]
+    );
+}
+
+/// Of what excludes each other nothing is chosen: whoever wrote it meant both.
+#[test]
+fn of_several_things_in_one_place_none_is_chosen() {
+    let cluster = |spec: &str| {
+        format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
+             metadata: {{name: one}}\nspec:\n  tier: Admin\n  priority: 1\n{spec}"
+        )
+    };
+    errors(
+        &cluster("  subject: {namespaces: {}, pods: {podSelector: {matchLabels: {app: db}}}}\n"),
+        &["7: `pods` stands beside `namespaces`"],
+    );
+    let ports = "  subject: {namespaces: {}}\n  ingress:\n  - action: Deny\n    from: [{namespaces: {}}]\n    \
+                 protocols: [{tcp: {destinationPort: {number: 5, range: {start: 1, end: 9}}}, udp: {}}]\n";
+    check(
+        &cluster(ports),
+        expect![[r#"
+        warning: ClusterNetworkPolicy/one: the rule fails closed: it denies everybody
+         --> lab.yaml:9:5 (spec.ingress[0])
+          |
+        9 |   - action: Deny
+          |     ^^^^^^
+          = help: mend what is wrong in the rule
+
+        error: ClusterNetworkPolicy/one: `range` stands beside `number`
+          --> lab.yaml:11:60 (spec.ingress[0].protocols[0].tcp.destinationPort.range)
+           |
+        11 |     protocols: [{tcp: {destinationPort: {number: 5, range: {start: 1, end: 9}}}, udp: {}}]
+           |                                                            ^
+           = help: keep one of them
+
+        error: ClusterNetworkPolicy/one: `udp` stands beside `tcp`
+          --> lab.yaml:11:87 (spec.ingress[0].protocols[0].udp)
+           |
+        11 | …ange: {start: 1, end: 9}}}, udp: {}}]
+           |                                   ^
+           = help: keep one of them
+
+        2 errors, 1 warning
+    "#]],
+    );
+}

@@ -89,10 +89,18 @@ impl Holder {
         selector::holds(&by.to_string(), &label, within, !within)
     }
 
+    /// By a rule, where `all()` is everybody.
     pub fn account_selected(&self, by: &Selector) -> bool {
         let global = self.namespace.is_none();
         let label = |key: &str| self.label(&format!("pcsa.{key}"));
         selector::holds(&by.to_string(), &label, true, global)
+    }
+
+    /// By a policy, where `all()` is who has an account: no host has.
+    pub fn account_chosen(&self, by: &Selector) -> bool {
+        let has = self.label("projectcalico.org/serviceaccount").is_some();
+        let label = |key: &str| self.label(&format!("pcsa.{key}"));
+        selector::holds(&by.to_string(), &label, has, !has)
     }
 }
 

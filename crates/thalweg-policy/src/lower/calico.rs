@@ -15,8 +15,10 @@ const ICMP6: u8 = 58;
 /// A `NetworkPolicy`, or a `GlobalNetworkPolicy` where the namespace is empty. Name and place are left out.
 pub fn policy(namespace: &str, spec: &calico::Policy) -> Policy {
     let within = (!namespace.is_empty()).then(|| Selector::is(NAMESPACE, namespace));
-    let namespaces = spec.namespaces.as_ref().map(|of| of.with_prefix(OF_NAMESPACE, true));
-    let accounts = spec.accounts.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
+    let namespaces =
+        spec.namespaces.as_ref().map(|of| of.with_prefix(OF_NAMESPACE, Some(NAMESPACE)));
+    // Hosts have no service account, so that a policy for all accounts is not about them.
+    let accounts = spec.accounts.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, Some(ACCOUNT)));
     let parts = [within, namespaces, Some(spec.selector.clone()), accounts];
     let rules = |all: &[calico::Rule]| rules(namespace, all).collect();
     Policy {
@@ -102,7 +104,7 @@ fn selector(namespace: &str, entity: &Entity) -> Option<Selector> {
         || entity.namespaces.is_some()
         || accounts.is_some();
     let within = match &entity.namespaces {
-        Some(of) => Some(of.with_prefix(OF_NAMESPACE, true)),
+        Some(of) => Some(of.with_prefix(OF_NAMESPACE, Some(NAMESPACE))),
         None => (!namespace.is_empty() && speaks).then(|| Selector::is(NAMESPACE, namespace)),
     };
     let parts: Vec<Selector> =
@@ -113,6 +115,6 @@ fn selector(namespace: &str, entity: &Entity) -> Option<Selector> {
 fn accounts(accounts: &Accounts) -> Selector {
     let names = || accounts.names.iter().cloned().collect();
     let named = (!accounts.names.is_empty()).then(|| Term::In(ACCOUNT.into(), names()).into());
-    let of = accounts.selector.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, false));
+    let of = accounts.selector.as_ref().map(|of| of.with_prefix(OF_ACCOUNT, None));
     Selector::and([of, named].into_iter().flatten())
 }

@@ -286,7 +286,10 @@ fn calico_policy(dice: &mut Dice, global: bool) -> calico::Policy {
         order: dice.some(2, |dice| dice.of(&[1.0, 1000.0, -5.5])),
         selector: dice.some(2, |dice| selector(dice, 2, false)).unwrap_or_default(),
         namespaces: if global { dice.some(3, |dice| selector(dice, 1, true)) } else { None },
-        accounts: dice.some(6, |_| Selector::is("y", "1")),
+        accounts: dice.some(6, |dice| match dice.one_in(2) {
+            true => Selector::is("y", "1"),
+            false => Selector::all(),
+        }),
         applies_ingress: !dice.one_in(3),
         applies_egress: dice.one_in(2),
         ingress: dice.list(4, calico_rule),
@@ -382,7 +385,9 @@ pub fn arrivals_at_hosts(dice: &mut Dice) -> Vec<Arrival> {
         (policy.do_not_track, policy.pre_dnat) = (stage == 0, stage == 1);
         policy.apply_on_forward = stage < 3;
         policy.tier = dice.of(&["default", "early", "open"]).into();
-        (policy.namespaces, policy.accounts) = (None, None);
+        policy.namespaces = None;
+        // Hosts have no account: this is about none of them.
+        policy.accounts = dice.one_in(6).then(Selector::all);
         if !dice.one_in(3) {
             policy.selector = Selector::all();
         }

@@ -209,6 +209,7 @@ pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<Cluste
 fn pods_of(field: &Field, peer: bool, report: &mut Report) -> Option<PodsOf> {
     let read = if peer { peer_selector } else { label_selector };
     let fields = Fields::of(field.node, &field.path)?;
+    one_of(&fields, &["namespaces", "pods"], report);
     if let Some(namespaces) = fields.given("namespaces") {
         let namespaces = read(&namespaces, report);
         return Some(PodsOf { namespaces, pods: LabelSelector::default() });
@@ -224,6 +225,15 @@ fn pods_of(field: &Field, peer: bool, report: &mut Report) -> Option<PodsOf> {
         field.map(|field| read(&field, report)).unwrap_or_default()
     });
     Some(PodsOf { namespaces, pods })
+}
+
+/// Tells that one of these fields excludes the others.
+fn one_of(fields: &Fields, names: &[&'static str], report: &mut Report) {
+    let mut given = names.iter().filter_map(|name| fields.given(name));
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        let what = format!("`{}` stands beside `{}`", second.name(), first.name());
+        second.error(what, "keep one of them", report);
+    }
 }
 
 /// A rule; one that is wrong has the peer that nobody knows, and denies if it does not say what else.
@@ -324,6 +334,7 @@ fn domains(list: &Field, action: ClusterAction, report: &mut Report) -> ClusterP
 fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
     let known = ["tcp", "udp", "sctp", "destinationNamedPort"];
     let fields = Fields::open(item.node, &item.path, &known, report)?;
+    one_of(&fields, &known, report);
     if let Some(name) = fields.text_of("destinationNamedPort", report) {
         return Some(ClusterPort::Named(name.to_owned()));
     }
@@ -338,7 +349,9 @@ fn cluster_port(item: &Field, report: &mut Report) -> Option<ClusterPort> {
     let Some(port) = inner.given("destinationPort") else {
         return Some(ClusterPort::Of(protocol, None));
     };
-    let inner = Fields::open(port.node, &port.path, &["number", "range"], report)?;
+    let known = ["number", "range"];
+    let inner = Fields::open(port.node, &port.path, &known, report)?;
+    one_of(&inner, &known, report);
     if let Some(number) = inner.given("number") {
         let number = number.number(1..=65_535, report)?;
         return Some(ClusterPort::Of(protocol, Some((number, number))));
