@@ -8,6 +8,7 @@ mod agent;
 mod balance;
 mod blocked;
 mod bulk;
+mod charge;
 mod cluster;
 mod crossing;
 mod daemon;

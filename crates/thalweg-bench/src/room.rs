@@ -7,7 +7,7 @@ use crate::pods::{Node, PODS, spread};
 use crate::report::Row;
 use crate::samples::median;
 use crate::vip::rules;
-use crate::{Bench, Measured, say};
+use crate::{Bench, Measured, charge, say};
 use std::fs;
 use std::time::Duration;
 use thalweg_abi::TableId;
@@ -23,7 +23,7 @@ const SERVICES: [u32; 2] = [1_000, 11_000];
 const BACKENDS: u32 = 10;
 /// What the peer takes: nftables takes much longer for more.
 const PEERS: Cluster = Cluster { services: 2_000, backends: BACKENDS };
-/// Turns of the peer: what others take meanwhile is in the number.
+/// Turns of the peer.
 const ROUNDS: usize = 3;
 
 /// Both rows.
@@ -49,10 +49,7 @@ pub fn measure(bench: &mut Bench) {
         let ours = (agent(many)? - agent(few)?) / f64::from(SERVICES[1] - SERVICES[0]);
         let rounds = (0..ROUNDS).map(|_| nftables(PEERS)).collect::<Measured<Vec<_>>>()?;
         let theirs = median(&rounds) / f64::from(PEERS.services);
-        if theirs <= 0.0 {
-            return Err("others use the kernel's memory meanwhile".into());
-        }
-        bench.add(Row::cost(SERVICE, ours, "bytes", "nftables, kernel slabs and pages", theirs));
+        bench.add(Row::cost(SERVICE, ours, "bytes", "nftables, the kernel's memory", theirs));
         Ok(())
     });
 }
@@ -81,19 +78,5 @@ fn agent(cluster: Cluster) -> Measured<f64> {
 /// Octets of the kernel's that rules of these services take.
 fn nftables(cluster: Cluster) -> Measured<f64> {
     let node = Node::routed()?;
-    let before = kernel()?;
-    rules(&node, cluster, "nftables")?;
-    Ok(kernel()? - before)
-}
-
-/// Octets that the kernel holds for itself and cannot give back.
-pub fn kernel() -> Measured<f64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let mut sum = 0.0;
-    for name in ["SUnreclaim:", "VmallocUsed:", "Percpu:"] {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        let size = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        sum += size.ok_or_else(|| format!("the kernel does not tell {name}"))? * 1024.0;
-    }
-    Ok(sum)
+    Ok(charge::of(|| rules(&node, cluster, "nftables"))?.1)
 }
