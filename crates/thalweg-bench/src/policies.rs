@@ -22,6 +22,8 @@ const SIZES: [(usize, &str); 4] = [(1, "1"), (100, "100"), (10_000, "10k"), (100
 /// Those that peers have, with the frames of a turn: peers ask every rule.
 const BESIDE: [(usize, &str, u64); 2] = [(100, "100", 100_000), (10_000, "10k", 16_384)];
 const GROWTH: [&str; 2] = ["policy/new-flow/growth", "policy/new-flow/growth/few-sources"];
+/// The same from addresses that stand in tables one by one, as those of pods.
+const WHOLE: &str = "policy/new-flow/growth/whole-addresses";
 /// A set of addresses: rows by peer.
 const SET: [&str; 2] = ["policy/3-rules-1m-set/vs-ipset", "policy/3-rules-1m-set/vs-nftables"];
 /// The same set beside the kernel's map for prefixes.
@@ -50,6 +52,8 @@ pub fn measure(bench: &mut Bench) {
     let names: Vec<String> =
         SIZES.iter().map(|(_, size)| alone(size)).chain(GROWTH.map(ToOwned::to_owned)).collect();
     bench.measure(&names, by_size);
+    spread();
+    bench.measure(&[WHOLE.to_owned()], from_whole);
     spread();
     for (count, size, frames) in BESIDE {
         let names = Peer::ALL.map(|peer| format!("{}/vs-{}", alone(size), peer.name()));
@@ -146,6 +150,27 @@ fn by_size(bench: &mut Bench) -> Measured<()> {
         let growth = times[SIZES.len()] / times[1] * 100.0;
         bench.add(Row::cost(name, growth, "%", "1 rule; measured with 100,000", 100.0));
     }
+    Ok(())
+}
+
+/// First packets from whole addresses, each of which stands in tables by itself, beside one rule and many.
+fn from_whole(bench: &mut Bench) -> Measured<()> {
+    say("policy: first packets from addresses that are known one by one");
+    pin(0, processors() - 1);
+    // Every other one, so that no prefix has two.
+    let set: Vec<Ipv4Addr> =
+        (0..MANY).map(|at| Ipv4Addr::from_bits(SOURCES.to_bits() + (1 << 17) + 2 * at)).collect();
+    let mut stages = Vec::new();
+    for (count, _) in [SIZES[0], SIZES[SIZES.len() - 1]] {
+        let files = [rules::policies(&rules::rules(count)), rules::with_set(&set)].concat();
+        stages.push(Stage::new(&files)?);
+    }
+    let mut sources: Vec<u32> = set.iter().map(|address| address.to_bits()).collect();
+    shuffle(&mut sources);
+    let times = turns(&mut stages, &sources)?;
+    say(&format!("from whole addresses: {times:.0?} ns"));
+    let words = "1 rule; measured with 100,000";
+    bench.add(Row::cost(WHOLE, times[1] / times[0] * 100.0, "%", words, 100.0));
     Ok(())
 }
 
