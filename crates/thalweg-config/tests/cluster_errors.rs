@@ -754,6 +754,37 @@ fn interfaces_of_pods() {
     );
 }
 
+/// A file that sorts before must not take the link of a pod that runs.
+#[test]
+fn the_elder_of_two_pods_keeps_the_interface() {
+    let pod = |name: &str, created: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: {{thalweg.io/interface: \
+             veth0}}, creationTimestamp: {created}}}\n"
+        )
+    };
+    let (elder, younger) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    for ((first, second), keeps) in [
+        ((pod("a", younger), pod("b", elder)), "b"),
+        ((pod("a", elder), pod("b", younger)), "a"),
+        ((pod("a", "null"), pod("b", younger)), "b"),
+        ((pod("b", "null"), pod("a", "null")), "a"),
+        ((pod("b", elder), pod("a", elder)), "a"),
+    ] {
+        let files = [("1.yaml".into(), first), ("2.yaml".into(), second)];
+        for loaded in [parse(&files), thalweg_config::Library::default().parse(&files)] {
+            let told = render(&loaded.problems, &loaded.sources, false);
+            let pods: Vec<_> = loaded.intent.cluster.pods.keys().map(|pod| &*pod.name).collect();
+            assert_eq!(pods, [keeps], "{told}");
+            let loses = if keeps == "a" { "b" } else { "a" };
+            let what = format!(
+                "error: Pod/default/{loses}: `veth0` already belongs to Pod/default/{keeps} at "
+            );
+            assert!(loaded.is_ok() && told.contains(&what) && told.contains("1 error"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn ranges_of_services() {
     check(
