@@ -497,12 +497,33 @@ fn endpoints_that_cannot_be_reached() {
               |   ^
               = help: write the address: `addresses: [10.0.0.1]`
 
+            warning: EndpointSlice/default/web-1: the endpoint is left out; others of its slice stay
+             --> lab.yaml:6:3 (endpoints[0])
+              |
+            6 | - {}
+              |   ^
+              = help: mend what is wrong in it
+
+            warning: EndpointSlice/default/web-1: the endpoint is left out; others of its slice stay
+             --> lab.yaml:7:3 (endpoints[1])
+              |
+            7 | - addresses: []
+              |   ^^^^^^^^^
+              = help: mend what is wrong in it
+
             error: EndpointSlice/default/web-1: an endpoint without addresses cannot be reached
              --> lab.yaml:7:14 (endpoints[1].addresses)
               |
             7 | - addresses: []
               |              ^
               = help: write its address, or remove the endpoint
+
+            warning: EndpointSlice/default/web-1: the endpoint is left out; others of its slice stay
+             --> lab.yaml:8:3 (endpoints[2])
+              |
+            8 | - addresses: ['2001:db8::1']
+              |   ^^^^^^^^^
+              = help: mend what is wrong in it
 
             error: EndpointSlice/default/web-1: 2001:db8::1 is no IPv4 address, which addressType promises
              --> lab.yaml:8:15 (endpoints[2].addresses[0])
@@ -511,12 +532,26 @@ fn endpoints_that_cannot_be_reached() {
               |               ^^^^^^^^^^^^^
               = help: put it into a slice of its family
 
+            warning: EndpointSlice/default/web-1: the endpoint is left out; others of its slice stay
+             --> lab.yaml:9:3 (endpoints[3])
+              |
+            9 | - addresses: [127.0.0.1]
+              |   ^^^^^^^^^
+              = help: mend what is wrong in it
+
             error: EndpointSlice/default/web-1: 127.0.0.1 is loopback, and such packets do not leave a host
              --> lab.yaml:9:15 (endpoints[3].addresses[0])
               |
             9 | - addresses: [127.0.0.1]
               |               ^^^^^^^^^
               = help: write a unicast address
+
+            warning: EndpointSlice/default/web-1: the endpoint is left out; others of its slice stay
+              --> lab.yaml:10:3 (endpoints[4])
+               |
+            10 | - addresses: ['::ffff:10.0.0.1']
+               |   ^^^^^^^^^
+               = help: mend what is wrong in it
 
             error: EndpointSlice/default/web-1: ::ffff:10.0.0.1 is an IPv4 address in IPv6 dress
               --> lab.yaml:10:15 (endpoints[4].addresses[0])
@@ -546,9 +581,55 @@ fn endpoints_that_cannot_be_reached() {
                |                                                   ^
                = help: rename one of them, or remove it
 
-            7 errors, 1 warning
+            7 errors, 6 warnings
         "#]],
     );
+}
+
+#[test]
+fn an_endpoint_that_is_wrong_is_left_out_alone() {
+    let wrong = [
+        "{}",
+        "{addresses: [ten]}",
+        "{addresses: [10.0.0.9, 127.0.0.1]}",
+        "{addresses: [10.0.0.9], conditions: {ready: maybe}}",
+        "{addresses: [10.0.0.9], hints: {forZones: [{}]}}",
+        "{addresses: [10.0.0.9], nodeName: 1}",
+        "no mapping",
+    ];
+    let weights = "thalweg.io/weights: '10.0.0.9=2, 10.0.0.1=3'";
+    for one in wrong {
+        let text = slice(&format!(
+            "addressType: IPv4\nendpoints:\n- addresses: [10.0.0.1]\n- {one}\n- addresses: [10.0.0.2]\n\
+             ports: [{{port: 80}}]\n"
+        ));
+        let text = text.replace("labels", &format!("annotations: {{{weights}}}, labels"));
+        let loaded = parse(&[("lab.yaml".into(), text)]);
+        let told = render(&loaded.problems, &loaded.sources, false);
+        assert!(loaded.is_ok() && told.contains("1 error, 1 warning"), "{told}");
+        assert!(told.contains("error: EndpointSlice/default/web-1: "), "{told}");
+        assert!(told.contains("--> lab.yaml:7:") && told.contains("(endpoints[1]"), "{told}");
+        let slices: Vec<_> = loaded.intent.cluster.slices.values().collect();
+        let [slice] = slices.as_slice() else { panic!("{one}: {told}") };
+        let serve: Vec<_> = slice.endpoints.iter().map(|e| (e.addresses[0], e.weight)).collect();
+        let address = |last| std::net::IpAddr::from([10, 0, 0, last]);
+        assert_eq!(serve, [(address(1), 3), (address(2), 1)], "{one}");
+    }
+}
+
+#[test]
+fn a_slice_that_is_wrong_as_a_whole_is_set_aside() {
+    let good = "endpoints: [{addresses: [10.0.0.1]}]\n";
+    for wrong in [
+        format!("{good}ports: [{{port: 80}}]\n"),
+        format!("addressType: IPv5\n{good}ports: [{{port: 80}}]\n"),
+        format!("addressType: IPv4\n{good}ports: [{{port: 0}}]\n"),
+        "addressType: IPv4\nendpoints: all\nports: [{port: 80}]\n".into(),
+    ] {
+        let loaded = parse(&[("lab.yaml".into(), slice(&wrong))]);
+        assert!(loaded.is_ok() && !loaded.problems.is_empty(), "{wrong}");
+        assert!(loaded.intent.cluster.slices.is_empty(), "{wrong}");
+    }
 }
 
 #[test]
@@ -671,6 +752,37 @@ fn interfaces_of_pods() {
             3 errors
         "#]],
     );
+}
+
+/// A file that sorts before must not take the link of a pod that runs.
+#[test]
+fn the_elder_of_two_pods_keeps_the_interface() {
+    let pod = |name: &str, created: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, annotations: {{thalweg.io/interface: \
+             veth0}}, creationTimestamp: {created}}}\n"
+        )
+    };
+    let (elder, younger) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    for ((first, second), keeps) in [
+        ((pod("a", younger), pod("b", elder)), "b"),
+        ((pod("a", elder), pod("b", younger)), "a"),
+        ((pod("a", "null"), pod("b", younger)), "b"),
+        ((pod("b", "null"), pod("a", "null")), "a"),
+        ((pod("b", elder), pod("a", elder)), "a"),
+    ] {
+        let files = [("1.yaml".into(), first), ("2.yaml".into(), second)];
+        for loaded in [parse(&files), thalweg_config::Library::default().parse(&files)] {
+            let told = render(&loaded.problems, &loaded.sources, false);
+            let pods: Vec<_> = loaded.intent.cluster.pods.keys().map(|pod| &*pod.name).collect();
+            assert_eq!(pods, [keeps], "{told}");
+            let loses = if keeps == "a" { "b" } else { "a" };
+            let what = format!(
+                "error: Pod/default/{loses}: `veth0` already belongs to Pod/default/{keeps} at "
+            );
+            assert!(loaded.is_ok() && told.contains(&what) && told.contains("1 error"), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -70,13 +70,15 @@ pub(crate) fn node_ports(
     aside
 }
 
-/// Pods whose interface belongs to another one of their node.
+/// Pods whose interface belongs to another one of their node: the eldest keeps it, and of those of one age
+/// the first by name. Where their files stand must not decide: one more file would take the link of a pod
+/// that runs.
 pub(crate) fn interfaces(parts: &Parts<'_>, report: &mut Report) -> Vec<ObjectName> {
     let mut all: Vec<(Span, &Interface)> = Vec::new();
     for (file, part) in parts {
         all.extend(part.interfaces.iter().map(|one| (place(*file, one.at), one)));
     }
-    all.sort_by_key(|(at, one)| (*at, &one.pod));
+    all.sort_by_key(|(_, one)| (one.created, &one.pod));
     let mut taken: HashMap<(&Option<String>, &String), (Span, &ObjectName)> = HashMap::new();
     let mut aside = Vec::new();
     for (at, one) in all {

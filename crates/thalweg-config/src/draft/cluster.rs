@@ -38,6 +38,8 @@ pub(crate) struct Claims {
 /// The interface that a pod asks for.
 #[derive(Debug)]
 pub(crate) struct Interface {
+    /// When the pod was created, in seconds since 1970; one that does not say is the youngest.
+    pub created: u64,
     /// Where it stands.
     pub at: Span,
     pub pod: ObjectName,
@@ -101,7 +103,8 @@ impl ClusterDraft {
     pub fn pod(&mut self, meta: &Meta, pod: Pod, at: Span) {
         if let Some(interface) = &pod.interface {
             let (interface, node) = (interface.clone(), pod.node.clone());
-            self.interfaces.push(Interface { at, pod: meta.name.clone(), node, interface });
+            let (created, pod) = (meta.created.unwrap_or(u64::MAX), meta.name.clone());
+            self.interfaces.push(Interface { created, at, pod, node, interface });
         }
         self.pods.push((meta.name.clone(), pod));
     }

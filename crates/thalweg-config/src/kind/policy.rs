@@ -12,6 +12,7 @@ use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
 use crate::read::Fields;
 use crate::report::Report;
+use thalweg_policy::object::kubernetes::NetworkPolicy;
 use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
 
 /// Fields of a `ServiceAccount`.
@@ -59,7 +60,8 @@ pub(crate) fn read(
 /// Reads a policy. It stays as long as whom it selects is known, whatever else is wrong: without it,
 /// pods that it alone selects would be open.
 fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
-    let Some(spec) = object.required("spec", "write what it allows under `spec`", report) else {
+    let Some(spec) = object.given("spec") else {
+        without_spec(kind, object, meta, draft, report);
         return;
     };
     // What is stored without `types` says both; people get a default by the rules that there are.
@@ -82,4 +84,29 @@ fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, rep
         let staged = staged.unwrap_or_default();
         draft.cluster.policies.policies.push((id, PolicyObject { origin, staged, spec: read }));
     }
+}
+
+/// Takes a `NetworkPolicy` of Kubernetes without `spec` as an API server does, like one that selects all
+/// pods of its namespace and allows nobody: set aside, it would leave them open. Policies of other kinds
+/// do not say enough without it.
+fn without_spec(
+    kind: PolicyKind,
+    object: &Fields,
+    meta: &Meta,
+    draft: &mut Draft,
+    report: &mut Report,
+) {
+    if !matches!(kind, PolicyKind::Kubernetes | PolicyKind::StagedKubernetes) {
+        object.missing("spec", "write what it allows under `spec`", report);
+        return;
+    }
+    let what =
+        "without `spec` it selects all pods of its namespace, and allows nobody to reach them";
+    let remedy = "write whom it selects and what it allows under `spec`, or remove the policy";
+    report.warning(meta.at, &object.path().below("spec"), what, remedy);
+    let spec = NetworkPolicy { isolates_ingress: true, ..NetworkPolicy::default() };
+    let (origin, staged) = (report.origin(meta.at), StagedAction::default());
+    let id = PolicyId { kind, name: meta.name.clone() };
+    let object = PolicyObject { origin, staged, spec: Spec::Kubernetes(spec) };
+    draft.cluster.policies.policies.push((id, object));
 }

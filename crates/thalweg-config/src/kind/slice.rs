@@ -59,27 +59,36 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
     let ports = ports(object, report);
     let annotation = meta.annotation(WEIGHTS);
     let weights = annotation.as_ref().map(|field| weights(field, report)).unwrap_or_default();
-    let mut endpoints = Vec::new();
-    if let Some(list) = object.given("endpoints") {
-        // There may be half a million of them all in all: no room for others.
-        endpoints.reserve_exact(list.count());
-        for item in list.members(report) {
-            endpoints.extend(endpoint(&item, family, &weights, report));
-        }
+    let list = object.given("endpoints");
+    let items = list.iter().flat_map(|list| list.members(report)).collect::<Vec<_>>();
+    let whole = report.errors() == before;
+    // There may be half a million of them all in all: no room for others.
+    let mut endpoints = Vec::with_capacity(items.len());
+    endpoints.extend(items.iter().filter_map(|item| fit(item, family, &weights, report)));
+    let all = endpoints.len() == items.len();
+    // One that was left out may be who a weight is meant for.
+    if let (Some(field), false, true) = (&annotation, weights.is_empty(), all) {
+        strange_weights(field, &weights, &endpoints, report);
     }
-    if let (Some(field), false) = (&annotation, weights.is_empty()) {
-        let has =
-            |address: &&IpAddr| endpoints.iter().any(|e| e.addresses.first() == Some(address));
-        let mut strange: Vec<_> = weights.keys().filter(|address| !has(address)).collect();
-        strange.sort();
-        for address in strange {
-            let what = format!("{address} is the first address of no endpoint of this slice");
-            field.warning(what, "remove it", report);
-        }
-    }
-    if let (Some(service), true) = (service, report.errors() == before) {
+    if let (Some(service), true) = (service, whole) {
         let slice = EndpointSlice { service: service.into(), family, ports, endpoints };
         draft.cluster.slice(meta, slice);
+    }
+}
+
+/// Reports weights of addresses that no endpoint has first.
+fn strange_weights(
+    field: &Field,
+    weights: &HashMap<IpAddr, u16>,
+    endpoints: &[Endpoint],
+    report: &mut Report,
+) {
+    let has = |address: &&IpAddr| endpoints.iter().any(|e| e.addresses.first() == Some(address));
+    let mut strange: Vec<_> = weights.keys().filter(|address| !has(address)).collect();
+    strange.sort();
+    for address in strange {
+        let what = format!("{address} is the first address of no endpoint of this slice");
+        field.warning(what, "remove it", report);
     }
 }
 
@@ -113,6 +122,24 @@ fn port(item: &Field, report: &mut Report) -> Option<EndpointPort> {
         None => String::new(),
     };
     Some(EndpointPort { name, protocol: protocol?, port: port? })
+}
+
+/// An endpoint without an error. A wrong one is left out alone: without the others of its slice, a service
+/// would have no backend for the slip of one.
+fn fit(
+    item: &Field,
+    family: Family,
+    weights: &HashMap<IpAddr, u16>,
+    report: &mut Report,
+) -> Option<Endpoint> {
+    let before = report.errors();
+    let endpoint = endpoint(item, family, weights, report);
+    if report.errors() == before {
+        return endpoint;
+    }
+    let what = "the endpoint is left out; others of its slice stay";
+    item.warning(what, "mend what is wrong in it", report);
+    None
 }
 
 fn endpoint(

@@ -82,14 +82,6 @@ impl<'n, 's, 'p> Field<'n, 's, 'p> {
         matches!(&self.node.value, Value::Scalar { text, .. } if text.is_empty())
     }
 
-    /// How many items there are, if it is a list.
-    pub fn count(&self) -> usize {
-        match &self.node.value {
-            Value::List(list) => list.members.len(),
-            _ => 0,
-        }
-    }
-
     /// The items of a list that may be empty.
     pub fn members(
         &'p self,

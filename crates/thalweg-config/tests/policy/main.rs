@@ -88,6 +88,34 @@ fn a_network_policy() {
     );
 }
 
+/// Set aside, it would leave open whom it is meant for.
+#[test]
+fn a_network_policy_without_a_spec_isolates_its_namespace() {
+    let bare = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\n";
+    let spec = |text: &str| {
+        let loaded = load(text);
+        loaded.policies.policies.values().map(|one| one.spec.clone()).collect::<Vec<_>>()
+    };
+    let all = spec(&format!("{bare}spec: {{podSelector: {{}}}}\n"));
+    assert_eq!(all.len(), 1);
+    assert_eq!(spec(bare), all);
+    assert_eq!(spec(&format!("{bare}spec: null\n")), all);
+    check(
+        bare,
+        expect![[r#"
+        warning: NetworkPolicy/shop/web: without `spec` it selects all pods of its namespace, and allows nobody to reach them
+         --> lab.yaml:3:18 (spec)
+          |
+        3 | metadata: {name: web, namespace: shop}
+          |                  ^^^
+          = help: write whom it selects and what it allows under `spec`, or remove the policy
+
+        1 warning
+    "#]],
+    );
+    errors(&calico("GlobalNetworkPolicy", ""), &["1: `spec` is missing"]);
+}
+
 #[test]
 fn the_two_network_policies_are_two_kinds() {
     let two = KUBERNETES.replace("networking.k8s.io/v1", "projectcalico.org/v3");

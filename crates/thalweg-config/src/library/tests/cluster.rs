@@ -20,11 +20,14 @@ pub fn documents() -> impl Strategy<Value = String> {
              endpoints: [{{addresses: [10.1.0.{address}]}}]\n"
         )
     });
-    let pod = (0..5u8, 0..4u8, proptest::option::of(0..2u8)).prop_map(|(n, interface, node)| {
+    let age = proptest::option::of(1..3u8);
+    let pod = (0..5u8, 0..4u8, proptest::option::of(0..2u8), age).prop_map(|(n, interface, node, age)| {
+        let created = age.map(|age| format!(", creationTimestamp: 2026-01-0{age}T00:00:00Z"));
+        let created = created.unwrap_or_default();
         let node = node.map(|node| format!("\nspec: {{nodeName: n{node}}}")).unwrap_or_default();
         format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{n}, annotations: \
-             {{thalweg.io/interface: v{interface}}}}}{node}\nstatus: {{podIPs: [{{ip: 10.1.0.{n}}}]}}\n"
+             {{thalweg.io/interface: v{interface}}}{created}}}{node}\nstatus: {{podIPs: [{{ip: 10.1.0.{n}}}]}}\n"
         )
     });
     let text = |text: &str| Just(text.to_owned());
