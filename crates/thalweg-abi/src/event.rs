@@ -15,7 +15,7 @@ use crate::meter::MeterRow;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Number of the layout of the maps that this module names. It is part of the names of their pins.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Name of the ring.
 pub const RING: &str = "events";

@@ -48,7 +48,7 @@ pub use vrf::{VrfId, VrfRow};
 
 /// Number of the layout of everything here that lies in shared memory. Programs and tables of one
 /// number belong together; whoever changes a row, a table or the meaning of a cell takes the next.
-pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 8 } else { 7 };
+pub const LAYOUT: u32 = if cfg!(feature = "layout-next") { 9 } else { 8 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

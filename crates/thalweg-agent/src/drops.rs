@@ -19,6 +19,8 @@ use crate::cluster;
 use memory::{Memory, Told};
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_abi::event::flag;
 use thalweg_abi::{DropEvent, Reason};
 use thalweg_api::Fault;
@@ -37,6 +39,9 @@ pub const MOST: usize = 1_000;
 pub struct Drops {
     dropped: Memory,
     logged: Memory,
+    /// Since when, in nanoseconds of the monotonic clock, the numbers of what decides are those of this agent's
+    /// tables: programs of the agent before may have told what is in the ring.
+    known: Arc<AtomicU64>,
 }
 
 impl Drops {
@@ -44,10 +49,28 @@ impl Drops {
     /// remembered as both.
     fn tell(&self, events: impl Iterator<Item = (u64, DropEvent)>) {
         let is = |(_, event): &(u64, DropEvent), bit| event.flags & bit != 0;
-        let events: Vec<_> = events.collect();
+        let known = self.known.load(Ordering::Relaxed);
+        let mut events: Vec<_> = events.collect();
+        for (_, event) in events.iter_mut().filter(|(_, event)| event.time < known) {
+            forget_number(event);
+        }
         let all = || events.iter().copied();
         self.dropped.tell(all().filter(|one| !is(one, flag::LOG)));
         self.logged.tell(all().filter(|one| is(one, flag::LOGGED)));
+    }
+
+    /// The numbers of what decides are others in tables to come: what was told before has none any more, nor has
+    /// what is told until these are in force.
+    pub fn forget_numbers(&self) {
+        self.known.store(u64::MAX, Ordering::Relaxed);
+        [&self.dropped, &self.logged].into_iter().for_each(Memory::forget_numbers);
+    }
+
+    /// Programs with these tables stand at all hooks.
+    pub fn know_numbers(&self) {
+        let now = thalweg_xdp::events::now();
+        // Else they were there before.
+        let _ = self.known.compare_exchange(u64::MAX, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Changes when there are new frames.
@@ -105,6 +128,15 @@ impl Drops {
             last,
             events: told.iter().map(|told| words.log(told)).collect(),
         })
+    }
+}
+
+/// Takes out of an event by what number of other tables policies decided.
+fn forget_number(event: &mut DropEvent) {
+    if event.flags & flag::LOG != 0 {
+        (event.cause, event.octets) = (0, 0);
+    } else if event.reason == Reason::Policy as u8 {
+        event.cause = 0;
     }
 }
 

@@ -447,6 +447,7 @@ impl Shell {
         if let Some(listener) = self.listener.take() {
             listener.stop().await;
         }
+        self.drops.forget_numbers();
         match self.plane.as_ref().map(|plane| plane.events()) {
             Some(Ok(Some(events))) if !self.check => {
                 self.listener = Listener::start(events, self.drops.clone());
@@ -549,6 +550,9 @@ impl Shell {
                 self.sessions.rewrite();
                 self.write_sessions();
                 self.listen().await;
+                if result.is_ok() {
+                    self.drops.know_numbers();
+                }
                 let took = since.elapsed();
                 let unfit = result.as_ref().ok().map(|applied| applied.failures.len());
                 self.record.plan(changes, took, unfit);
@@ -565,6 +569,7 @@ impl Shell {
                 point("hook-before");
                 let hooked = self.plane.as_mut().map(|plane| Event::Hooked(plane.hook(&wishes)));
                 point("hook-after");
+                self.drops.know_numbers();
                 hooked
             }
             Effect::Sockets(wanted) => {

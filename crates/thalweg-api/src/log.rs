@@ -53,7 +53,8 @@ pub struct LogView {
     pub vrf: Option<String>,
     /// Where: `xdp`, `tc`, or `out` for what this host sends.
     pub hook: String,
-    /// The rules that log, in the order in which they were passed.
+    /// The rules that log, in the order in which they were passed; none where they are not known any more: programs
+    /// of the agent before told of the packet.
     pub rules: Vec<LogRule>,
     /// `allow`, or `deny` if policies denied it, there or at another place.
     pub verdict: String,

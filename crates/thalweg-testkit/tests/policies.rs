@@ -6,9 +6,11 @@ mod random;
 
 use random::{Dice, address, arrivals, gather, packet};
 use std::net::IpAddr;
+use thalweg_abi::policy::{VALUE, head, root};
 use thalweg_compile::{Cause, Compiler};
-use thalweg_core::Tables as _;
+use thalweg_core::flow::Flows as _;
 use thalweg_core::flow::policy::{SILENT, Talk, ask};
+use thalweg_core::{Cells as _, Tables as _};
 use thalweg_image::{Capacity, Memory, NoReaders, Plane as _, Writer, halves};
 use thalweg_model::cluster::{Cluster, Pod};
 use thalweg_model::host::{Address, Update};
@@ -274,6 +276,119 @@ fn addresses_of_nested_prefixes_are_told_apart() {
     }
 }
 
+/// What blocks say at once ([`thalweg_abi::policy::root`]): one thing or several, and of whom; how often each was
+/// met.
+#[derive(Debug, Default)]
+struct Blocks {
+    whole: [u32; 2],
+    but_for_some: [u32; 2],
+    mixed: u32,
+}
+
+impl Blocks {
+    /// Counts the block of an address.
+    fn meet(&mut self, bench: &Bench, address: IpAddr) {
+        let IpAddr::V4(address) = address else { return };
+        let cells = bench.cells.at(bench.cells.epoch());
+        let at = cells.settings().map_or(0, |row| row.policy);
+        let table = cells.policy(at).map_or(0, |first| first[head::ROOT4] as u32);
+        if at == 0 || table == 0 {
+            return;
+        }
+        let block = address.to_bits() >> root::SHIFT;
+        let line = cells.policy(table + block / 16).unwrap();
+        let word = (line[block as usize / 2 % 8] >> (block % 2 * 32)) as u32;
+        let told = usize::from(word & VALUE != 0);
+        match word {
+            0 => self.mixed += 1,
+            _ if word & root::FINAL != 0 => self.whole[told] += 1,
+            _ => self.but_for_some[told] += 1,
+        }
+    }
+}
+
+/// An address at an edge of a block of addresses, or of all of them.
+fn edge(dice: &mut Dice) -> u32 {
+    let blocks = [0, 1, 0x0a00, 0x0a01, 0x0a02, 0x0a03, 0x7fff, 0x8000, 0xfffe, 0xffff];
+    let within = [0, 1, 2, 0x7fff, 0x8000, 0xfffd, 0xfffe, 0xffff];
+    dice.of(&blocks) << root::SHIFT | dice.of(&within)
+}
+
+/// A prefix that fills blocks, a part of one, or nothing but an address.
+fn at_edge(dice: &mut Dice) -> Prefix {
+    let len = dice.of(&[0, 1, 7, 8, 14, 15, 15, 16, 16, 16, 17, 17, 24, 31, 32, 32]);
+    Prefix::containing(IpAddr::V4(edge(dice).into()), len)
+}
+
+/// Some rules about such prefixes.
+fn rules_at_edges(dice: &mut Dice) -> (Objects, Vec<Prefix>) {
+    let mut nets = Vec::new();
+    let mut text = String::from(
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: some}\nspec:\n  \
+         types: [Ingress, Egress]\n  selector: all()\n",
+    );
+    for (direction, side) in [("ingress", "source"), ("egress", "destination")] {
+        text += &format!("  {direction}:\n");
+        for _ in 0..1 + dice.below(3) {
+            let [some, except] = [1 + dice.below(4), dice.below(3)]
+                .map(|count| (0..count).map(|_| at_edge(dice)).collect::<Vec<_>>());
+            let action = dice.of(&["Allow", "Deny", "Log", "Allow"]);
+            let words =
+                |nets: &[Prefix]| quoted(&nets.iter().map(Prefix::to_string).collect::<Vec<_>>());
+            text += &format!(
+                "  - {{action: {action}, {side}: {{nets: [{}], notNets: [{}]}}}}\n",
+                words(&some),
+                words(&except)
+            );
+            nets.extend(some.into_iter().chain(except));
+        }
+    }
+    let loaded = thalweg_config::parse(&[("a.yaml".into(), text)]);
+    let error =
+        |problem: &&thalweg_model::Problem| problem.severity == thalweg_model::Severity::Error;
+    assert_eq!(loaded.problems.iter().find(error), None);
+    (loaded.policies, nets)
+}
+
+/// Rules about nets that fill blocks, or begin or end in them, and pods in and beside these; also after others.
+#[test]
+fn addresses_at_edges_of_blocks_are_told_apart() {
+    let mut blocks = Blocks::default();
+    for seed in 0..worlds() / 15 {
+        let mut dice = Dice::new(seed ^ 0xb10c);
+        let mut bench: Option<Bench> = None;
+        for _ in 0..3 {
+            let (objects, nets) = rules_at_edges(&mut dice);
+            let pods: Vec<IpAddr> =
+                (0..1 + dice.below(4)).map(|_| IpAddr::V4(edge(&mut dice).into())).collect();
+            let cluster = some_pods(&pods);
+            match &mut bench {
+                Some(bench) => bench.follow(objects, cluster),
+                none => *none = Some(Bench::of(objects, cluster)),
+            }
+            let bench = bench.as_ref().unwrap();
+            for _ in 0..150 {
+                let other = match dice.below(6) {
+                    0 => dice.of(&pods),
+                    1 => IpAddr::V4(edge(&mut dice).into()),
+                    2 => IpAddr::V4((dice.below(1 << 32) as u32).into()),
+                    _ => {
+                        let net = dice.of(&nets);
+                        near_to(&mut dice, net)
+                    }
+                };
+                let pod = dice.of(&pods);
+                let ends = if dice.one_in(2) { (pod, other) } else { (other, pod) };
+                blocks.meet(bench, other);
+                bench.agrees(&packet(&mut dice, ends.0, ends.1));
+            }
+        }
+    }
+    let Blocks { whole, but_for_some, mixed } = blocks;
+    let least = whole.into_iter().chain(but_for_some).chain([mixed]).min();
+    assert!(least > Some(200), "{blocks:?}");
+}
+
 fn quoted(nets: &[String]) -> String {
     nets.iter().map(|net| format!("\"{net}\"")).collect::<Vec<_>>().join(", ")
 }
@@ -321,8 +436,14 @@ fn near_to(dice: &mut Dice, prefix: Prefix) -> IpAddr {
 }
 
 fn one_pod(address: IpAddr) -> Cluster {
+    some_pods(&[address])
+}
+
+fn some_pods(addresses: &[IpAddr]) -> Cluster {
     let mut cluster = Cluster::default();
-    let pod = Pod { addresses: vec![address], ..Pod::default() };
-    cluster.pods.insert(ObjectName::new("a", "p"), pod);
+    for (number, address) in addresses.iter().enumerate() {
+        let pod = Pod { addresses: vec![*address], ..Pod::default() };
+        cluster.pods.insert(ObjectName::new("a", format!("p{number}")), pod);
+    }
     cluster
 }

@@ -6,7 +6,7 @@
 //! <dir>/links/7-clsact/        our filter stands on the clsact qdisc of device 7
 //! <dir>/links/7-qdisc/         we made that qdisc
 //! <dir>/sockets/connect4       the kernel's link that holds our program at a hook of a cgroup
-//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested,events_1,event_gate_1,event_rows_1}
+//! <dir>/v1/{thalweg_xdp,thalweg_tc,counters,tested,events_2,event_gate_2,event_rows_2}
 //! ```
 //!
 //! The number behind the `v` is that of the layout ([`thalweg_abi::LAYOUT`]): programs and counters of

@@ -1,6 +1,6 @@
 //! The last events of one kind.
 
-use super::MOST;
+use super::{MOST, forget_number};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thalweg_abi::DropEvent;
@@ -53,6 +53,11 @@ impl Memory {
             ring.last
         };
         self.changed.send_if_modified(|known| std::mem::replace(known, last) != last);
+    }
+
+    /// Numbers of what decides mean nothing any more.
+    pub fn forget_numbers(&self) {
+        self.ring().told.iter_mut().for_each(|told| forget_number(&mut told.event));
     }
 
     /// Changes when there are new events.

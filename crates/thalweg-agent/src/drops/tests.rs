@@ -82,6 +82,56 @@ fn the_last_thousand_are_remembered_and_readers_learn_what_they_missed() {
 }
 
 #[test]
+fn what_was_decided_by_other_tables_has_no_numbers() {
+    let (drops, compiler) = (Drops::default(), compiled(HOST));
+    let of = |reason: Reason, flags, time| DropEvent {
+        reason: reason as u8,
+        flags,
+        time,
+        cause: 7,
+        octets: 9,
+        ..datagram("10.0.0.9", "10.2.0.7")
+    };
+    let denied = |time| of(Reason::Policy, flag::LOGGED, time);
+    let logged = |time| of(Reason::Policy, flag::LOG | flag::LOGGED, time);
+    let tell = |time| {
+        let other = of(Reason::Blackhole, 0, time);
+        drops.tell([denied(time), logged(time), other].map(|event| (0, event)).into_iter());
+    };
+    let numbers = |place| {
+        let of = |memory: &Memory| {
+            let told = memory.after(Some(place)).0.into_iter();
+            told.map(|told| (told.event.cause, told.event.octets)).collect::<Vec<_>>()
+        };
+        [of(&drops.dropped), of(&drops.logged)]
+    };
+    let (known, gone) = (
+        [vec![(7, 9), (7, 9)], vec![(7, 9), (7, 9)]],
+        [vec![(0, 9), (7, 9)], vec![(0, 9), (0, 0)]],
+    );
+    tell(1);
+    assert_eq!(numbers(0), known);
+    // Other tables are to come: neither what is remembered nor what the old programs still tell has a number.
+    drops.forget_numbers();
+    assert_eq!(numbers(0), gone);
+    tell(thalweg_xdp::events::now());
+    assert_eq!(numbers(2), gone);
+    // They are in force: what the others told before is read late.
+    let before = thalweg_xdp::events::now();
+    drops.know_numbers();
+    tell(before);
+    assert_eq!(numbers(4), gone);
+    tell(thalweg_xdp::events::now());
+    assert_eq!(numbers(6), known);
+    // That hooks change later is nothing to these.
+    drops.know_numbers();
+    tell(before);
+    assert_eq!(numbers(8), gone);
+    let view = &page(&drops, &compiler, all()).events[0];
+    assert_eq!((view.cause, &view.because, view.reason.as_str()), (None, &None, "policy"));
+}
+
+#[test]
 fn an_event_is_told_with_names() {
     let drops = Drops::default();
     let pods = [("front", "10.0.0.9", false), ("agent", "10.2.0.7", true)];

@@ -10,7 +10,10 @@ use thalweg_api::log::{LogPage, LogRule, LogView};
 /// `thalweg policy log`: the packets as a table, below each the rules that log and what decided.
 pub fn page(page: &LogPage, style: &Style) -> String {
     if page.events.is_empty() {
-        let nothing = "no rule has logged a packet that is remembered";
+        let nothing = match page.last {
+            0 => "no rule has logged a packet that is remembered",
+            _ => "none of the packets that rules have logged is one of those",
+        };
         return format!("{nothing}\n{}", counted(&page.counts, style));
     }
     let mut table = style.table(
@@ -90,7 +93,10 @@ fn what(event: &LogView) -> String {
 
 /// What stands below a packet: the rules that log it, and what decided.
 fn below(event: &LogView) -> String {
-    let logs = event.rules.iter().map(|one| format!("  log: {}\n", visible(&rule(one))));
+    let gone =
+        event.rules.is_empty().then(|| "  log: rules that are not known any more\n".to_owned());
+    let logs =
+        event.rules.iter().map(|one| format!("  log: {}\n", visible(&rule(one)))).chain(gone);
     let decided = event.because.iter().map(|words| format!("  by: {}\n", visible(words)));
     logs.chain(decided).collect()
 }
@@ -163,6 +169,7 @@ mod tests {
               log: ingress: NetworkPolicy.projectcalico.org/shop/db, rule 2, which is gone
               by: ingress: no policy decides
             2026-11-30T10:00:01.000Z  et�h out  fd00::9               fd00::10          ICMPv6 128/0  deny
+              log: rules that are not known any more
             not told one by one, dropped packets included: 3 beyond the rate, 1 lost; hits count all
         "#]];
         let style = Style { wide: false, paint: Paint::plain() };
@@ -171,6 +178,9 @@ mod tests {
             page(&LogPage::default(), &style),
             "no rule has logged a packet that is remembered\n"
         );
+        let others = LogPage { last: 8, ..LogPage::default() };
+        let said = "none of the packets that rules have logged is one of those\n";
+        assert_eq!(page(&others, &style), said);
     }
 
     #[test]
@@ -182,6 +192,7 @@ mod tests {
               log: ingress: NetworkPolicy.projectcalico.org/shop/db, rule 2, which is gone
               by: ingress: no policy decides
             2026-11-30T10:00:01.000Z et�h out     ICMPv6 128/0 fd00::9 > fd00::10: deny
+              log: rules that are not known any more
         "#]];
         expected.assert_eq(&lines(&some(), &Style { wide: false, paint: Paint::plain() }));
     }

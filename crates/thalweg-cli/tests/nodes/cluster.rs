@@ -65,6 +65,19 @@ impl Cluster {
         }
     }
 
+    /// Lets XDP stand at the nodes' links: what comes there has its checksums, and is no larger than the link lets.
+    ///
+    /// # Errors
+    ///
+    /// What there is not on this machine.
+    pub fn fit_for_xdp(&self) -> Result<(), String> {
+        let n = &self.name;
+        [("w", "p1"), ("w", "p2"), ("c", "eth0")].into_iter().try_for_each(|(host, device)| {
+            let off = "tx off tso off gso off gro on";
+            ip(&format!("netns exec {n}{host} ethtool -K {device} {off}")).map(drop)
+        })
+    }
+
     /// A host on the switch: 192.0.2.NUMBER and 2001:db8::NUMBER.
     fn host(&self, host: &str, number: usize) {
         let n = &self.name;

@@ -62,13 +62,13 @@ fn nothing_is_lost_once_agents_are_ready() {
     fresh("fc", "  tunnel: {protocol: Ipip, underlay: IPv6}\n");
 }
 
-/// Says something to a service while somebody cannot be found, who is let be found a little later: it is heard.
-fn heard_late(cluster: &Cluster, at: [&str; 2], hide: &[String], show: &[String]) {
-    cluster.run(hide);
+/// A host says something to a service while somebody cannot be found, who is let be found a little later: it is
+/// heard.
+fn heard_late(cluster: &Cluster, host: &str, at: [&str; 2], show: &[String]) {
     let start = Instant::now();
     let heard = std::thread::scope(|scope| {
-        let datagram = scope.spawn(|| cluster.asks("p1", at[0]));
-        let stream = scope.spawn(|| cluster.hears("p1", at[1]));
+        let datagram = scope.spawn(|| cluster.asks(host, at[0]));
+        let stream = scope.spawn(|| cluster.hears(host, at[1]));
         std::thread::sleep(Duration::from_millis(300));
         cluster.run(show);
         [datagram, stream].map(|thread| thread.join().unwrap())
@@ -89,20 +89,29 @@ fn patient(cluster: &Cluster, link: &str) {
     }));
 }
 
+/// Lets the switch bring what is for all to some of its ports, or not.
+fn flood(cluster: &Cluster, ports: &[&str], word: &str) -> Vec<String> {
+    let n = &cluster.name;
+    let line = |port| {
+        format!("-n {n}w link set {port} type bridge_slave bcast_flood {word} mcast_flood {word}")
+    };
+    ports.iter().map(line).collect()
+}
+
+/// Nothing was dropped for want of a neighbor, and that it waited is counted.
+fn waited(cluster: &Cluster) {
+    let drops = cluster.text(1, &["get", "drops"]);
+    assert!(!drops.contains("unresolved"), "{drops}");
+    let all = cluster.text(1, &["get", "drops", "--all"]);
+    assert!(all.contains("punt     unresolved"), "{all}");
+}
+
 /// Nodes that cannot find each other: what goes into the tunnel waits.
 fn node_unknown(tag: &str, protocol: &str, underlay: &str) {
     let Some(mut cluster) = Cluster::new(tag, 2) else { return };
     cluster.configure(&format!("  tunnel: {{protocol: {protocol}, underlay: {underlay}}}\n"), &[2]);
     patient(&cluster, "eth0");
-    let flood = |word: &str| {
-        ["p1", "p2"].map(|port| {
-            format!(
-                "-n {}w link set {port} type bridge_slave bcast_flood {word} mcast_flood {word}",
-                cluster.name
-            )
-        })
-    };
-    let [hide, show] = ["off", "on"].map(flood);
+    let [hide, show] = ["off", "on"].map(|word| flood(&cluster, &["p1", "p2"], word));
     cluster.run(&hide);
     if !cluster.start() {
         return;
@@ -112,12 +121,8 @@ fn node_unknown(tag: &str, protocol: &str, underlay: &str) {
     let end = if underlay == "IPv4" { "192.0.2.2 " } else { "2001:db8::2 " };
     let known = known.lines().find(|line| line.starts_with(end)).unwrap_or_default();
     assert!(!known.contains("lladdr"), "{known}");
-    heard_late(&cluster, ["10.96.0.10:81", "10.96.0.10:80"], &hide, &show);
-    // That it waited is counted, and nothing was dropped.
-    let drops = cluster.text(1, &["get", "drops"]);
-    assert!(!drops.contains("unresolved"), "{drops}");
-    let all = cluster.text(1, &["get", "drops", "--all"]);
-    assert!(all.contains("punt     unresolved"), "{all}");
+    heard_late(&cluster, "p1", ["10.96.0.10:81", "10.96.0.10:80"], &show);
+    waited(&cluster);
 }
 
 #[test]
@@ -125,6 +130,38 @@ fn what_is_for_a_node_that_is_not_found_yet_waits() {
     node_unknown("fd", "Vxlan", "IPv4");
     node_unknown("fe", "Geneve", "IPv6");
     node_unknown("ff", "Ipip", "IPv4");
+}
+
+/// A client at a link with XDP: only behind it, at tc, can a packet wait.
+#[test]
+fn what_came_by_xdp_waits_for_a_node_that_is_not_found_yet() {
+    let Some(mut cluster) = Cluster::new("fh", 2) else { return };
+    let n = cluster.name.clone();
+    if let Err(why) = cluster.fit_for_xdp() {
+        return crate::cluster::skip(&why);
+    }
+    cluster.configure(VXLAN, &[2]);
+    patient(&cluster, "eth0");
+    // The other node asks for nobody: the first would learn of it.
+    cluster.run(&[
+        format!("-n {n}2 neigh replace 192.0.2.1 lladdr 02:00:00:00:00:01 dev eth0"),
+        format!("-n {n}c neigh replace 192.0.2.1 lladdr 02:00:00:00:00:01 dev eth0"),
+        format!("-n {n}1 neigh replace 192.0.2.9 lladdr 02:00:00:00:00:09 dev eth0"),
+    ]);
+    let [hide, show] = ["off", "on"].map(|word| flood(&cluster, &["p2"], word));
+    cluster.run(&hide);
+    if !cluster.start() {
+        return;
+    }
+    let links = cluster.text(1, &["get", "links"]);
+    let uplink = links.lines().find(|line| line.starts_with("eth0")).unwrap_or_default();
+    assert!(uplink.contains("xdp"), "{links}");
+    cluster.serve_datagrams("p2");
+    let known = ip_of(&cluster, 1, "neigh show 192.0.2.2 dev eth0");
+    assert!(!known.contains("lladdr"), "{known}");
+    heard_late(&cluster, "c", ["192.0.2.1:30081", "192.0.2.1:30080"], &show);
+    waited(&cluster);
+    assert_eq!(cluster.echoes("c", "192.0.2.1:30007", 100_000), Ok(()));
 }
 
 #[test]
@@ -142,8 +179,8 @@ fn what_comes_for_a_pod_that_is_not_found_yet_waits() {
         return;
     }
     cluster.serve_datagrams("p2");
-    heard_late(&cluster, ["10.96.0.10:81", "10.96.0.10:80"], &[], &answers(0));
-    heard_late(&cluster, ["[fd96::10]:81", "[fd96::10]:80"], &[], &address("add"));
+    heard_late(&cluster, "p1", ["10.96.0.10:81", "10.96.0.10:80"], &answers(0));
+    heard_late(&cluster, "p1", ["[fd96::10]:81", "[fd96::10]:80"], &address("add"));
     // They go on, both ways.
     assert_eq!(cluster.echoes("p1", "10.96.0.10:7", 100_000), Ok(()));
 }

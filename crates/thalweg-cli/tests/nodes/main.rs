@@ -400,13 +400,8 @@ fn the_far_end_may_be_a_device_of_linux() {
 #[test]
 fn a_load_balancer_at_xdp() {
     let Some(mut cluster) = Cluster::new("o", 2) else { return };
-    let n = cluster.name.clone();
-    for (namespace, device) in [("w", "p1"), ("w", "p2"), ("c", "eth0")] {
-        let line =
-            format!("netns exec {n}{namespace} ethtool -K {device} tx off tso off gso off gro on");
-        if let Err(why) = ip(&line) {
-            return cluster::skip(&why);
-        }
+    if let Err(why) = cluster.fit_for_xdp() {
+        return cluster::skip(&why);
     }
     cluster.configure(DIRECT, &[2]);
     if !cluster.start() {
