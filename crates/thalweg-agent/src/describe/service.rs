@@ -236,6 +236,42 @@ mod tests {
         assert_eq!(line((0, 0), ("reject", "drop")), both);
     }
 
+    /// The one endpoint is on another node: by the frontend's own word, not by one made up here.
+    #[test]
+    fn who_comes_from_outside_under_a_local_policy_is_told_to_be_dropped() {
+        let text = "apiVersion: thalweg.dev/v1alpha1
+kind: Router
+metadata: {name: this}
+spec: {node: one}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, externalTrafficPolicy: Local, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.9}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [10.1.2.3], nodeName: two}]
+";
+        let loaded = thalweg_config::parse(&[("lab.yaml".into(), text.into())]);
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        let mut compiler = Compiler::new(loaded.intent.limits());
+        compiler.set_intent(loaded.intent);
+        compiler.plan();
+        let views = cluster::services_of(&compiler, |frontend| frontend.key.port == 80);
+        let view = views.iter().find(|view| view.frontend == "192.0.2.9:80").unwrap();
+        assert_eq!((&*view.empty, &*view.empty_external), ("reject", "drop"));
+        let line = frontend_line(view);
+        assert!(
+            line.ends_with("1 internal, 0 external: new flows from outside are dropped"),
+            "{line}"
+        );
+    }
+
     #[test]
     fn a_service_that_lost_its_address_is_not_in_force() {
         let problem = |kind: &str, severity| Problem {

@@ -15,6 +15,21 @@ fn check(table: Table, expected: Expect) {
     expected.assert_eq(&table.render(true, &Paint::plain()));
 }
 
+/// Each is told once, and both where they differ.
+#[test]
+fn what_becomes_of_flows_without_backends_is_told_of_both_sides() {
+    let told = |empty: &str, empty_external: &str| {
+        let (empty, empty_external) = (empty.into(), empty_external.into());
+        let view =
+            thalweg_api::cluster::ServiceView { empty, empty_external, ..Default::default() };
+        cluster::services(&[view], &plain(true)).render(false, &Paint::plain())
+    };
+    assert!(told("reject", "drop").contains("reject, outside drop"), "{}", told("reject", "drop"));
+    for alike in [told("drop", "drop"), told("drop", "")] {
+        assert!(alike.contains("drop") && !alike.contains("outside"), "{alike}");
+    }
+}
+
 fn hook() -> HookView {
     HookView {
         link: "eth0".into(),
