@@ -46,6 +46,11 @@ impl Oracle<'_> {
                 continue;
             }
             taken.push((route.prefix, route.metric));
+            // "Of several the first by name whose interfaces are there, else the first."
+            let twins = self.intent.routes.values().filter(|twin| {
+                twin.vrf == vrf && (twin.prefix, twin.metric) == (route.prefix, route.metric)
+            });
+            let route = twins.into_iter().find(|twin| self.has_interfaces(twin)).unwrap_or(route);
             let lead = match &route.action {
                 RouteAction::Blackhole => Lead::Way(Way::Blackhole),
                 RouteAction::Unreachable => Lead::Way(Way::Unreachable),
@@ -62,6 +67,14 @@ impl Oracle<'_> {
             let rank = (2, route.metric, 0, 0);
             all.push(Candidate { prefix: route.prefix, vrf: vrf.into(), rank, lead });
         }
+    }
+
+    /// Whether all interfaces that a route names are there.
+    fn has_interfaces(&self, route: &thalweg_model::intent::Route) -> bool {
+        let RouteAction::Forward(hops) = &route.action else { return true };
+        let is_there = |name: &String| self.host.links.values().any(|link| link.name == *name);
+        let both = hops.iter().flat_map(|hop| [Some(hop), hop.backup.as_deref()]).flatten();
+        both.filter_map(|hop| hop.dev.as_ref()).all(is_there)
     }
 
     fn of_kernel(&self, vrf: &str, all: &mut Vec<Candidate>) {
