@@ -257,7 +257,7 @@ pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAdd
     pod.map(|pod| pod.addresses.iter().copied().collect()).ok_or_else(|| {
         Fault::not_found(
             format!("there is no pod `{namespace}/{name}`"),
-            "`--from ADDRESS`, or `--from pod/NAMESPACE/NAME` of a Pod object",
+            "an address, or `pod/NAMESPACE/NAME` of a Pod object",
         )
     })
 }

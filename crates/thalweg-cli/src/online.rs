@@ -5,6 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, Paint, yaml};
 use crate::show::{self, Style, record};
 use crate::table::Table;
+use serde::Serialize;
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use thalweg_api::cluster::{FlowFollow, FlowPage, FlowQuery};
@@ -98,9 +99,29 @@ impl Writer<'_> {
 
     /// Writes packets that were dropped.
     fn drops(&mut self, page: &DropPage, verbose: bool) -> Result<(), Failure> {
+        self.listing(page, |style| show::drops::page(page, style, verbose))
+    }
+
+    /// Writes packets that were dropped meanwhile, and how many more were since these counts.
+    fn dropped(
+        &mut self,
+        page: &DropPage,
+        before: &DropEventCounts,
+        verbose: bool,
+    ) -> Result<(), Failure> {
+        let text = |style: &Style| show::drops::lines(page, style, verbose);
+        self.following(&page.events, page.missed, [before, &page.counts], text)
+    }
+
+    /// Writes a listing: as text, or as the one value that it is.
+    pub(crate) fn listing(
+        &mut self,
+        page: &impl Serialize,
+        text: impl FnOnce(&Style) -> String,
+    ) -> Result<(), Failure> {
         match self.format {
             Format::Table | Format::Wide => {
-                let text = show::drops::page(page, &self.style(), verbose);
+                let text = text(&self.style());
                 self.out.write_all(text.as_bytes())?;
             }
             Format::Json => {
@@ -115,29 +136,28 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes packets that were dropped meanwhile, one on a line whatever the format, and how many more were
-    /// since these counts.
-    fn dropped(
+    /// Writes events that came meanwhile, one on a line whatever the format, and how many were not told: those
+    /// `missed`, and those by which these counts, of before and of now, differ.
+    pub(crate) fn following(
         &mut self,
-        page: &DropPage,
-        before: &DropEventCounts,
-        verbose: bool,
+        events: &[impl Serialize],
+        missed: u64,
+        [before, now]: [&DropEventCounts; 2],
+        text: impl FnOnce(&Style) -> String,
     ) -> Result<(), Failure> {
         match self.format {
             Format::Table | Format::Wide => {
                 let style = self.style();
-                let text = show::drops::lines(page, &style, verbose)
-                    + &show::drops::untold(before, &page.counts, &style);
+                let text = text(&style) + &show::drops::untold(before, now, &style);
                 self.out.write_all(text.as_bytes())?;
             }
             Format::Json | Format::Yaml => {
-                for event in &page.events {
+                for event in events {
                     let line = serde_json::to_string(event).map_err(std::io::Error::from)?;
                     writeln!(self.out, "{line}")?;
                 }
-                let left_out = page.counts.left_out.saturating_sub(before.left_out);
-                let lost = page.counts.lost.saturating_sub(before.lost);
-                let missed = page.missed;
+                let left_out = now.left_out.saturating_sub(before.left_out);
+                let lost = now.lost.saturating_sub(before.lost);
                 if missed + left_out + lost > 0 {
                     let line =
                         serde_json::json!({ "missed": missed, "leftOut": left_out, "lost": lost });
