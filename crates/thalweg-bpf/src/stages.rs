@@ -15,7 +15,7 @@ use thalweg_abi::event::hook;
 use thalweg_core::decide::decide_into;
 use thalweg_core::fast::fast;
 use thalweg_core::flow::inward::Exit;
-use thalweg_core::flow::{self, Facts, FlowStages, Tracked, nat, quota, shelf};
+use thalweg_core::flow::{self, Facts, FlowStages, Tracked, first, nat, quota, shelf};
 use thalweg_core::{
     Arrival, Cells, Decision, Kind, Outcome, Packet, Reason, Stages, Verdict, answer, apply, parse,
     tunnel,
@@ -54,6 +54,36 @@ extern "C" fn flow_remember(packet: *const Packet, nexthop: u32, back: u32) -> u
     let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
     let Some(tracked) = maps::tracked() else { return 0 };
     flow::remember(&MapCells::at(packet.epoch()), packet, tracked, nexthop, back != 0)
+}
+
+/// [`first::way`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_first_way(packet: *const Packet) -> u64 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    first::way(&MapCells::at(packet.epoch()), packet, tracked)
+}
+
+/// [`first::permits`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_permits(packet: *const Packet) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    u32::from(first::permits(&MapCells::at(packet.epoch()), packet, tracked))
+}
+
+/// [`first::begin`]: the same for both hooks.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flow_begin(packet: *const Packet, nexthop: u32) -> u32 {
+    // SAFETY: the verifier checked that it points to a packet, or is null.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(tracked) = maps::tracked() else { return 0 };
+    u32::from(first::begin(&MapCells::at(packet.epoch()), packet, tracked, nexthop))
 }
 
 /// [`flow::keep`]: the same for both hooks.
@@ -443,7 +473,7 @@ extern "C" fn flow_give_back(packet: *const Packet, decision: *mut Decision) -> 
 }
 
 macro_rules! stages {
-    ($stages:ident, $context:ident, $frame:expr, $hook:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $untracked:ident, $track:ident, $translate:ident, $known:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
+    ($stages:ident, $context:ident, $frame:expr, $hook:expr, $ahead:literal, $parse:ident, $forward:ident, $unlabel:ident, $answer:ident, $untracked:ident, $track:ident, $translate:ident, $known:ident, $serve:ident, $depart:ident, $open:ident, $send:ident, $shelve:expr, $release:expr) => {
         /// The stages of one hook.
         pub struct $stages(pub *mut $context);
 
@@ -569,6 +599,31 @@ macro_rules! stages {
             #[inline(always)]
             fn known(&mut self, arrival: Arrival) -> Outcome {
                 Outcome::from_number($known(self.0, arrival.device, arrival.epoch))
+            }
+
+            #[inline(always)]
+            fn serve(&mut self, packet: &mut Packet, arrival: Arrival) -> bool {
+                $serve(self.0, packet, arrival.device, arrival.epoch) != 0
+            }
+
+            #[inline(always)]
+            fn way(&self, packet: &Packet) -> u64 {
+                flow_first_way(packet)
+            }
+
+            #[inline(always)]
+            fn permits(&mut self, packet: &Packet) -> bool {
+                flow_permits(packet) != 0
+            }
+
+            #[inline(always)]
+            fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool {
+                flow_begin(packet, nexthop) != 0
+            }
+
+            #[inline(always)]
+            fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome {
+                Outcome::from_number($depart(self.0, packet, nexthop))
             }
 
             #[inline(always)]
@@ -768,6 +823,33 @@ macro_rules! stages {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
+        extern "C" fn $serve(
+            context: *mut $context,
+            packet: *mut Packet,
+            device: u32,
+            epoch: u32,
+        ) -> u32 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_mut() }) else { return 0 };
+            let Some(tracked) = maps::tracked() else { return 0 };
+            let (cells, arrival) = (MapCells::at(epoch), Arrival { device, epoch });
+            u32::from(first::serve(&$frame(context), &cells, packet, tracked, arrival))
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $depart(context: *mut $context, packet: *const Packet, nexthop: u32) -> u64 {
+            // SAFETY: the verifier checked that it points to a packet, or is null.
+            let Some(packet) = (unsafe { packet.as_ref() }) else {
+                return Outcome::stop(BROKEN).to_number();
+            };
+            let Some(tracked) = maps::tracked() else { return Outcome::stop(BROKEN).to_number() };
+            let cells = MapCells::at(packet.epoch());
+            first::depart(&mut $frame(context), &cells, packet, tracked, nexthop).to_number()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
         extern "C" fn $untracked(context: *mut $context, packet: *mut Packet) -> u32 {
             // SAFETY: the verifier checked that it points to a packet, or is null.
             let Some(packet) = (unsafe { packet.as_mut() }) else { return 1 };
@@ -814,6 +896,8 @@ stages!(
     xdp_track,
     xdp_translate,
     xdp_known,
+    xdp_serve,
+    xdp_depart,
     xdp_open,
     xdp_send,
     |_, _, _| shelf::NO_PLACE,
@@ -833,6 +917,8 @@ stages!(
     tc_track,
     tc_translate,
     tc_known,
+    tc_serve,
+    tc_depart,
     tc_open,
     tc_send,
     |context, device, epoch| tc_shelve(context, device, epoch),

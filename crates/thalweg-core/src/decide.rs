@@ -156,6 +156,18 @@ pub fn decide_plain<C: Cells>(packet: &Packet, cells: &C) -> Decision {
     decision
 }
 
+/// As [`decide_plain`], but with a look at the source where the link that it came from asks for one.
+#[inline(always)]
+pub(crate) fn decide_usual<C: Cells>(packet: &Packet, cells: &C) -> Decision {
+    let mut decision = Decision::new(packet);
+    if admit::is_usual(packet, cells)
+        && let ControlFlow::Break(verdict) = plain_steps(&mut decision, packet, cells)
+    {
+        decision.verdict = verdict;
+    }
+    decision
+}
+
 #[inline(always)]
 fn plain_steps<C: Cells>(
     decision: &mut Decision,

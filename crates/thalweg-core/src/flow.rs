@@ -8,6 +8,7 @@
 mod affinity;
 mod error;
 pub mod fast;
+pub mod first;
 mod floating;
 mod fragment;
 pub mod gate;
@@ -35,7 +36,7 @@ pub use fragment::remember as remember_fragments;
 pub use hairpin::hairpin;
 pub use key::{Key, key_of, reversed};
 pub use leave::{RETURNED, UNTOUCHED, leave, passage};
-pub use pipeline::{FlowDirect, FlowStages, process};
+pub use pipeline::{FlowDirect, FlowStages, pipeline, process};
 pub(crate) use service::row_of;
 pub use service::{backend_of, frontend_of, is_admitted, search, slot_of};
 pub use state::{ANEW, next, timeout_of};

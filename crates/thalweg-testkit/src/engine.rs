@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thalweg_abi::event::{LOGGED, cause_of, flag};
 use thalweg_abi::{DropEvent, Reason, Verdict};
 use thalweg_compile::{Compiler, table_limits};
-use thalweg_core::{Arrival, Packet, Tables, flow};
+use thalweg_core::flow::{self, FlowDirect, FlowStages as _};
+use thalweg_core::{Arrival, Kind, Outcome, Packet, Tables};
 use thalweg_image::{Capacity, Memory, NoReaders, Plan, Plane, Writer};
-use thalweg_native::{Journey, MemoryCells, journey};
+use thalweg_native::{Journey, MemoryCells, VecFrame, journey};
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +110,8 @@ pub struct Native {
     cells: MemoryCells,
     start: Memory,
     flows: bool,
+    /// Whether first packets take the full pipeline, too.
+    full: bool,
     arriving: Vec<(u32, Vec<u8>)>,
     /// The last frame, if it was discarded past rules that log.
     discarded: Option<DropEvent>,
@@ -123,8 +126,27 @@ impl Native {
             cells: MemoryCells::with_meters(memory.clone()),
             start: memory,
             flows: false,
+            full: false,
             arriving: Vec::new(),
             discarded: None,
+        }
+    }
+
+    /// With empty tables, and without the straight line for first packets: it must come to the same.
+    pub fn in_full() -> Self {
+        Self { full: true, ..Self::new() }
+    }
+
+    /// Takes a frame through the data plane of hosts with services or workloads.
+    fn flow(&self, work: &mut VecFrame, arrival: Arrival) -> Outcome {
+        let mut stages = FlowDirect::new(work, &self.cells);
+        let packet = &mut Packet::new(arrival, 0);
+        if !self.full {
+            return flow::process(&mut stages, packet, arrival);
+        }
+        match stages.known(arrival) {
+            known if known.device != 0 || known.verdict.is(Kind::Drop) => known,
+            _ => flow::pipeline(&mut stages, packet, arrival),
         }
     }
 
@@ -193,11 +215,10 @@ impl Engine for Native {
     }
 
     fn run(&mut self, frame: &[u8], arrival: u32) -> Result<Fate, Refusal> {
-        let mut work = thalweg_native::VecFrame::new(frame);
+        let mut work = VecFrame::new(frame);
         let arrival = Arrival { device: arrival, epoch: self.cells.epoch() };
         let outcome = if self.flows {
-            let mut direct = flow::FlowDirect::new(&mut work, &self.cells);
-            flow::process(&mut direct, &mut Packet::new(arrival, 0), arrival)
+            self.flow(&mut work, arrival)
         } else {
             let mut direct = thalweg_core::Direct { frame: &mut work, tables: &self.cells };
             thalweg_core::process(&mut direct, arrival)

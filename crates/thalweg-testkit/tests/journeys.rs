@@ -51,6 +51,11 @@ fn on_the_native_core() {
 }
 
 #[test]
+fn on_the_native_core_without_the_straight_line_for_first_packets() {
+    assert_none(&run(&mut Native::in_full()));
+}
+
+#[test]
 fn on_the_programs_in_the_kernel() {
     // A thread of its own: it moves into a network namespace.
     let thread = std::thread::spawn(|| match Kernel::new() {

@@ -36,6 +36,12 @@ pub fn is_plain<C: Cells>(packet: &Packet, cells: &C) -> bool {
     addresses(packet).is_continue() && !may_be_own(packet, cells) && !packet.link_has(CHECKED)
 }
 
+/// As [`is_plain`], but with a look at the source where its link asks for one.
+#[inline(always)]
+pub fn is_usual<C: Cells>(packet: &Packet, cells: &C) -> bool {
+    addresses(packet).is_continue() && !may_be_own(packet, cells) && is_believable(packet, cells)
+}
+
 /// Links that check sources.
 const CHECKED: u32 = link::flag::RPF_STRICT | link::flag::RPF_LOOSE;
 

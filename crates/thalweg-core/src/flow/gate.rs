@@ -334,3 +334,12 @@ pub fn is_at<C: Flows>(cells: &C, link: u32) -> bool {
 pub fn is_between<C: Flows>(cells: &C, packet: &Packet, nexthop: u32) -> bool {
     is_at(cells, packet.link()) || nexthop != 0 && is_at(cells, link_of(cells, nexthop))
 }
+
+/// Whether anybody is asked about what comes by one link and leaves by another: at a gate of either, or at that
+/// which stands before all workloads.
+#[inline(always)]
+pub(super) fn stands_between<C: Flows>(cells: &C, came: u32, goes: u32) -> bool {
+    let at = cells.settings().map_or(0, |row| row.policy);
+    let all = cells.policy(at).map_or(0, |first| first[head::ALL] as u32);
+    end(cells, all, came).gate | end(cells, all, goes).gate != 0
+}

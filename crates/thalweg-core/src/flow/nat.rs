@@ -13,7 +13,7 @@ use crate::packet::{Packet, flag};
 use crate::{Reason, Verdict};
 use core::ops::ControlFlow;
 use thalweg_abi::flow::{self, kind, word};
-use thalweg_abi::{SettingsRow, link, nexthop, service, settings};
+use thalweg_abi::{NextHopRow, SettingsRow, link, nexthop, service, settings};
 use thalweg_wire::l4::protocol;
 
 /// Ports that are tried for a new flow until it is given up.
@@ -66,6 +66,17 @@ pub fn source<C: Flows>(
 fn halves(address: [u8; 16]) -> [u64; 2] {
     let number = u128::from_be_bytes(address);
     [(number >> 64) as u64, number as u64]
+}
+
+/// Whether a packet of a service that is not masqueraded certainly leaves with its own source by this next
+/// hop: of others [`source`] says it.
+#[inline(always)]
+pub(super) fn is_kept<C: Flows>(cells: &C, packet: &Packet, hop: &NextHopRow) -> bool {
+    if hop.flags & nexthop::flag::WORKLOAD != 0 || !leaves(cells, packet) {
+        return true;
+    }
+    let flags = cells.settings().map_or(0, |row| row.flags);
+    flags & settings::flag::FLOATING == 0 && !is_masqueraded(cells, packet)
 }
 
 /// Whether a packet of a workload leaves the cluster.

@@ -1,7 +1,7 @@
 //! The pipeline of hosts with services or workloads: *parse → track → decide → remember → apply*.
 
 use super::track::{Facts, Tracked, what};
-use super::{Flows, fast, gate, log, mapping, nat, policy, quota, shelf};
+use super::{Flows, fast, first, gate, log, mapping, nat, policy, quota, shelf};
 use crate::cells::Cells as _;
 use crate::frame::Frame;
 use crate::packet::{Packet, flag};
@@ -15,6 +15,16 @@ use thalweg_abi::link;
 pub trait FlowStages: Stages {
     /// Forwards a frame of a known flow; [`super::fast::fast`].
     fn known(&mut self, arrival: Arrival) -> Outcome;
+    /// Reads the first packet of a flow, and gives it to a backend; [`first::serve`].
+    fn serve(&mut self, packet: &mut Packet, arrival: Arrival) -> bool;
+    /// The next hop of such a packet, or 0; [`first::way`].
+    fn way(&self, packet: &Packet) -> u64;
+    /// Whether policies let such a packet pass; [`first::permits`].
+    fn permits(&mut self, packet: &Packet) -> bool;
+    /// Writes both rows of the flow of such a packet; [`first::begin`].
+    fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool;
+    /// Rewrites the frame of such a packet; [`first::depart`].
+    fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome;
     /// Asks untracked rules about what came in by a link; [`gate::untracked`].
     fn untracked(&mut self, packet: &mut Packet) -> bool;
     /// Finds flow or service; [`super::track`].
@@ -146,6 +156,29 @@ where
 {
     fn known(&mut self, arrival: Arrival) -> Outcome {
         fast::fast(self.stages.frame, &self.stages.tables.at(arrival.epoch), arrival)
+    }
+
+    fn serve(&mut self, packet: &mut Packet, arrival: Arrival) -> bool {
+        let cells = self.stages.tables.at(arrival.epoch);
+        first::serve(self.stages.frame, &cells, packet, &mut self.tracked, arrival)
+    }
+
+    fn way(&self, packet: &Packet) -> u64 {
+        first::way(&self.stages.tables.at(packet.epoch()), packet, &self.tracked)
+    }
+
+    fn permits(&mut self, packet: &Packet) -> bool {
+        first::permits(&self.stages.tables.at(packet.epoch()), packet, &mut self.tracked)
+    }
+
+    fn begin(&mut self, packet: &Packet, nexthop: u32) -> bool {
+        let cells = self.stages.tables.at(packet.epoch());
+        first::begin(&cells, packet, &self.tracked, nexthop)
+    }
+
+    fn depart(&mut self, packet: &Packet, nexthop: u32) -> Outcome {
+        let cells = self.stages.tables.at(packet.epoch());
+        first::depart(self.stages.frame, &cells, packet, &self.tracked, nexthop)
     }
 
     fn untracked(&mut self, packet: &mut Packet) -> bool {
@@ -307,6 +340,15 @@ pub fn process<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arri
     }
 }
 
+/// As [`process`], but without the straight lines ([`fast`], [`first`]): they must come to the same.
+#[inline(always)]
+pub fn pipeline<S: FlowStages>(stages: &mut S, packet: &mut Packet, arrival: Arrival) -> Outcome {
+    match in_full(stages, packet, arrival, false) {
+        outcome if outcome.verdict == OPENED => in_full(stages, packet, arrival, true),
+        outcome => outcome,
+    }
+}
+
 #[inline(always)]
 fn once<S: FlowStages>(
     stages: &mut S,
@@ -315,9 +357,26 @@ fn once<S: FlowStages>(
     opened: bool,
 ) -> Outcome {
     let known = stages.known(arrival);
+    if known.verdict == fast::BEGINS && !opened && stages.serve(packet, arrival) {
+        let way = stages.way(packet);
+        let passes = way != 0 && (way & first::ASKS == 0 || stages.permits(packet));
+        if passes && stages.begin(packet, way as u32) {
+            return stages.depart(packet, way as u32);
+        }
+    }
     if known.device != 0 || known.verdict.is(Kind::Drop) {
         return known;
     }
+    in_full(stages, packet, arrival, opened)
+}
+
+#[inline(always)]
+fn in_full<S: FlowStages>(
+    stages: &mut S,
+    packet: &mut Packet,
+    arrival: Arrival,
+    opened: bool,
+) -> Outcome {
     if !opened {
         stages.enter();
     }

@@ -175,16 +175,129 @@ pub fn insert<C: Flows>(
 ) -> u32 {
     let claimed = cells.blur(claim(cells, hash, now).into()) as u32;
     let Some(row) = cells.flow(claimed.wrapping_sub(1)) else { return 0 };
-    row.set(word::STAMP, 0);
-    for (at, value) in key.iter().enumerate() {
-        row.set(at, *value);
-    }
-    fill(&row);
+    put(&row, key, fill);
     let found = publish(cells, claimed, hash);
     if found != 0 && stamped != 0 {
         stamp(cells, &row, found, hash, stamped);
     }
     found
+}
+
+/// Writes what a row says that was claimed.
+#[inline(always)]
+pub fn put<W: Words>(row: &W, key: &Key, fill: impl FnOnce(&W)) {
+    row.set(word::STAMP, 0);
+    for (at, value) in key.iter().enumerate() {
+        row.set(at, *value);
+    }
+    fill(row);
+}
+
+/// Has the processor fetch what [`Home::claim_free`] of two hashes will read, and the rows that are claimed if
+/// they are free: all at once. Rows first, since finding out where their pages are takes longest.
+#[inline(always)]
+pub fn fetch<C: Flows>(cells: &C, hashes: [u64; 2], mask: u32) {
+    let buckets = hashes.map(|hash| flow::buckets(hash, mask));
+    let row = |at: usize| cells.flow(buckets[at][0] * WAYS + preferred(hashes[at]));
+    // Written out: Linux 6.1 refuses the loops that the compiler makes of them.
+    let (one, other) = (row(0), row(1));
+    look(one, word::STAMP);
+    look(other, word::STAMP);
+    let [[a, b], [c, d]] = buckets.map(|pair| pair.map(|bucket| cells.slots(bucket)));
+    look(a, 0);
+    look(b, 0);
+    look(c, 0);
+    look(d, 0);
+}
+
+/// Reads a word for the sake of having it near.
+#[inline(always)]
+fn look<W: Words>(words: Option<W>, at: usize) {
+    if let Some(words) = words {
+        words.get(at);
+    }
+}
+
+/// Both buckets that a key may be in.
+pub struct Home<S> {
+    hash: u64,
+    buckets: [u32; 2],
+    slots: [S; 2],
+}
+
+impl<S: Words> Home<S> {
+    /// Those of a hash.
+    #[inline(always)]
+    pub fn of<C: Flows<Slots = S>>(cells: &C, hash: u64, mask: u32) -> Option<Self> {
+        let [first, second] = flow::buckets(hash, mask);
+        let (Some(one), Some(other)) = (cells.slots(first), cells.slots(second)) else {
+            return None;
+        };
+        Some(Self { hash, buckets: [first, second], slots: [one, other] })
+    }
+
+    /// How many rows with the tag of the hash there are or are being written. If both buckets are one, each
+    /// is counted twice.
+    #[inline(always)]
+    fn tagged(&self) -> u32 {
+        let tag = flow::tag(self.hash);
+        count(ways(&self.slots[0], tag, TAG)) + count(ways(&self.slots[1], tag, TAG))
+    }
+
+    /// Whether nobody has written the key of the hash, nor writes it.
+    #[inline(always)]
+    pub fn has_none(&self) -> bool {
+        self.tagged() == 0
+    }
+
+    /// Whether a row that was claimed is the only one that may be the key's.
+    #[inline(always)]
+    pub fn has_one(&self) -> bool {
+        self.tagged() == if self.buckets[0] == self.buckets[1] { 2 } else { 1 }
+    }
+
+    /// A free row of the first bucket or of the emptier one, counted from 1; 0 if both are full.
+    #[inline(always)]
+    fn free(&self) -> u32 {
+        let [first, second] = self.buckets;
+        let free = [0, 1].map(|at: usize| ways(&self.slots[at], slot::EMPTY, ALL));
+        let [in_first, in_second] = free.map(count);
+        let takes_first = in_first > WAYS / 2 || in_first >= in_second;
+        let (bucket, free) = if takes_first { (first, free[0]) } else { (second, free[1]) };
+        if free == 0 {
+            return 0;
+        }
+        let way = preferred(self.hash);
+        let way = if free >> way & 1 != 0 { way } else { lowest(free) };
+        bucket * WAYS + way + 1
+    }
+
+    /// Claims a free row: its number, from 1; 0 for none.
+    #[inline(always)]
+    pub fn claim_free<C: Flows<Slots = S>>(&self, cells: &C) -> u32 {
+        let free = self.free();
+        let index = cells.blur(free.wrapping_sub(1).into()) as u32;
+        let pending = slot::PENDING | flow::tag(self.hash);
+        let claimed =
+            free != 0 && cells.claim(index / WAYS, (index % WAYS) as usize, slot::EMPTY, pending);
+        if claimed { index + 1 } else { 0 }
+    }
+
+    /// [`stamp`] of a row in use.
+    #[inline(always)]
+    pub fn stamp<C: Flows<Slots = S>>(&self, cells: &C, row: &C::Row, found: u32, value: u64) {
+        stamp(cells, row, found, self.hash, value);
+    }
+
+    /// Puts a claimed row in use, or gives it back.
+    #[inline(always)]
+    pub fn settle<C: Flows<Slots = S>>(&self, cells: &C, claimed: u32, in_use: bool) {
+        let index = claimed.wrapping_sub(1);
+        let word = if in_use { slot::LIVE | flow::tag(self.hash) } else { slot::EMPTY };
+        if let Some(slots) = cells.slots(index / WAYS) {
+            slots.set((index % WAYS) as usize, word);
+        }
+    }
 }
 
 /// Claims a slot for a hash: a free one of the first bucket or of the emptier one, else one whose flow has
@@ -193,21 +306,13 @@ pub fn insert<C: Flows>(
 /// A function of its own, as [`publish`]: each is called for both directions.
 #[inline(never)]
 fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
-    let [first, second] = buckets(cells, hash);
-    let (Some(one), Some(other)) = (cells.slots(first), cells.slots(second)) else { return 0 };
-    let free = [ways(&one, slot::EMPTY, ALL), ways(&other, slot::EMPTY, ALL)];
-    let [in_first, in_second] = free.map(count);
-    let takes_first = in_first > WAYS / 2 || in_first >= in_second;
-    let (bucket, free) = if takes_first { (first, free[0]) } else { (second, free[1]) };
-    let (index, word) = if free != 0 {
-        let way = preferred(hash);
-        let way = if free >> way & 1 != 0 { way } else { lowest(free) };
-        (bucket * WAYS + way, slot::EMPTY)
-    } else {
-        match weakest(cells, hash, now, 0) {
+    let Some(home) = Home::of(cells, hash, cells.masks() as u32) else { return 0 };
+    let (index, word) = match home.free() {
+        0 => match weakest(cells, hash, now, 0) {
             0 => return 0,
             weak => ((weak >> 32) as u32 - 1, slot::LIVE | slot::tag(weak)),
-        }
+        },
+        free => (free - 1, slot::EMPTY),
     };
     let index = cells.blur(index.into()) as u32;
     let pending = slot::PENDING | flow::tag(hash);
@@ -219,12 +324,8 @@ fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
 #[inline(never)]
 fn publish<C: Flows>(cells: &C, claimed: u32, hash: u64) -> u32 {
     let (tag, index) = (flow::tag(hash), claimed.wrapping_sub(1));
-    let [first, second] = buckets(cells, hash);
-    let (Some(one), Some(other)) = (cells.slots(first), cells.slots(second)) else { return 0 };
-    // If both are one bucket, the row is seen twice.
-    let mine = if first == second { 2 } else { 1 };
-    let seen = count(ways(&one, tag, TAG)) + count(ways(&other, tag, TAG));
-    let alone = seen == mine || is_alone(cells, hash, index);
+    let Some(home) = Home::of(cells, hash, cells.masks() as u32) else { return 0 };
+    let alone = home.has_one() || is_alone(cells, hash, index);
     let Some(slots) = cells.slots(index / WAYS) else { return 0 };
     let word = if alone { slot::LIVE | tag } else { slot::EMPTY };
     slots.set((index % WAYS) as usize, word);
