@@ -455,7 +455,9 @@ fn what_calico_shows_of_a_policy_of_kubernetes_is_told() {
     let loaded = load(&shown);
     assert!(loaded.is_ok());
     assert_eq!(loaded.policies.policies.len(), 1);
-    check(&shown, expect![[r#"
+    check(
+        &shown,
+        expect![[r#"
         warning: NetworkPolicy.projectcalico.org/default/knp.default.web: this is what Calico shows of the NetworkPolicy `web` of Kubernetes, and counts whatever becomes of that
          --> lab.yaml:3:18 (metadata.name)
           |
@@ -464,5 +466,6 @@ fn what_calico_shows_of_a_policy_of_kubernetes_is_told() {
           = help: keep the one of Kubernetes, and leave this one out
 
         1 warning
-    "#]]);
+    "#]],
+    );
 }
