@@ -68,6 +68,30 @@ fn what_is_wrong_in_a_set_a_tier_or_a_host_endpoint_takes_nothing_else_with_it()
 }
 
 #[test]
+fn a_policy_stays_whatever_is_wrong_with_its_labels() {
+    let labelled = |text: &str| text.replace("name: ", "labels: {version: 2, a: b}, name: ");
+    let policy = labelled(KUBERNETES);
+    let host = labelled(&calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n"));
+    for text in [&policy, &host] {
+        let loaded = load(text);
+        let told: Vec<String> =
+            loaded.problems.iter().map(|one| format!("{:?}: {}", one.severity, one.what)).collect();
+        let wrong = "Error: expected a text, found the number 2";
+        let stays = "Warning: it counts all the same, each of its labels as it is written";
+        assert!(
+            told.iter().any(|one| one == wrong) && told.iter().any(|one| one == stays),
+            "{told:?}"
+        );
+    }
+    assert_eq!(load(&policy).policies.policies.len(), 1);
+    let loaded = load(&host);
+    let labels = &loaded.policies.hosts.get("one").unwrap().labels;
+    assert_eq!(labels.get("version").map(String::as_str), Some("2"));
+    // A name that is wrong is nobody's.
+    assert!(load(&policy.replace("name: web", "name: Web")).policies.policies.is_empty());
+}
+
+#[test]
 fn of_lists_that_are_longer_than_calico_takes_all_counts() {
     let nets = (0..300).map(|at| format!("10.{}.{}.0/24", at / 256, at % 256));
     let nets = nets.collect::<Vec<_>>().join(", ");
