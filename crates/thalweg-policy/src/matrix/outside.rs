@@ -41,11 +41,13 @@ impl Class {
 type Nets = (IpAddr, BTreeSet<Option<Prefix>>);
 
 /// What ranges are called together, of all that there are. Of what is as all that no range holds, only
-/// ranges within others must be named.
+/// ranges within others that are not must be named.
 fn name((address, nets): &Nets, all: &BTreeSet<Prefix>) -> String {
     let rest = if address.is_ipv4() { "outside" } else { "outside (IPv6)" };
     let within = |net: &Prefix| {
-        all.iter().any(|other| other.len() < net.len() && other.contains(net.address()))
+        let around = all.iter().filter(|one| one.len() < net.len() && one.contains(net.address()));
+        let next = around.max_by_key(|one| one.len());
+        next.is_some_and(|one| !nets.contains(&Some(*one)))
     };
     let is_rest = nets.contains(&None);
     let named = nets.iter().filter(|net| !is_rest || net.is_none_or(|net| within(&net)));
