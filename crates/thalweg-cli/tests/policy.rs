@@ -179,31 +179,33 @@ fn groups_whose_names_begin_alike_are_told_apart() {
         "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: x0, namespace: a}
-spec: {podSelector: {matchLabels: {app: x0}}, ingress: [{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}]}
+spec:
+  podSelector: {matchLabels: {app: x0}}
+  ingress: [{from: [{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.128/25]}}]}]
 ",
     );
     lab.check(
         &["policy", "matrix", "-f", "cfg"],
         expect![[r#"
-        FROM \ TO           a/{p1,p3,p5,…} (4)  a/{p2,p4,p6}  outside  192.0.2.0/24
-        a/{p1,p3,p5,…} (4)  all                 -             all      all
-        a/{p2,p4,p6}        all                 -             all      all
-        outside             all                 -
-        192.0.2.0/24        all                 all
-        exit 0
-    "#]],
+            FROM \ TO                a/{p1,p3,p5,…} (4)  a/{p2,p4,p6}  outside, 192.0.2.128/25  192.0.2.0/24
+            a/{p1,p3,p5,…} (4)       all                 -             all                      all
+            a/{p2,p4,p6}             all                 -             all                      all
+            outside, 192.0.2.128/25  all                 -
+            192.0.2.0/24             all                 all
+            exit 0
+        "#]],
     );
     fs::create_dir(lab.path().join("new")).unwrap();
     lab.write("new/pods.yaml", &(1..8).map(pod).collect::<String>());
     lab.check(
         &["policy", "diff", "--from", "cfg", "-f", "new"],
         expect![[r#"
-        FROM                TO            OPENS  CLOSES
-        a/{p1,p3,p5,…} (4)  a/{p2,p4,p6}  all    -
-        a/{p2,p4,p6}        a/{p2,p4,p6}  all    -
-        outside             a/{p2,p4,p6}  all    -
-        exit 1
-    "#]],
+            FROM                     TO            OPENS  CLOSES
+            a/{p1,p3,p5,…} (4)       a/{p2,p4,p6}  all    -
+            a/{p2,p4,p6}             a/{p2,p4,p6}  all    -
+            outside, 192.0.2.128/25  a/{p2,p4,p6}  all    -
+            exit 1
+        "#]],
     );
 }
 
