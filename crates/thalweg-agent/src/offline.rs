@@ -185,10 +185,7 @@ pub fn files(path: &Path, color: bool) -> Result<Vec<(String, String)>, OfflineE
         true => {
             for entry in std::fs::read_dir(path).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
-                let name = entry.file_name();
-                let hidden = matches!(name.as_encoded_bytes().first(), Some(b'.' | b'#' | b'~'));
-                let yaml = Path::new(&name).extension().is_some_and(|e| e == "yaml" || e == "yml");
-                if yaml && !hidden && entry.path().is_file() {
+                if thalweg_config::is_config(&entry.file_name()) && entry.path().is_file() {
                     paths.push(entry.path());
                 }
             }

@@ -19,6 +19,7 @@ use thalweg_agent::offline::session::Session;
 use thalweg_api::policy::PoliciesView;
 use thalweg_api::{Answer, Call, Client};
 use thalweg_policy::lower::{policy as lower, tier_of};
+use thalweg_policy::matrix::{MOST_OUTSIDE, stretches};
 use thalweg_policy::model::{Policy as Lowered, Stage};
 use thalweg_policy::object::PolicyId;
 use thalweg_policy::{Resolution, View};
@@ -31,7 +32,9 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
         Policy::Matrix { file, html, staged } => {
             let read = read(common, file.as_deref())?;
             let view = if *staged { View::Pending } else { View::Enforced };
-            let found = read.resolve(view).matrix();
+            let resolution = read.resolve(view);
+            tell_left_out(&[&resolution]);
+            let found = resolution.matrix();
             match html {
                 true => writer.out.write_all(html::page(&found).as_bytes())?,
                 false => show(writer, matrix::value(&found, *staged), &matrix::text(&found))?,
@@ -53,6 +56,7 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
                     (before.resolve(View::Enforced), before.resolve(View::Pending))
                 }
             };
+            tell_left_out(&[&old, &new]);
             let changes = old.changes(&new);
             show(writer, matrix::changes_value(&changes), &matrix::changes_text(&changes))?;
             Ok(if changes.is_empty() { Exit::Ok } else { Exit::NotAsWished })
@@ -74,6 +78,17 @@ pub fn run(common: &Common, policy: &Policy, writer: &mut Writer<'_>) -> Result<
                 explain::Question { from, to, protocol, port: *port, source_port: *source_port };
             explain::explain(&read, &question, writer)
         }
+    }
+}
+
+/// Tells on standard error that rules name more addresses than a matrix can have.
+fn tell_left_out(all: &[&Resolution]) {
+    let found = stretches(all);
+    if found > MOST_OUTSIDE {
+        eprintln!(
+            "warning: rules and sets tell {found} stretches of addresses apart: those outside behind the first \
+             {MOST_OUTSIDE} are left out; `thalweg policy explain` answers for each address"
+        );
     }
 }
 

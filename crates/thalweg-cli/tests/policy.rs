@@ -153,11 +153,58 @@ fn the_matrix_says_who_can_talk_to_whom() {
     Lab::new().check(
         &["policy", "matrix", "-f", "cfg"],
         expect![[r#"
-            FROM \ TO         other/spy  shop/db   shop/front-* (2)
-            other/spy         all        -         TCP; UDP; SCTP; others
-            shop/db           all        all       TCP; UDP; SCTP; others
-            shop/front-* (2)  all        TCP 5432  TCP; UDP; SCTP; others
+            FROM \ TO         other/spy  shop/db   shop/front-* (2)        outside
+            other/spy         all        -         TCP; UDP; SCTP; others  all
+            shop/db           all        all       TCP; UDP; SCTP; others  all
+            shop/front-* (2)  all        TCP 5432  TCP; UDP; SCTP; others  all
+            outside           all        -         TCP; UDP; SCTP; others
             exit 0
+        "#]],
+    );
+}
+
+#[test]
+fn groups_whose_names_begin_alike_are_told_apart() {
+    let lab = Lab::new();
+    let pod = |number: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}, namespace: a, labels: {{app: x{}}}}}\n\
+             status: {{podIPs: [{{ip: 10.2.0.{number}}}]}}\n",
+            number % 2
+        )
+    };
+    lab.write("cfg/pods.yaml", &(1..8).map(pod).collect::<String>());
+    lab.write(
+        "cfg/policies.yaml",
+        "apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: x0, namespace: a}
+spec:
+  podSelector: {matchLabels: {app: x0}}
+  ingress: [{from: [{ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.128/25]}}]}]
+",
+    );
+    lab.check(
+        &["policy", "matrix", "-f", "cfg"],
+        expect![[r#"
+            FROM \ TO                a/{p1,p3,p5,…} (4)  a/{p2,p4,p6}  outside, 192.0.2.128/25  192.0.2.0/24
+            a/{p1,p3,p5,…} (4)       all                 -             all                      all
+            a/{p2,p4,p6}             all                 -             all                      all
+            outside, 192.0.2.128/25  all                 -
+            192.0.2.0/24             all                 all
+            exit 0
+        "#]],
+    );
+    fs::create_dir(lab.path().join("new")).unwrap();
+    lab.write("new/pods.yaml", &(1..8).map(pod).collect::<String>());
+    lab.check(
+        &["policy", "diff", "--from", "cfg", "-f", "new"],
+        expect![[r#"
+            FROM                     TO            OPENS  CLOSES
+            a/{p1,p3,p5,…} (4)       a/{p2,p4,p6}  all    -
+            a/{p2,p4,p6}             a/{p2,p4,p6}  all    -
+            outside, 192.0.2.128/25  a/{p2,p4,p6}  all    -
+            exit 1
         "#]],
     );
 }
@@ -226,6 +273,42 @@ fn explain_names_every_step_with_its_place() {
 }
 
 #[test]
+fn explain_has_every_step_as_a_value_too() {
+    let lab = Lab::new();
+    let line =
+        ["policy", "explain", "other/spy", "shop/db", "tcp", "5432", "-f", "cfg", "-o", "json"];
+    let said = lab.run(&line);
+    let said: serde_json::Value =
+        serde_json::from_str(said.split("\nexit").next().unwrap()).unwrap();
+    assert_eq!(said["egress"]["steps"], serde_json::json!([]));
+    let steps = said["ingress"]["steps"].as_array().unwrap();
+    let words: Vec<&str> = steps
+        .iter()
+        .map(|step| {
+            let of = |name: &str| step[name].as_str();
+            of("tier").or(of("policy")).or(of("result")).or(of("end")).unwrap()
+        })
+        .collect();
+    assert_eq!(
+        words,
+        [
+            "security",
+            "GlobalNetworkPolicy/no-ping",
+            "another protocol",
+            "matches",
+            "passed on by that rule",
+            "default",
+            "NetworkPolicy/shop/db",
+            "another source",
+            "no rule decides: deny",
+        ]
+    );
+    assert_eq!(steps[3]["rule"], 2);
+    assert_eq!(steps[3]["matches"], true);
+    assert_eq!(steps[3]["origin"], "cfg/policies.yaml:24:5");
+}
+
+#[test]
 fn explain_says_what_makes_no_sense() {
     let lab = Lab::new();
     lab.check(
@@ -249,6 +332,31 @@ fn explain_says_what_makes_no_sense() {
             exit 2
         "#]],
     );
+    lab.write(
+        "cfg/node-port.yaml",
+        "apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: out, namespace: shop}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.4
+  externalIPs: [203.0.113.5]
+  ports: [{port: 80, nodePort: 30080}]
+",
+    );
+    let ask = |to: &str, protocol: &str, port: &str| {
+        lab.run(&["policy", "explain", "shop/front-1", to, protocol, port, "-f", "cfg"])
+    };
+    assert!(ask("203.0.113.5", "tcp", "80").contains("is an address of a service"));
+    let said = ask("192.0.2.1", "tcp", "30080");
+    let words = "192.0.2.1 answers for shop/out at port 30080; policies see the pod behind it";
+    assert!(said.contains(words), "{said}");
+    assert!(ask("192.0.2.1", "udp", "30080").contains("verdict   allow"));
 }
 
 #[test]
@@ -268,7 +376,7 @@ fn diff_says_which_pairs_open_and_close() {
     lab.check(
         &["policy", "diff", "--from", "cfg", "-f", "cfg"],
         expect![[r#"
-            no pair of pods opens or closes
+            no pair opens or closes
             exit 0
         "#]],
     );
@@ -278,6 +386,7 @@ fn diff_says_which_pairs_open_and_close() {
         expect![[r#"
             FROM       TO                OPENS  CLOSES
             other/spy  shop/front-* (2)  -      TCP; UDP; SCTP; others
+            other/spy  outside           -      all
             exit 1
         "#]],
     );
@@ -697,4 +806,57 @@ fn explain_asks_hosts_by_their_name() {
             exit 1
         "#]],
     );
+}
+
+#[test]
+fn a_service_means_all_its_endpoints_ready_or_not() {
+    let lab = Lab::new();
+    lab.write(
+        "cfg/service.yaml",
+        "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: front-1, namespace: shop, labels: {kubernetes.io/service-name: front}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints:
+- {addresses: [10.1.0.1], conditions: {ready: false}}
+- {addresses: [10.1.0.2], conditions: {ready: false, serving: true, terminating: true}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: spies-1, namespace: other, labels: {kubernetes.io/service-name: spies}}
+addressType: IPv4
+ports: []
+endpoints: [{addresses: [10.1.0.4]}]
+",
+    );
+    lab.write(
+        "cfg/policies.yaml",
+        "apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  selector: app == 'db'
+  types: [Ingress, Egress]
+  ingress:
+  - {action: Allow, source: {services: {name: front, namespace: shop}}}
+  - {action: Allow, source: {services: {name: spies, namespace: other}}}
+  egress:
+  - {action: Allow, destination: {services: {name: front, namespace: shop}}}
+  - {action: Allow, destination: {services: {name: spies, namespace: other}}}
+",
+    );
+    let ask = |from: &str, to: &str, port: &str| {
+        let said = lab.run(&["policy", "explain", from, to, "tcp", port, "-f", "cfg"]);
+        said.lines().find(|line| line.starts_with("verdict")).unwrap().to_owned()
+    };
+    let allowed = "verdict   allow";
+    for front in ["shop/front-1", "shop/front-2"] {
+        assert_eq!(ask(front, "shop/db", "5432"), allowed);
+        assert_eq!(ask("shop/db", front, "80"), allowed);
+        assert!(ask("shop/db", front, "81").contains("deny"));
+    }
+    // A service without ports has addresses all the same, and no port that could be asked for.
+    assert_eq!(ask("other/spy", "shop/db", "5432"), allowed);
+    assert!(ask("shop/db", "other/spy", "80").contains("deny"));
 }

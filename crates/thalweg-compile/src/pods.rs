@@ -26,6 +26,12 @@ pub(crate) fn is_here(intent: &Intent, pod: &Pod) -> bool {
     pod.interface.is_some() && !pod.host_network && !elsewhere
 }
 
+/// Whether a pod is on this host by its object, and nobody knows at which of its links.
+pub(crate) fn is_unguarded(intent: &Intent, pod: &Pod) -> bool {
+    let on = pod.node.is_some() && intent.router.node == pod.node;
+    on && pod.interface.is_none() && !pod.host_network && !pod.addresses.is_empty()
+}
+
 /// Pods on this host with anything of it.
 pub(crate) fn of(intent: &Intent) -> Vec<(ObjectName, Pod)> {
     let here = |pod: &Pod| is_here(intent, pod);

@@ -43,6 +43,8 @@ pub(crate) struct Policies {
     layout: Option<Layout>,
     /// The pods whose packets are decided here, of `pods` on `node`.
     local: BTreeSet<ObjectName>,
+    /// Pods of this node of which no link is known, so that nobody asks policies about them here.
+    unguarded: BTreeSet<ObjectName>,
     pods: Catalog<ObjectName, Pod>,
     node: Option<String>,
     /// By interface the number of a local record of the workload there, plus one.
@@ -228,17 +230,22 @@ impl Compiler {
 
     /// Finds the pods whose packets are decided here, by those that are others than before.
     fn find_local(&mut self) {
-        let Policies { pods, node, local, .. } = &mut self.policies;
+        let Policies { pods, node, local, unguarded, .. } = &mut self.policies;
         let (now, on) = (&self.intent.cluster.pods, &self.intent.router.node);
         if node != on {
             (*pods, *node) = (Catalog::default(), on.clone());
             local.clear();
+            unguarded.clear();
         }
+        let put = |names: &mut BTreeSet<ObjectName>, name: &ObjectName, is: bool| match is {
+            true => names.insert(name.clone()),
+            false => names.remove(name),
+        };
         for one in pods.differences(now) {
-            match one.new.is_some_and(|pod| pods::is_here(&self.intent, pod)) {
-                true => local.insert(one.key.clone()),
-                false => local.remove(one.key),
-            };
+            let is =
+                |of: fn(&Intent, &Pod) -> bool| one.new.is_some_and(|pod| of(&self.intent, pod));
+            put(local, one.key, is(pods::is_here));
+            put(unguarded, one.key, is(pods::is_unguarded));
         }
         *pods = now.clone();
     }
@@ -312,6 +319,7 @@ impl Compiler {
     pub(crate) fn policy_problems(&self, all: &mut BTreeSet<Problem>) {
         self.host_problems(all);
         all.extend(self.stuck_problem());
+        all.extend(self.unguarded_problem());
         for name in &self.policies.closed {
             let what = format!(
                 "there is no room for the policies that apply to it ({} lines): it reaches nobody and \
@@ -322,6 +330,25 @@ impl Compiler {
             let name = name.to_string();
             all.insert(self.of_object("Pod", &name, Severity::Error, None, what, remedy.into()));
         }
+    }
+
+    /// That policies are asked about pods of this node nowhere: one that nobody told the link of would
+    /// otherwise be as open as before, with all its policies called in force.
+    fn unguarded_problem(&self) -> Option<Problem> {
+        let mut policies = self.policies.objects.policies.keys();
+        policies.find(|id| id.kind.of_staged().is_none())?;
+        let first = self.policies.unguarded.first()?.to_string();
+        let what = match self.policies.unguarded.len() {
+            1 => "no interface of it is known, so that policies about it are not in force".into(),
+            many => format!(
+                "no interface of it and of {} more pods of this node is known, so that policies about them \
+                 are not in force",
+                many - 1
+            ),
+        };
+        let remedy = "name the host's side of the veth in the annotation `thalweg.io/interface`";
+        let field = Some("metadata.annotations".into());
+        Some(self.of_object("Pod", &first, Severity::Warning, field, what, remedy.into()))
     }
 
     /// That not even addresses had room.

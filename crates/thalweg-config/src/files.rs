@@ -15,8 +15,11 @@ use thalweg_model::{Origin, Problem, Severity};
 /// The largest file, in octets: two million routes and room for comments.
 pub(crate) const MAX_FILE: u64 = 64 << 20;
 
-/// Reads a file, or all `*.yaml` and `*.yml` of a directory by name. Hidden files, backups of
-/// editors and directories below it are left out.
+/// What the names of files of a directory that are read end with, as for `kubectl`.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// Reads a file, or all `*.yaml`, `*.yml` and `*.json` of a directory by name. Hidden files, backups of
+/// editors and directories below it are left out. JSON is YAML, too.
 pub fn load(path: &Path) -> Loaded {
     let gathered = Gathered::at(path, None);
     parse_sources(gathered.sources, &gathered.unfit, gathered.problems)
@@ -25,8 +28,9 @@ pub fn load(path: &Path) -> Loaded {
 /// Whether a directory's entry of this name is configuration.
 pub fn is_config(name: &OsStr) -> bool {
     let hidden = matches!(name.as_encoded_bytes().first(), None | Some(b'.' | b'#' | b'~'));
-    let yaml = Path::new(name).extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
-    !hidden && yaml
+    let extension = Path::new(name).extension();
+    let read = |ext: &OsStr| EXTENSIONS.iter().any(|one| ext == *one);
+    !hidden && extension.is_some_and(read)
 }
 
 /// The configuration files of a directory, by name.
@@ -92,7 +96,8 @@ impl<'l> Gathered<'l> {
             Err(error) => return self.unreadable(path, &error),
         };
         if paths.is_empty() {
-            let what = "the directory has no *.yaml or *.yml files, so nothing is configured";
+            let what =
+                "the directory has no *.yaml, *.yml or *.json files, so nothing is configured";
             let remedy = "add files, or name another directory";
             self.problem(Severity::Warning, whole(path), what, remedy);
         }

@@ -195,6 +195,7 @@ pub(crate) fn read(
     let inner = Fields::open_foreign(metadata.node, &metadata.path, METADATA, report);
     let Some(inner) = inner else { return };
     let Some(at) = check_name(&inner, kind, report) else { return };
+    let named = report.errors();
     let [labels, annotations] = ["labels", "annotations"].map(|name| inner.given(name));
     let created = inner.given("creationTimestamp").and_then(|field| created(&field, report));
     let meta = Meta {
@@ -204,8 +205,13 @@ pub(crate) fn read(
         name,
         at,
     };
-    if draft.enter(kind, &shown(&meta.name), at, report).is_none() || report.errors() > before {
+    let is_wrong = named > before || (report.errors() > before && !counts_all_the_same(kind));
+    if draft.enter(kind, &shown(&meta.name), at, report).is_none() || is_wrong {
         return;
+    }
+    if report.errors() > named {
+        let what = "it counts all the same, each of its labels as it is written";
+        report.warning(at, &root.below("metadata"), what, "mend what is wrong in it");
     }
     match kind {
         Kind::Service => kind::service::read(&object, &meta, draft, report),
@@ -216,6 +222,13 @@ pub(crate) fn read(
         Kind::IpPool => kind::pool::read(&object, &meta, draft, report),
         _ => kind::policy::read(kind, &object, &meta, draft, report),
     }
+}
+
+/// Whether an object stays if something but its name is wrong with its metadata: what policies are made of,
+/// since whom they are about would be open without them.
+fn counts_all_the_same(kind: Kind) -> bool {
+    use Kind::{EndpointSlice, IpPool, Node, Pod, Service, ServiceCidr};
+    !matches!(kind, Service | EndpointSlice | Node | Pod | ServiceCidr | IpPool)
 }
 
 /// The name as messages have it: with the namespace, if there is one.

@@ -1106,6 +1106,38 @@ fn floating_addresses_of_a_pod() {
 }
 
 #[test]
+fn settings_of_calico_are_told_where_they_are_said_here() {
+    check(
+        "apiVersion: projectcalico.org/v3
+kind: FelixConfiguration
+metadata: {name: default}
+spec: {failsafeInboundHostPorts: []}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: KubeControllersConfiguration
+metadata: {name: default}
+",
+        expect![[r#"
+            warning: an object of kind `FelixConfiguration` is ignored
+             --> lab.yaml:2:7 (kind)
+              |
+            2 | kind: FelixConfiguration
+              |       ^^^^^^^^^^^^^^^^^^
+              = help: say its fail-safe ports and defaultEndpointToHostAction in `spec.policy` of the Router: failSafeInbound, failSafeOutbound, endpointToHost
+
+            warning: an object of kind `KubeControllersConfiguration` is ignored
+             --> lab.yaml:7:7 (kind)
+              |
+            7 | kind: KubeControllersConfiguration
+              |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              = help: where it makes host endpoints of nodes, write `spec.policy.autoHostEndpoints: true` in the Router
+
+            2 warnings
+        "#]],
+    );
+}
+
+#[test]
 fn policies_of_other_apis_are_told_to_be_without_force() {
     check(
         "apiVersion: policy.networking.k8s.io/v1alpha1

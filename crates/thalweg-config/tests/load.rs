@@ -10,6 +10,14 @@ fn vrf(name: &str) -> String {
     format!("apiVersion: thalweg.dev/v1alpha1\nkind: Vrf\nmetadata: {{name: {name}}}\n")
 }
 
+/// The same as `kubectl get -o json` writes it.
+fn json(name: &str) -> String {
+    format!(
+        "{{\n    \"apiVersion\": \"thalweg.dev/v1alpha1\",\n    \"kind\": \"Vrf\",\n    \
+         \"metadata\": {{\n        \"name\": \"{name}\"\n    }}\n}}\n"
+    )
+}
+
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let dir = tempdir().unwrap();
     for (name, text) in files {
@@ -32,6 +40,7 @@ fn only_configuration_files_are_read_and_by_name() {
     let dir = directory(&[
         ("b.yaml", &vrf("b")),
         ("a.yml", &vrf("a")),
+        ("c.json", &json("c")),
         (".hidden.yaml", "]"),
         ("#a.yaml#", "]"),
         ("#c.yaml", "]"),
@@ -44,9 +53,9 @@ fn only_configuration_files_are_read_and_by_name() {
     fs::write(dir.path().join("sub.yaml/x.yaml"), "]").unwrap();
     let loaded = load(dir.path());
     assert_eq!(shown(&loaded, dir.path()), "");
-    assert_eq!(names(&loaded), ["a", "b"]);
+    assert_eq!(names(&loaded), ["a", "b", "c"]);
     assert!(loaded.intent.origin("Vrf", "b").file.ends_with("b.yaml"));
-    assert_eq!(loaded.sources.len(), 2);
+    assert_eq!(loaded.sources.len(), 3);
 }
 
 #[test]
@@ -115,7 +124,7 @@ fn missing_and_empty_directories_are_said() {
     let empty = load(dir.path());
     assert!(empty.is_ok());
     expect_test::expect![[r#"
-        warning: the directory has no *.yaml or *.yml files, so nothing is configured
+        warning: the directory has no *.yaml, *.yml or *.json files, so nothing is configured
          --> DIR
           = help: add files, or name another directory
 

@@ -447,8 +447,9 @@ impl<'a> Policies<'a> {
         }
         if let Some(service) = &side.service {
             let served = self.serves(service);
-            let found = served.iter().any(|(who, of, number)| {
-                *who == address && (!is_destination || (*of == protocol && port == Some(*number)))
+            let wanted = port.map(|port| (protocol, port));
+            let found = served.iter().any(|(who, at)| {
+                *who == address && (!is_destination || (at.is_some() && *at == wanted))
             });
             if !found {
                 return false;
@@ -460,21 +461,21 @@ impl<'a> Policies<'a> {
         (side.ports.is_empty() || side.ports.iter().any(is)) && !side.not_ports.iter().any(is)
     }
 
-    /// Who serves a service and is ready, in all its slices.
-    fn serves(&self, service: &ObjectName) -> Vec<(IpAddr, u8, u16)> {
-        let unready = self.cluster.services.get(service).is_some_and(|one| one.publish_not_ready);
+    /// Who serves a service in all its slices, ready or not; protocol and port are none in a slice without
+    /// ports.
+    fn serves(&self, service: &ObjectName) -> Vec<(IpAddr, Option<(u8, u16)>)> {
         let mut served = Vec::new();
         for (name, slice) in &self.cluster.slices {
             if name.namespace != service.namespace || slice.service != service.name {
                 continue;
             }
             for endpoint in &slice.endpoints {
-                if !endpoint.ready && !unready {
-                    continue;
-                }
-                for port in &slice.ports {
-                    if let Some(address) = endpoint.addresses.first() {
-                        served.push((*address, port.protocol.number(), port.port));
+                for address in &endpoint.addresses {
+                    for port in &slice.ports {
+                        served.push((*address, Some((port.protocol.number(), port.port))));
+                    }
+                    if slice.ports.is_empty() {
+                        served.push((*address, None));
                     }
                 }
             }

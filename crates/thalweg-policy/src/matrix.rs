@@ -1,16 +1,24 @@
 //! Who can talk to whom, on which ports.
 //!
 //! Pods that differ in nothing that policies look at are one [`Group`]. Between two groups every protocol
-//! is asked at each port where any rule begins or ends, so that what is found holds for all ports.
+//! is asked at each port where any rule begins or ends, so that what is found holds for all ports. Addresses
+//! that no pod, host endpoint or node has are [`Outside`].
+
+mod outside;
+
+pub use outside::{MOST as MOST_OUTSIDE, Outside, stretches};
 
 use crate::decide::Packet;
-use crate::model::Direction;
+use crate::model::{Direction, Side};
 use crate::object::kubernetes::PortMatch;
 use crate::resolve::{ChainKind, Resolution};
 use crate::words;
+use crate::world::EndpointName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use thalweg_model::Prefix;
+use thalweg_model::cluster::ObjectName;
 
 /// The port that questions come from: of those that kernels give to clients.
 const CLIENT_PORT: u16 = 49_152;
@@ -25,6 +33,9 @@ pub struct Access {
     /// First and last port, ascending, by protocol; 255 stands for all that are not named here.
     pub protocols: BTreeMap<u8, Vec<(u16, u16)>>,
 }
+
+/// Most pods that a name lists.
+const LISTED: usize = 3;
 
 /// All ports.
 const ALL: (u16, u16) = (0, u16::MAX);
@@ -118,9 +129,20 @@ pub struct Matrix {
     pub groups: Vec<Group>,
     /// Of each source, what may pass to each destination.
     pub cells: Vec<Vec<Access>>,
+    /// Addresses outside.
+    pub outside: Vec<Outside>,
 }
 
-/// What differs between two resolutions, for two groups of both.
+/// Ports that are asked of, by protocol.
+type Edges = [BTreeSet<u16>; 3];
+
+/// An end: an endpoint, or addresses of nobody.
+struct Party<'a> {
+    endpoint: Option<usize>,
+    addresses: &'a [IpAddr],
+}
+
+/// What differs between two resolutions, for two groups of both, or one of them and addresses outside.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
     /// The source.
@@ -143,20 +165,7 @@ impl Resolution {
             chains.iter().map(|n| n.map_or(0, |n| n as u64 + 1)).collect();
         for address in &one.addresses {
             signature.push(if address.is_ipv4() { 4 } else { 6 });
-            let mut bits = Bits::default();
-            self.peers.iter().for_each(|peers| bits.add(peers.ranges.contains(*address)));
-            for net in self.all_nets() {
-                bits.add(net.contains(*address));
-            }
-            for served in self.world.services.values() {
-                for (who, protocol, port) in served {
-                    bits.add(who == address);
-                    if who == address {
-                        signature.push(u64::from(*protocol) << 16 | u64::from(*port));
-                    }
-                }
-            }
-            signature.extend(bits.0);
+            signature.extend(self.seen_of(*address));
         }
         for port in &one.ports {
             signature.extend(port.name.bytes().map(u64::from));
@@ -166,19 +175,42 @@ impl Resolution {
         signature
     }
 
-    /// All prefixes that rules name, in a fixed order.
-    fn all_nets(&self) -> impl Iterator<Item = &thalweg_model::Prefix> {
+    /// Everything that rules may look at of an address.
+    fn seen_of(&self, address: IpAddr) -> Vec<u64> {
+        let mut bits = Bits::default();
+        self.peers.iter().for_each(|peers| bits.add(peers.ranges.contains(address)));
+        self.all_nets().for_each(|net| bits.add(net.contains(address)));
+        let mut seen = bits.0;
+        for service in self.all_services() {
+            let here = self.served(service).iter().filter(|(who, ..)| *who == address);
+            seen.extend(here.map(|(_, of, port)| u64::from(*of) << 16 | u64::from(*port)));
+            seen.push(u64::MAX);
+        }
+        seen
+    }
+
+    /// Both sides of all rules, in a fixed order.
+    fn all_sides(&self) -> impl Iterator<Item = &Side> {
         let policies = self.policies.iter().map(|resolved| &resolved.policy);
         let rules = policies.flat_map(|one| one.ingress.iter().chain(&one.egress).flatten());
-        let sides = rules.flat_map(|rule| [&rule.source, &rule.destination]);
-        sides.flat_map(|side| side.nets.iter().chain(&side.not_nets))
+        rules.flat_map(|rule| [&rule.source, &rule.destination])
+    }
+
+    /// All prefixes that rules name.
+    fn all_nets(&self) -> impl Iterator<Item = &Prefix> {
+        self.all_sides().flat_map(|side| side.nets.iter().chain(&side.not_nets))
+    }
+
+    /// All services that rules name, each once.
+    fn all_services(&self) -> BTreeSet<&ObjectName> {
+        self.all_sides().filter_map(|side| side.service.as_ref()).collect()
     }
 
     /// Pods in groups of those treated alike, by name.
     fn groups(&self, signature: impl Fn(usize) -> Option<Vec<u64>>) -> Vec<Group> {
         let mut by: BTreeMap<(String, Vec<u64>), Vec<usize>> = BTreeMap::new();
         for (at, endpoint) in self.world.endpoints.iter().enumerate() {
-            let crate::world::EndpointName::Pod(name) = &endpoint.name else { continue };
+            let EndpointName::Pod(name) = &endpoint.name else { continue };
             if endpoint.addresses.is_empty() {
                 continue;
             }
@@ -190,8 +222,33 @@ impl Resolution {
             .into_values()
             .map(|members| Group { name: self.name_of(&members), members })
             .collect();
+        let pods = self.world.endpoints.iter().filter(|one| !one.is_host());
+        let pods: BTreeSet<String> = pods.map(|pod| pod.name.to_string()).collect();
+        for group in &mut groups {
+            let Some((start, _)) = group.name.split_once('*') else { continue };
+            let alike = pods.range(start.to_owned()..).take_while(|name| name.starts_with(start));
+            if alike.count() > group.members.len() {
+                group.name = self.listed(&group.members);
+            }
+        }
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         groups
+    }
+
+    /// What pods are called together where names of others begin so, too: the first of them.
+    fn listed(&self, members: &[usize]) -> String {
+        let name = |at: &usize| match &self.world.endpoints[*at].name {
+            EndpointName::Pod(name) => (name.namespace.as_str(), name.name.as_str()),
+            EndpointName::Host(name) => ("", name.as_str()),
+        };
+        let namespace = members.first().map(name).unwrap_or_default().0;
+        let mut listed: Vec<&str> = members.iter().take(LISTED).map(|at| name(at).1).collect();
+        let all = members.len();
+        if all <= LISTED {
+            return format!("{namespace}/{{{}}}", listed.join(","));
+        }
+        listed.push("…");
+        format!("{namespace}/{{{}}} ({all})", listed.join(","))
     }
 
     /// What pods are called together: what their names begin with.
@@ -228,24 +285,29 @@ impl Resolution {
                     }
                 }
                 if let Some(service) = &rule.destination.service {
-                    self.served(service).iter().for_each(|(.., port)| add(*port, *port));
+                    let served = self.served_at_ports(service);
+                    served.iter().for_each(|(.., port)| add(*port, *port));
                 }
             }
         }
         edges
     }
 
-    /// What may pass from one endpoint to another, between their addresses of one family.
-    fn access(&self, from: usize, to: usize, edges: &[BTreeSet<u16>; 3]) -> Access {
+    /// An endpoint as an end.
+    fn party(&self, endpoint: usize) -> Party<'_> {
+        Party { endpoint: Some(endpoint), addresses: &self.world.endpoints[endpoint].addresses }
+    }
+
+    /// What may pass from one end to another, between their addresses of one family.
+    fn access(&self, from: &Party<'_>, to: &Party<'_>, edges: &Edges) -> Access {
         let mut access = Access::default();
-        let of = |at: usize| &self.world.endpoints[at].addresses;
-        let pair = of(from).iter().find_map(|source| {
+        let pair = from.addresses.iter().find_map(|source| {
             let same = |to: &&IpAddr| to.is_ipv4() == source.is_ipv4();
-            Some((*source, *of(to).iter().find(same)?))
+            Some((*source, *to.addresses.iter().find(same)?))
         });
         let Some((source, destination)) = pair else { return access };
         let blank = Packet { source, destination, protocol: 0, ports: None, icmp: None };
-        let passes = |packet: &Packet| self.judge(Some(from), Some(to), packet).is_allowed();
+        let passes = |packet: &Packet| self.judge(from.endpoint, to.endpoint, packet).is_allowed();
         for protocol in PROTOCOLS[usize::from(!source.is_ipv4())] {
             let packet = Packet { protocol, ..blank };
             let Some(at) = WITH_PORTS.iter().position(|one| *one == protocol) else {
@@ -287,14 +349,17 @@ impl Resolution {
         let edges = WITH_PORTS.map(|protocol| self.edges(protocol));
         let cell = |from: &Group, to: &Group| {
             let pair = Self::pair(from, to);
-            pair.map(|(from, to)| self.access(from, to, &edges)).unwrap_or_default()
+            let between = |(from, to)| self.access(&self.party(from), &self.party(to), &edges);
+            pair.map(between).unwrap_or_default()
         };
         let row = |from: &Group| groups.iter().map(|to| cell(from, to)).collect();
         let cells = groups.iter().map(row).collect();
-        Matrix { groups, cells }
+        let outside = self.outside(&groups, &edges);
+        Matrix { groups, cells, outside }
     }
 
-    /// Which pairs of pods that both have can talk after, and could not before, or the other way round.
+    /// Which pairs of pods that both have, and of pods and addresses outside, can talk after, and could not
+    /// before, or the other way round.
     pub fn changes(&self, after: &Self) -> Vec<Change> {
         let numbers: BTreeMap<_, usize> =
             after.world.endpoints.iter().enumerate().map(|(at, one)| (&one.name, at)).collect();
@@ -315,8 +380,10 @@ impl Resolution {
                 else {
                     continue;
                 };
-                let old = self.access(source, destination, &edges[0]);
-                let new = after.access(new_source, new_destination, &edges[1]);
+                let ends = (&self.party(source), &self.party(destination));
+                let old = self.access(ends.0, ends.1, &edges[0]);
+                let ends = (&after.party(new_source), &after.party(new_destination));
+                let new = after.access(ends.0, ends.1, &edges[1]);
                 if old != new {
                     found.push(Change {
                         from: from.name.clone(),
@@ -327,6 +394,12 @@ impl Resolution {
                 }
             }
         }
+        let firsts = groups.iter().filter_map(|group| {
+            let first = *group.members.first()?;
+            Some((group, first, other(first)?))
+        });
+        let firsts: Vec<_> = firsts.collect();
+        found.extend(self.changes_outside(after, &firsts, &edges));
         found
     }
 }

@@ -10,7 +10,7 @@ mod profile;
 use crate::model::{Direction, Model, Policy, Rule, Side, Stage};
 use crate::ranges::Ranges;
 use crate::selector::Selector;
-use crate::world::World;
+use crate::world::{NO_PORT, World};
 use index::Index;
 pub(crate) use profile::sort as sort_profiles;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -267,9 +267,15 @@ impl Resolution {
         self.named.get(name).into_iter().flatten().copied()
     }
 
-    /// Who serves a service.
+    /// Who serves a service, at a port or at none.
     pub fn served(&self, service: &ObjectName) -> &[(IpAddr, u8, u16)] {
         self.world.services.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who serves a service at a port.
+    pub(crate) fn served_at_ports(&self, service: &ObjectName) -> Vec<(IpAddr, u8, u16)> {
+        let has_port = |(_, protocol, port): &&_| (*protocol, *port) != NO_PORT;
+        self.served(service).iter().filter(has_port).copied().collect()
     }
 }
 

@@ -467,16 +467,18 @@ pub(crate) fn stands_for_all<'e>(
     found.map(|(at, _)| at)
 }
 
-/// Who serves a service and is ready, or may be asked before it is: address, protocol and port.
+/// Who serves a service: address, protocol and port. Who serves it at no port has [`NO_PORT`].
 pub(crate) type Served = Vec<(IpAddr, u8, u16)>;
+
+/// Protocol and port of who serves a service without ports, as one without an address of its own may be.
+pub(crate) const NO_PORT: (u8, u16) = (0, 0);
 
 /// Who serves each service.
 pub(crate) fn services(cluster: &Cluster) -> BTreeMap<ObjectName, Served> {
     let mut served: BTreeMap<ObjectName, Served> = BTreeMap::new();
     for (name, slice) in &cluster.slices {
         let service = ObjectName::new(&name.namespace, &slice.service);
-        let unready = publishes_unready(cluster, &service);
-        add_served(served.entry(service).or_default(), slice, unready);
+        add_served(served.entry(service).or_default(), slice);
     }
     served.values_mut().for_each(sort_served);
     served
@@ -487,25 +489,21 @@ pub(crate) fn served(cluster: &Cluster, service: &ObjectName) -> Option<Served> 
     let first = ObjectName::new(&service.namespace, "");
     let slices = cluster.slices.starting_at(&first);
     let slices = slices.take_while(|entry| entry.0.namespace == service.namespace);
-    let unready = publishes_unready(cluster, service);
     let mut made: Option<Served> = None;
     for entry in slices.filter(|entry| entry.1.service == service.name) {
-        add_served(made.get_or_insert_default(), &entry.1, unready);
+        add_served(made.get_or_insert_default(), &entry.1);
     }
     made.iter_mut().for_each(sort_served);
     made
 }
 
-fn publishes_unready(cluster: &Cluster, service: &ObjectName) -> bool {
-    cluster.services.get(service).is_some_and(|of| of.publish_not_ready)
-}
-
-fn add_served(who: &mut Served, slice: &EndpointSlice, unready: bool) {
-    for endpoint in slice.endpoints.iter().filter(|one| one.ready || unready) {
-        if let Some(address) = endpoint.addresses.first() {
-            let ports = slice.ports.iter();
-            who.extend(ports.map(|port| (*address, port.protocol.number(), port.port)));
-        }
+/// All endpoints count, ready or not: who is becoming ready may need what a policy allows it, and the
+/// connections of who is ending go on.
+fn add_served(who: &mut Served, slice: &EndpointSlice) {
+    let ports = slice.ports.iter().map(|port| (port.protocol.number(), port.port));
+    let ports = ports.chain(slice.ports.is_empty().then_some(NO_PORT));
+    for address in slice.endpoints.iter().flat_map(|one| &one.addresses) {
+        who.extend(ports.clone().map(|(protocol, port)| (*address, protocol, port)));
     }
 }
 

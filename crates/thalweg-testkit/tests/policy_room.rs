@@ -115,3 +115,32 @@ fn a_workload_without_room_is_closed_and_nobody_else_notices() {
     assert_eq!((tight.asks(OPEN, BIG, 80).0, tight.asks(OPEN, BIG, 81).0), (true, false));
     assert!(tight.asks(BIG, OPEN, 1).0);
 }
+
+#[test]
+fn pods_of_this_node_that_nobody_guards_are_told() {
+    let mut bench = Bench::new(1 << 15);
+    let on = |text: &str| text.replace("status: {podIPs", "spec: {nodeName: n1}\nstatus: {podIPs");
+    let here = "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {name: r}\n\
+                spec: {node: n1}\n---\n";
+    let bare = |text: &str, pod: &str| {
+        text.replace(&format!("  annotations: {{thalweg.io/interface: veth-{pod}}}\n"), "")
+    };
+    bench.apply(&format!("{here}{}", on(&files(2))));
+    assert_eq!(bench.problems(), [""; 0]);
+    let small = bare(&on(&files(2)), "small");
+    bench.apply(&format!("{here}{small}"));
+    let problems = bench.problems();
+    let says = |text: &str| problems.len() == 1 && problems[0].contains(text);
+    assert!(says("shop/small: metadata.annotations: no interface of it is known"), "{problems:?}");
+    bench.apply(&format!("{here}{}", bare(&small, "big")));
+    let problems = bench.problems();
+    let says = |text: &str| problems.len() == 1 && problems[0].contains(text);
+    assert!(says("shop/big") && says("of it and of 1 more pods"), "{problems:?}");
+    // On another node, others guard them.
+    bench.apply(&format!("{}{small}", here.replace("n1", "n2")));
+    assert_eq!(bench.problems(), [""; 0]);
+    // Without policies there is nothing to ask.
+    let pods = small.split("apiVersion: networking.k8s.io").next().unwrap();
+    bench.apply(&format!("{here}{pods}"));
+    assert_eq!(bench.problems(), [""; 0]);
+}

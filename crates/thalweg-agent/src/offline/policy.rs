@@ -42,8 +42,8 @@ impl Policies {
             sources: loaded.sources,
             color,
         };
-        let wrong = |problem: &Problem| problem.severity == Severity::Error;
-        let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(wrong).collect();
+        let told = |problem: &Problem| problem.severity == Severity::Error || is_unread(problem);
+        let mut problems: Vec<Problem> = loaded.problems.into_iter().filter(told).collect();
         problems.extend(check::doubts(&read.resolve(View::Enforced)));
         if !problems.is_empty() {
             read.text = thalweg_config::render(&problems, &read.sources, color);
@@ -82,4 +82,10 @@ impl Policies {
     pub fn has_staged(&self) -> bool {
         self.objects.policies.keys().any(|id| id.kind.of_staged().is_some())
     }
+}
+
+/// Whether a problem is about policies of a kind that is not read, without which answers say less than is
+/// written.
+fn is_unread(problem: &Problem) -> bool {
+    problem.object.is_none() && problem.what.contains("NetworkPolicy")
 }

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use thalweg_agent::offline::policy::Policies;
-use thalweg_model::cluster::ObjectName;
+use thalweg_model::cluster::{ObjectName, ServicePort};
 use thalweg_policy::decide::host::{Gate, Way};
-use thalweg_policy::decide::{Cause, Judgement, Step, Trace};
+use thalweg_policy::decide::{Cause, Judgement, Miss, Step, Trace};
 use thalweg_policy::model::{Direction, Stage};
 use thalweg_policy::object::EndAction;
 use thalweg_policy::object::calico::Action;
@@ -44,6 +44,13 @@ pub(super) fn explain(
     let [from, to] = [question.from, question.to].map(|who| end(read, &resolution, who));
     let (from, to) = (from?, to?);
     let packet = packet(&from, &to, question)?;
+    if let Some(service) = served_at_node(read, question, &packet) {
+        let (address, port) = (packet.destination, question.port.unwrap_or_default());
+        let message = format!(
+            "{address} answers for {service} at port {port}; policies see the pod behind it: name that one"
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let trace = trace(&resolution, &from, &to, &packet);
     let staged = read.has_staged().then(|| {
         let pending = read.resolve(View::Pending);
@@ -80,7 +87,8 @@ pub(super) fn explain(
 fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failure> {
     if let Ok(address) = who.parse::<IpAddr>() {
         let of_service = |vip: &&thalweg_model::cluster::Service| {
-            vip.cluster_ips.iter().chain(&vip.load_balancer_ips).any(|ip| *ip == address)
+            let own = vip.cluster_ips.iter().chain(&vip.external_ips);
+            own.chain(&vip.load_balancer_ips).any(|ip| *ip == address)
         };
         if read.cluster.services.values().find(of_service).is_some() {
             let message = format!(
@@ -112,6 +120,18 @@ fn end(read: &Policies, resolution: &Resolution, who: &str) -> Result<End, Failu
         ),
     };
     Err(Failure::new(Exit::NotAsWished, message))
+}
+
+/// The service that has a node port at the address that a question names.
+fn served_at_node(read: &Policies, question: &Question<'_>, packet: &Packet) -> Option<ObjectName> {
+    question.to.parse::<IpAddr>().ok()?;
+    let mut nodes = read.cluster.nodes.values().flat_map(|node| &node.addresses);
+    nodes.find(|address| **address == packet.destination)?;
+    let port = question.port?;
+    let is =
+        |one: &ServicePort| one.node_port == Some(port) && one.protocol.number() == packet.protocol;
+    let mut services = read.cluster.services.iter();
+    services.find(|(_, service)| service.ports.iter().any(is)).map(|(name, _)| name.clone())
 }
 
 /// The most host endpoints that an error lists.
@@ -297,23 +317,69 @@ impl Lines {
             }
             Step::Rule { policy, rule, miss } => {
                 let (words, place) = rule_words(resolution, direction, policy, rule);
-                let log = is_log(resolution, direction, policy, rule);
-                let matches =
-                    if log { "matches: logged, and the next rule is asked" } else { "matches" };
-                let result = miss.map_or(matches, |miss| miss.words());
+                let result = result(resolution, direction, (policy, rule), miss);
                 self.add("  rule", format!("{words} ({place}): {result}"));
             }
             Step::End { tier, passed } => {
-                let end = match (passed, resolution.model.tiers[tier].end) {
-                    (true, _) => "passed on by that rule",
-                    (false, _) if self.stage != Stage::Normal => "no rule decides: go on",
-                    (false, EndAction::Deny) => "no rule decides: deny",
-                    (false, EndAction::Pass) => "no rule decides: pass on",
-                };
-                self.add("  end", end);
+                self.add("  end", end_words(resolution, tier, passed, self.stage));
             }
         }
     }
+}
+
+/// What became of a rule that was asked.
+fn result(
+    resolution: &Resolution,
+    direction: Direction,
+    (policy, rule): (usize, usize),
+    miss: Option<Miss>,
+) -> &'static str {
+    match miss {
+        Some(miss) => miss.words(),
+        None if is_log(resolution, direction, policy, rule) => {
+            "matches: logged, and the next rule is asked"
+        }
+        None => "matches",
+    }
+}
+
+/// What became of the end of a tier, at a stage.
+fn end_words(resolution: &Resolution, tier: usize, passed: bool, stage: Stage) -> &'static str {
+    match (passed, resolution.model.tiers[tier].end) {
+        (true, _) => "passed on by that rule",
+        (false, _) if stage != Stage::Normal => "no rule decides: go on",
+        (false, EndAction::Deny) => "no rule decides: deny",
+        (false, EndAction::Pass) => "no rule decides: pass on",
+    }
+}
+
+/// The steps of a direction, as the text has them, in order.
+fn steps(resolution: &Resolution, direction: Direction, steps: &[Step]) -> Vec<Value> {
+    let mut stage = Stage::Normal;
+    let one = |step: &Step| match *step {
+        Step::Tier(tier) => {
+            let tier = &resolution.model.tiers[tier];
+            json!({ "tier": tier.name, "order": tier.order })
+        }
+        Step::Policy(policy) => {
+            let policy = &resolution.policies[policy].policy;
+            stage = policy.stage;
+            json!({ "policy": policy.id.to_string(), "origin": policy.origin.to_string() })
+        }
+        Step::Rule { policy, rule, miss } => {
+            let (words, place) = rule_words(resolution, direction, policy, rule);
+            let (number, words) = words.split_once(' ').unwrap_or_default();
+            json!({
+                "rule": number.parse::<usize>().ok(),
+                "words": words,
+                "origin": place,
+                "matches": miss.is_none(),
+                "result": result(resolution, direction, (policy, rule), miss),
+            })
+        }
+        Step::End { tier, passed } => json!({ "end": end_words(resolution, tier, passed, stage) }),
+    };
+    steps.iter().map(one).collect()
 }
 
 /// Whether a rule only logs.
@@ -395,5 +461,6 @@ fn decision(resolution: &Resolution, trace: &Trace, direction: Direction) -> Opt
         "verdict": decided.verdict.word(),
         "cause": cause(resolution, direction, decided.cause),
         "logs": logs.iter().map(log).collect::<Vec<_>>(),
+        "steps": self::steps(resolution, direction, &steps),
     }))
 }

@@ -1,5 +1,6 @@
 //! The matrix as a page that needs nothing beside it.
 
+use super::matrix::{names, rows};
 use thalweg_policy::matrix::Matrix;
 
 /// Letters that mean something else in HTML.
@@ -36,19 +37,23 @@ pub(super) fn page(matrix: &Matrix) -> String {
          <p class=\"note\">This is what policies say of pods. Each host enforces it for its own.</p>\n\
          <p>Rows are sources, columns destinations.</p>\n<table>\n<thead><tr><th></th>"
     );
-    for group in &matrix.groups {
-        out.push_str(&format!("<th><span>{}</span></th>", escaped(&group.name)));
+    for name in names(matrix) {
+        out.push_str(&format!("<th><span>{}</span></th>", escaped(name)));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
-    for (group, cells) in matrix.groups.iter().zip(&matrix.cells) {
-        out.push_str(&format!("<tr><th>{}</th>", escaped(&group.name)));
-        for (to, cell) in matrix.groups.iter().zip(cells) {
+    for (name, cells) in names(matrix).zip(rows(matrix)) {
+        out.push_str(&format!("<tr><th>{}</th>", escaped(name)));
+        for (to, cell) in names(matrix).zip(cells) {
+            let Some(cell) = cell else {
+                out.push_str("<td></td>");
+                continue;
+            };
             let class = match (cell.is_all(), cell.is_none()) {
                 (true, _) => "all",
                 (_, true) => "none",
                 _ => "some",
             };
-            let (title, text) = (format!("{} to {}", group.name, to.name), cell.to_string());
+            let (title, text) = (format!("{name} to {to}"), cell.to_string());
             out.push_str(&format!(
                 "<td class=\"{class}\" title=\"{}\">{}</td>",
                 escaped(&title),

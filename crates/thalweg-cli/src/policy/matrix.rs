@@ -17,21 +17,44 @@ fn access(access: &Access) -> Value {
     Value::Object(protocols.map(|(number, of)| (name(*number), ports(of))).collect())
 }
 
+fn pair(from: &str, to: &str, cell: &Access) -> Value {
+    json!({ "from": from, "to": to, "summary": cell.to_string(), "allowed": access(cell) })
+}
+
 /// The matrix as a value; `staged` says whether what is staged counts in it.
 pub(super) fn value(matrix: &Matrix, staged: bool) -> Value {
     let names: Vec<&str> = matrix.groups.iter().map(|group| group.name.as_str()).collect();
     let mut pairs = Vec::new();
     for (from, row) in names.iter().zip(&matrix.cells) {
         for (to, cell) in names.iter().zip(row) {
-            pairs.push(json!({
-                "from": from,
-                "to": to,
-                "summary": cell.to_string(),
-                "allowed": access(cell),
-            }));
+            pairs.push(pair(from, to, cell));
         }
     }
-    json!({ "staged": staged, "groups": names, "pairs": pairs })
+    for outside in &matrix.outside {
+        for ((name, to), from) in names.iter().zip(&outside.to).zip(&outside.from) {
+            pairs.push(pair(&outside.name, name, to));
+            pairs.push(pair(name, &outside.name, from));
+        }
+    }
+    let outside: Vec<&str> = matrix.outside.iter().map(|one| one.name.as_str()).collect();
+    json!({ "staged": staged, "groups": names, "outside": outside, "pairs": pairs })
+}
+
+/// Names of all rows and columns: groups of pods, then addresses outside.
+pub(super) fn names(matrix: &Matrix) -> impl Iterator<Item = &str> {
+    let groups = matrix.groups.iter().map(|group| group.name.as_str());
+    groups.chain(matrix.outside.iter().map(|one| one.name.as_str()))
+}
+
+/// The cells of each row; none between addresses outside, of which nobody is asked.
+pub(super) fn rows(matrix: &Matrix) -> impl Iterator<Item = Vec<Option<&Access>>> {
+    let pods = matrix.cells.iter().enumerate().map(|(at, cells)| {
+        let outside = matrix.outside.iter().map(move |one| one.from.get(at));
+        cells.iter().map(Some).chain(outside).collect()
+    });
+    let none = || matrix.outside.iter().map(|_| None);
+    let outside = matrix.outside.iter();
+    pods.chain(outside.map(move |one| one.to.iter().map(Some).chain(none()).collect()))
 }
 
 /// The matrix as a table: rows are sources, columns destinations.
@@ -39,14 +62,13 @@ pub(super) fn text(matrix: &Matrix) -> String {
     if matrix.groups.is_empty() {
         return "there are no pods with addresses\n".into();
     }
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let heading = matrix.groups.iter().map(|group| group.name.clone());
-    rows.push(std::iter::once("FROM \\ TO".to_owned()).chain(heading).collect());
-    for (group, cells) in matrix.groups.iter().zip(&matrix.cells) {
-        let cells = cells.iter().map(ToString::to_string);
-        rows.push(std::iter::once(group.name.clone()).chain(cells).collect());
+    let mut table: Vec<Vec<String>> = Vec::new();
+    table.push(std::iter::once("FROM \\ TO").chain(names(matrix)).map(str::to_owned).collect());
+    for (name, cells) in names(matrix).zip(rows(matrix)) {
+        let cells = cells.iter().map(|cell| cell.map(ToString::to_string).unwrap_or_default());
+        table.push(std::iter::once(name.to_owned()).chain(cells).collect());
     }
-    aligned(&rows)
+    aligned(&table)
 }
 
 fn aligned(rows: &[Vec<String>]) -> String {
@@ -81,7 +103,7 @@ pub(super) fn changes_value(changes: &[Change]) -> Value {
 /// What opens or closes, one pair on a line.
 pub(super) fn changes_text(changes: &[Change]) -> String {
     if changes.is_empty() {
-        return "no pair of pods opens or closes\n".into();
+        return "no pair opens or closes\n".into();
     }
     let mut rows = vec![["FROM", "TO", "OPENS", "CLOSES"].map(str::to_owned).to_vec()];
     for change in changes {

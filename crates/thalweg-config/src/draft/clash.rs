@@ -115,8 +115,24 @@ pub(crate) fn tell_strange(parts: &Parts<'_>, report: &mut Report) {
     }
 }
 
+/// Kinds of settings of Calico, and where what they say of policies is said here.
+const SETTINGS: [(&str, &str); 2] = [
+    (
+        "FelixConfiguration",
+        "say its fail-safe ports and defaultEndpointToHostAction in `spec.policy` of the Router: \
+         failSafeInbound, failSafeOutbound, endpointToHost",
+    ),
+    (
+        "KubeControllersConfiguration",
+        "where it makes host endpoints of nodes, write `spec.policy.autoHostEndpoints: true` in the Router",
+    ),
+];
+
 /// What is to be done about a kind that is not read. Rules that are not in force are nothing to leave alone.
 fn strange_remedy(kind: &str) -> String {
+    if let Some((_, remedy)) = SETTINGS.iter().find(|(known, _)| *known == kind) {
+        return (*remedy).into();
+    }
     let known = Kind::foreign_words();
     let item = kind.strip_suffix("List").unwrap_or(kind);
     let lost = if kind.contains("NetworkPolicy") { "its rules are not in force: " } else { "" };

@@ -11,7 +11,8 @@ pub(crate) mod settings;
 use crate::draft::{Draft, Kind};
 use crate::foreign::Meta;
 use crate::read::Fields;
-use crate::report::Report;
+use crate::report::{Path, Report};
+use crate::tree::short;
 use thalweg_policy::object::kubernetes::NetworkPolicy;
 use thalweg_policy::object::{PolicyId, PolicyKind, PolicyObject, Spec, StagedAction};
 
@@ -32,6 +33,9 @@ const STAGED: &[(&str, StagedAction)] = &[
     ("Learn", StagedAction::Learn),
     ("Ignore", StagedAction::Ignore),
 ];
+
+/// What Calico puts in front of the name of a `NetworkPolicy` of Kubernetes where it shows it as its own.
+const COPY: &str = "knp.default.";
 
 /// Reads an object.
 pub(crate) fn read(
@@ -83,7 +87,21 @@ fn policy(kind: PolicyKind, object: &Fields, meta: &Meta, draft: &mut Draft, rep
         let id = PolicyId { kind, name: meta.name.clone() };
         let staged = staged.unwrap_or_default();
         draft.cluster.policies.policies.push((id, PolicyObject { origin, staged, spec: read }));
+        tell_copy(kind, meta, report);
     }
+}
+
+/// Tells that a policy is what Calico shows of one of Kubernetes: it counts, and goes on to count when that
+/// one is changed or removed.
+fn tell_copy(kind: PolicyKind, meta: &Meta, report: &mut Report) {
+    let original = meta.name.name.strip_prefix(COPY);
+    let Some(original) = original.filter(|_| kind == PolicyKind::Calico) else { return };
+    let what = format!(
+        "this is what Calico shows of the NetworkPolicy `{}` of Kubernetes, and counts whatever becomes of that",
+        short(original)
+    );
+    let remedy = "keep the one of Kubernetes, and leave this one out";
+    report.warning(meta.at, &Path::Root.below("metadata.name"), what, remedy);
 }
 
 /// Takes a `NetworkPolicy` of Kubernetes without `spec` as an API server does, like one that selects all

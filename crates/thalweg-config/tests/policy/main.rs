@@ -447,3 +447,25 @@ fn of_several_things_in_one_place_none_is_chosen() {
     "#]],
     );
 }
+
+#[test]
+fn what_calico_shows_of_a_policy_of_kubernetes_is_told() {
+    let shown = calico("NetworkPolicy", "  selector: app == 'web'\n")
+        .replace("name: one", "name: knp.default.web");
+    let loaded = load(&shown);
+    assert!(loaded.is_ok());
+    assert_eq!(loaded.policies.policies.len(), 1);
+    check(
+        &shown,
+        expect![[r#"
+        warning: NetworkPolicy.projectcalico.org/default/knp.default.web: this is what Calico shows of the NetworkPolicy `web` of Kubernetes, and counts whatever becomes of that
+         --> lab.yaml:3:18 (metadata.name)
+          |
+        3 | metadata: {name: knp.default.web}
+          |                  ^^^^^^^^^^^^^^^
+          = help: keep the one of Kubernetes, and leave this one out
+
+        1 warning
+    "#]],
+    );
+}

@@ -5,7 +5,7 @@ use expect_test::expect;
 use std::net::IpAddr;
 use thalweg_model::Severity;
 use thalweg_model::cluster::ObjectName;
-use thalweg_policy::object::Spec;
+use thalweg_policy::object::{EndAction, Spec};
 use thalweg_policy::{Model, Packet, Resolution, View, World, words};
 
 #[test]
@@ -25,6 +25,107 @@ fn policies_of_which_nothing_can_be_kept() {
         &calico("HostEndpoint", "  node: n1\n"),
         &["5: neither an interface nor addresses are given"],
     );
+}
+
+#[test]
+fn what_is_wrong_in_a_set_a_tier_or_a_host_endpoint_takes_nothing_else_with_it() {
+    let found = |text: &str, wrong: &[&str]| {
+        let loaded = load(text);
+        assert!(loaded.is_ok());
+        let told = |severity| loaded.problems.iter().filter(move |one| one.severity == severity);
+        let errors: Vec<&str> = told(Severity::Error).map(|one| one.what.as_str()).collect();
+        assert_eq!(errors, wrong, "{text}");
+        assert_eq!(told(Severity::Warning).count(), 1, "{:?}", loaded.problems);
+        loaded.policies
+    };
+    let set = calico("GlobalNetworkSet", "  nets: [10.0.0.0/8, 10.0.0/8, 224.0.0.1]\n");
+    let all = found(&set, &["`10.0.0/8` is no range of addresses"]);
+    let nets: Vec<String> =
+        all.sets.values().flat_map(|set| &set.nets).map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.0.0.0/8", "224.0.0.1/32"]);
+    // Policies of a tier go on to count.
+    let tier = |spec: &str, wrong: &str| found(&calico("Tier", spec), &[wrong]);
+    let wrong = tier("  order: 5\n  defaultAction: Allow\n", "unknown value `Allow`");
+    let one = wrong.tiers.get("one").unwrap();
+    assert_eq!((one.order, one.end), (Some(5.0), EndAction::Deny));
+    let wrong = tier("  order: first\n  defaultAction: Pass\n", "`first` is no number");
+    let one = wrong.tiers.get("one").unwrap();
+    assert_eq!((one.order, one.end), (None, EndAction::Pass));
+    // An interface without an endpoint would be open.
+    let host = "  node: n1\n  interfaceName: eth0\n  expectedIPs: [192.0.2.1, 192.0.2.256]\n  \
+                ports: [{name: a, protocol: ICMP, port: 1}, {name: b, protocol: TCP, port: 2}]\n";
+    let all = found(
+        &calico("HostEndpoint", host),
+        &["`192.0.2.256` is no address", "this protocol has no ports"],
+    );
+    let host = all.hosts.get("one").unwrap();
+    assert_eq!((host.addresses.len(), host.ports.len()), (1, 1));
+    let unknown = "  node: n1\n  interfaceName: averyveryverylongname\n";
+    errors(
+        &calico("HostEndpoint", unknown),
+        &["6: `averyveryverylongname` has more than 15 characters"],
+    );
+}
+
+#[test]
+fn a_policy_stays_whatever_is_wrong_with_its_labels() {
+    let labelled = |text: &str| text.replace("name: ", "labels: {version: 2, a: b}, name: ");
+    let policy = labelled(KUBERNETES);
+    let host = labelled(&calico("HostEndpoint", "  node: n1\n  interfaceName: eth0\n"));
+    for text in [&policy, &host] {
+        let loaded = load(text);
+        let told: Vec<String> =
+            loaded.problems.iter().map(|one| format!("{:?}: {}", one.severity, one.what)).collect();
+        let wrong = "Error: expected a text, found the number 2";
+        let stays = "Warning: it counts all the same, each of its labels as it is written";
+        assert!(
+            told.iter().any(|one| one == wrong) && told.iter().any(|one| one == stays),
+            "{told:?}"
+        );
+    }
+    assert_eq!(load(&policy).policies.policies.len(), 1);
+    let loaded = load(&host);
+    let labels = &loaded.policies.hosts.get("one").unwrap().labels;
+    assert_eq!(labels.get("version").map(String::as_str), Some("2"));
+    // A name that is wrong is nobody's.
+    assert!(load(&policy.replace("name: web", "name: Web")).policies.policies.is_empty());
+}
+
+#[test]
+fn of_lists_that_are_longer_than_calico_takes_all_counts() {
+    let nets = (0..300).map(|at| format!("10.{}.{}.0/24", at / 256, at % 256));
+    let nets = nets.collect::<Vec<_>>().join(", ");
+    let text = calico(
+        "GlobalNetworkPolicy",
+        &format!("  ingress:\n  - {{action: Deny, source: {{nets: [{nets}]}}}}\n"),
+    );
+    let loaded = load(&text);
+    let told: Vec<(Severity, &str)> =
+        loaded.problems.iter().map(|one| (one.severity, &*one.what)).collect();
+    let what = "there are 300 items, all of which count; Calico takes 256 at most";
+    assert_eq!(told, [(Severity::Warning, what)]);
+    let policy = loaded.policies.policies.values().next().unwrap();
+    let Spec::Calico(policy) = &policy.spec else { panic!("{policy:?}") };
+    assert_eq!(policy.ingress[0].source.nets.len(), 300);
+}
+
+#[test]
+fn a_cluster_policy_without_a_right_priority_is_the_last_one() {
+    for (priority, wrong) in
+        [("  priority: 1001\n", "1001 is out of range"), ("", "`priority` is missing")]
+    {
+        let text = format!(
+            "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n\
+             metadata: {{name: one}}\nspec:\n  tier: Admin\n{priority}  subject: {{namespaces: {{}}}}\n  \
+             ingress: [{{action: Deny, from: [{{namespaces: {{}}}}]}}]\n"
+        );
+        let loaded = load(&text);
+        let errors = loaded.problems.iter().filter(|one| one.severity == Severity::Error);
+        assert_eq!(errors.map(|one| one.what.as_str()).collect::<Vec<_>>(), [wrong]);
+        let spec = loaded.policies.policies.values().next().map(|one| one.spec.clone());
+        let Some(Spec::Cluster(one)) = spec else { panic!("{:?}", loaded.problems) };
+        assert_eq!((one.priority, one.ingress.len()), (1_000, 1));
+    }
 }
 
 /// The policy stays, with these of its rules for ingress, then egress.

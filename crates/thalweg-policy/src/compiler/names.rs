@@ -18,8 +18,6 @@ impl Compiler {
             let slices = one.old.into_iter().chain(one.new);
             asked.extend(slices.map(|of| ObjectName::new(&one.key.namespace, &of.service)));
         }
-        let services = self.cluster.services.differences(&cluster.services);
-        asked.extend(services.into_iter().map(|one| one.key.clone()));
         let mut all: Option<BTreeMap<ObjectName, Served>> =
             (asked.len() > FEW).then(|| world::services(cluster));
         let known = &mut self.ground.world.services;

@@ -155,9 +155,8 @@ impl Maker<'_, '_> {
             && self.ingress
         {
             // A service that the endpoint itself must serve: ports of its own.
-            let served = self.resolution.served(service);
-            let of = self
-                .own_ports(served.to_vec(), |of, port| Atom::ServesAt(service.clone(), of, port));
+            let served = self.resolution.served_at_ports(service);
+            let of = self.own_ports(served, |of, port| Atom::ServesAt(service.clone(), of, port));
             flat.service = Some(of.into_iter().map(|(of, port)| (OWN, of, port)).collect());
         }
         // Both sides are of one family.
@@ -236,7 +235,7 @@ impl Maker<'_, '_> {
             flat.within.push(number(Atom::Serves(service.clone())));
             return;
         }
-        let at = unique(self.resolution.served(service));
+        let at = unique(&self.resolution.served_at_ports(service));
         let at = at.into_iter().map(|(protocol, port)| {
             (number(Atom::ServesAt(service.clone(), protocol, port)), protocol, port)
         });

@@ -4,6 +4,7 @@
 use crate::hosts::{self, host};
 use crate::random::{
     Arrival, Dice, INTERFACES, address, arrivals, arrivals_at_hosts, gather, packet,
+    served_at_ports,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -204,7 +205,7 @@ fn ask(dice: &mut Dice, resolution: &Resolution, own: IpAddr, direction: Directi
     while other.is_ipv4() != own.is_ipv4() {
         other = address(dice);
     }
-    let served: Vec<_> = resolution.world.services.values().flatten().copied().collect();
+    let served = served_at_ports(&resolution.world);
     let (source, destination) = match direction {
         Direction::Ingress => (other, own),
         Direction::Egress => (own, other),

@@ -1,7 +1,9 @@
 //! What hosts say of packets that pass them, end or begin there, against what objects say literally.
 
 use crate::oracle::{answer, each_world, logs, resolve, worlds};
-use crate::random::{Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet};
+use crate::random::{
+    Dice, INTERFACES, NODES, address, arrivals_at_hosts, gather, packet, served_at_ports,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use thalweg_model::Origin;
@@ -95,7 +97,7 @@ pub fn packet_at(
     direction: Direction,
 ) -> Packet {
     let own: Vec<IpAddr> = host.addresses.iter().copied().collect();
-    let served: Vec<_> = resolution.world.services.values().flatten().copied().collect();
+    let served = served_at_ports(&resolution.world);
     let one = match dice.below(6) {
         0 | 1 if !own.is_empty() => dice.of(&own),
         2 => dice.of(&["0.0.0.0", "255.255.255.255", "::"]).parse().unwrap(),

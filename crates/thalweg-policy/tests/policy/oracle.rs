@@ -1,6 +1,6 @@
 //! What is resolved against what objects say literally.
 
-use crate::random::{Arrival, Dice, address, arrivals, gather, packet};
+use crate::random::{Arrival, Dice, address, arrivals, gather, packet, served_at_ports};
 use std::net::IpAddr;
 use thalweg_model::Origin;
 use thalweg_model::cluster::ObjectName;
@@ -76,7 +76,7 @@ fn between(dice: &mut Dice, resolution: &Resolution) -> Option<(Ends, Packet)> {
     let (to, destination) = end(dice, resolution);
     let mut ends = [from, to];
     let mut packet = packet(dice, source, destination);
-    let served: Vec<_> = resolution.world.services.values().flatten().copied().collect();
+    let served = served_at_ports(&resolution.world);
     if !served.is_empty() && dice.one_in(3) {
         let (address, protocol, port) = dice.of(&served);
         let has = |one: &&Endpoint| !one.is_host() && one.addresses.contains(&address);

@@ -18,9 +18,10 @@ use thalweg_policy::object::{
     Spec, StagedAction, Tier,
 };
 use thalweg_policy::selector::Term;
-use thalweg_policy::{Packet, Selector};
+use thalweg_policy::{Packet, Selector, World};
 
 /// Numbers that are the same for the same seed (splitmix64), once octets that were given are used up.
+#[derive(Clone)]
 pub struct Dice(u64, Vec<u8>);
 
 impl Dice {
@@ -51,6 +52,12 @@ impl Dice {
 
     pub fn of<T: Clone>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())].clone()
+    }
+
+    /// One of several with its place, if there is any.
+    pub fn some_of<'a, T>(&mut self, all: &'a [T]) -> Option<(usize, &'a T)> {
+        let at = (!all.is_empty()).then(|| self.below(all.len()))?;
+        Some((at, &all[at]))
     }
 
     fn some<T>(&mut self, one_in: usize, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
@@ -335,7 +342,7 @@ fn pod(dice: &mut Dice) -> Pod {
 
 fn slice(dice: &mut Dice) -> EndpointSlice {
     let endpoint = |dice: &mut Dice| Endpoint {
-        addresses: vec![address(dice)],
+        addresses: (0..=dice.below(4) / 3).map(|_| address(dice)).collect(),
         ready: !dice.one_in(4),
         serving: true,
         terminating: false,
@@ -356,6 +363,12 @@ fn slice(dice: &mut Dice) -> EndpointSlice {
         ports: dice.list(2, port),
         endpoints: dice.list(4, endpoint),
     }
+}
+
+/// Who serves anything at a port.
+pub fn served_at_ports(world: &World) -> Vec<(IpAddr, u8, u16)> {
+    let all = world.services.values().flatten();
+    all.filter(|(_, protocol, _)| *protocol != 0).copied().collect()
 }
 
 /// Nodes with their addresses.

@@ -1,7 +1,7 @@
 //! Calico's `GlobalNetworkPolicy` and `NetworkPolicy`, staged or not.
 
 use super::entity;
-use super::parts::{at_most, place, selector_of, sound};
+use super::parts::{beyond, place, selector_of, sound};
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::tree::{Scalar, Value, short};
@@ -154,7 +154,7 @@ pub(super) fn rules<'p>(
         let place = place(&list, report);
         return vec![Rule { place, action: Action::Deny, ..Rule::default() }];
     };
-    at_most(&list, items.len(), RULES, report);
+    beyond(&list, items.len(), RULES, report);
     items.iter().map(|item| rule(item, name == "ingress", report)).collect()
 }
 

@@ -1,13 +1,13 @@
 //! One side of a rule of Calico's.
 
-use super::parts::{at_most, calico_port, nets, selector_of};
+use super::parts::{beyond, calico_port, nets, selector_of};
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use thalweg_model::cluster::ObjectName;
 use thalweg_policy::object::calico::{Accounts, Entity};
 use thalweg_policy::object::kubernetes::PortMatch;
 
-/// Most ranges of a list.
+/// Most ranges of a list that Calico takes today.
 const NETS: usize = 256;
 /// Most ports of a list.
 const PORTS: usize = 50;
@@ -43,13 +43,15 @@ pub(super) fn read<'p>(
     for name in ["selector", "notSelector", "namespaceSelector"] {
         let long = fields.text_of(name, report).is_some_and(|text| text.len() > SELECTOR);
         if let (true, Some(field)) = (long, fields.given(name)) {
-            let what = format!("the selector has more than {SELECTOR} characters");
-            field.error(what, "select by a label of its own", report);
+            let what = format!(
+                "the selector has more than {SELECTOR} characters, which Calico does not take"
+            );
+            field.warning(what, "select by a label of its own", report);
         }
     }
     let entity = Entity {
-        nets: nets(&fields, "nets", NETS, report),
-        not_nets: nets(&fields, "notNets", NETS, report),
+        nets: nets(&fields, "nets", report),
+        not_nets: nets(&fields, "notNets", report),
         selector: selector_of(&fields, "selector", false, report),
         not_selector: selector_of(&fields, "notSelector", false, report),
         namespaces: selector_of(&fields, "namespaceSelector", true, report),
@@ -58,6 +60,11 @@ pub(super) fn read<'p>(
         accounts: fields.given("serviceAccounts").and_then(|field| accounts(&field, report)),
         service: fields.given("services").and_then(|field| service(&field, report)),
     };
+    for (name, all) in [("nets", &entity.nets), ("notNets", &entity.not_nets)] {
+        if let Some(list) = fields.given(name) {
+            beyond(&list, all.len(), NETS, report);
+        }
+    }
     if let Some(field) = fields.given("services") {
         let beside = BESIDE_SERVICES.iter().find(|name| fields.given(name).is_some());
         if let Some(name) = beside {
@@ -86,7 +93,7 @@ fn ports<'p>(
     let Some(list) = fields.given(name) else { return Vec::new() };
     let ports: Vec<PortMatch> =
         list.members(report).filter_map(|item| calico_port(&item, report)).collect();
-    at_most(&list, ports.len(), PORTS, report);
+    beyond(&list, ports.len(), PORTS, report);
     if !ports.is_empty() && !has_ports {
         let what = "ports without a protocol that has them";
         list.error(what, "write `protocol: TCP`, UDP or SCTP in the rule", report);

@@ -15,6 +15,9 @@ use thalweg_policy::object::kubernetes::{
 /// Rules of a `ClusterNetworkPolicy` in a direction, and items of their lists.
 const MOST: usize = 25;
 
+/// The priority behind all others of a tier.
+const LAST: u32 = 1_000;
+
 /// `policyTypes`.
 const TYPES: &[(&str, bool)] = &[("Ingress", true), ("Egress", false)];
 
@@ -169,14 +172,15 @@ const ACTIONS: &[(&str, ClusterAction)] = &[
 /// `tier`: whether it is the one behind all others.
 const TIERS: &[(&str, bool)] = &[("Admin", false), ("Baseline", true)];
 
-/// Reads `spec` of a `ClusterNetworkPolicy`. A rule that is wrong fails closed, as its API wants it.
+/// Reads `spec` of a `ClusterNetworkPolicy`. A rule that is wrong fails closed, as its API wants it, and a
+/// policy without a right priority is the last of its tier.
 pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<ClusterNetworkPolicy> {
     let known = ["tier", "priority", "subject", "ingress", "egress"];
     let fields = Fields::open_foreign(spec.node, &spec.path, &known, report)?;
     let tier = fields.required("tier", "write Admin or Baseline", report);
     let tier = tier.and_then(|field| field.choice(TIERS, report));
     let priority = fields.required("priority", "write 0 to 1000; lower goes first", report);
-    let priority = priority.and_then(|field| field.number(0..=1_000u32, report));
+    let priority = priority.and_then(|field| field.number(0..=LAST, report));
     let remedy = "write `subject: {namespaces: {}}` for all pods";
     let subject = sound(report, |report| {
         let field = fields.required("subject", remedy, report)?;
@@ -198,7 +202,7 @@ pub(super) fn cluster_policy(spec: &Field, report: &mut Report) -> Option<Cluste
         (list("ingress", report), list("egress", report));
     Some(ClusterNetworkPolicy {
         baseline: tier?,
-        priority: priority?,
+        priority: priority.unwrap_or(LAST),
         subject: subject.flatten()?,
         ingress,
         egress,
@@ -299,7 +303,11 @@ fn cluster_peer(
     let known = match word.as_ref().map(Field::name) {
         Some("namespaces" | "pods") => pods_of(item, true, report).map(ClusterPeer::Pods),
         Some("networks") if !ingress => {
-            fields.as_ref().map(|of| ClusterPeer::Networks(nets(of, "networks", MOST, report)))
+            let all = fields.as_ref().map(|of| nets(of, "networks", report));
+            if let (Some(list), Some(all)) = (&word, &all) {
+                at_most(list, all.len(), MOST, report);
+            }
+            all.map(ClusterPeer::Networks)
         }
         Some("nodes") if !ingress => {
             word.map(|field| ClusterPeer::Nodes(peer_selector(&field, report)))

@@ -1,9 +1,10 @@
 //! What policies share: selectors, ports, ranges and places.
 
-use crate::kind::foreign::{range, unicast};
+use crate::kind::foreign::range;
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::tree::{Scalar, Value, short};
+use std::net::IpAddr;
 use thalweg_model::Prefix;
 use thalweg_policy::Selector;
 use thalweg_policy::object::Place;
@@ -121,8 +122,10 @@ fn requirement(item: &Field, report: &mut Report) -> Option<Requirement> {
 
 /// A range of addresses, or one address.
 pub(super) fn net(field: &Field, report: &mut Report) -> Option<Prefix> {
+    let mapped =
+        |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     if let Value::Scalar { text, .. } = &field.node.value
-        && let Ok(address) = unicast(text)
+        && let Some(address) = text.parse::<IpAddr>().ok().filter(|address| !mapped(address))
     {
         return Some(Prefix::host(address));
     }
@@ -133,13 +136,20 @@ pub(super) fn net(field: &Field, report: &mut Report) -> Option<Prefix> {
 pub(super) fn nets<'p>(
     fields: &Fields<'_, '_, 'p>,
     name: &'p str,
-    most: usize,
     report: &mut Report,
 ) -> Vec<Prefix> {
     let Some(list) = fields.given(name) else { return Vec::new() };
-    let nets: Vec<Prefix> = list.members(report).filter_map(|item| net(&item, report)).collect();
-    at_most(&list, nets.len(), most, report);
-    nets
+    list.members(report).filter_map(|item| net(&item, report)).collect()
+}
+
+/// Tells of a list that is longer than Calico takes. All of it counts: what was stored before Calico had such
+/// limits is no longer to be had otherwise, and a rule of half of it would be another one.
+pub(super) fn beyond(list: &Field, count: usize, most: usize, report: &mut Report) {
+    if count > most {
+        let what =
+            format!("there are {count} items, all of which count; Calico takes {most} at most");
+        list.warning(what, "split it over several rules, or name a set by its labels", report);
+    }
 }
 
 /// Reports a list that is longer than its API allows.

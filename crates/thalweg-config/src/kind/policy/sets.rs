@@ -17,10 +17,9 @@ use thalweg_policy::world::{ALLOW, PROFILE_OF_ACCOUNT, PROFILE_OF_NAMESPACE};
 
 /// `defaultAction`.
 const ENDS: &[(&str, EndAction)] = &[("Deny", EndAction::Deny), ("Pass", EndAction::Pass)];
-/// Any number of ranges.
-const ANY: usize = usize::MAX;
 
-/// Reads a `Tier`.
+/// Reads a `Tier`. One that is wrong stays, since without it all policies that name it would not count: it
+/// is last as far as its order is wrong, and denies at its end as far as that is.
 pub(super) fn tier(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
     let before = report.errors();
     let mut tier = Tier { origin: report.origin(meta.at), ..Tier::default() };
@@ -39,13 +38,18 @@ pub(super) fn tier(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         let what = format!("tier `{name}` always has order {order} and ends with {end}");
         let remedy = "make a tier of another name, or leave this one out";
         report.error(meta.at, &object.path().below("spec"), what, remedy);
+        return;
     }
-    if report.errors() == before {
-        draft.cluster.policies.tiers.push((meta.name.name.clone(), tier));
+    if report.errors() > before {
+        let what = "the tier stays with its policies: without a right order it is the last one, and without a \
+                    right end it denies";
+        report.warning(meta.at, &object.path().below("spec"), what, "mend what is wrong in it");
     }
+    draft.cluster.policies.tiers.push((meta.name.name.clone(), tier));
 }
 
-/// Reads a `NetworkSet` or `GlobalNetworkSet`.
+/// Reads a `NetworkSet` or `GlobalNetworkSet`. A range that is wrong is left out alone: without all others,
+/// rules that deny them would deny nobody.
 pub(super) fn set(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
     let before = report.errors();
     let origin = report.origin(meta.at);
@@ -53,18 +57,20 @@ pub(super) fn set(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut 
     if let Some(spec) = object.given("spec")
         && let Some(fields) = Fields::open_foreign(spec.node, &spec.path, &["nets"], report)
     {
-        set.nets = nets(&fields, "nets", ANY, report);
+        set.nets = nets(&fields, "nets", report);
     }
-    if set.nets.is_empty() && report.errors() == before {
+    if report.errors() > before {
+        let what = "what is wrong in the set is left out; all others of its ranges count";
+        report.warning(meta.at, &object.path().below("spec"), what, "mend what is wrong in it");
+    } else if set.nets.is_empty() {
         let what = "the set has no addresses, so that nobody is meant by it";
         report.warning(meta.at, &object.path().below("spec"), what, "write them as `spec.nets`");
     }
-    if report.errors() == before {
-        draft.cluster.policies.sets.push((meta.name.clone(), set));
-    }
+    draft.cluster.policies.sets.push((meta.name.clone(), set));
 }
 
-/// Reads a `HostEndpoint`.
+/// Reads a `HostEndpoint`. One of which it is known what it stands for stays, whatever else is wrong:
+/// without it, its interface would let everything pass.
 pub(super) fn host(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut Report) {
     let before = report.errors();
     let Some(spec) = object.required("spec", "write `spec: {node: …}`", report) else { return };
@@ -79,6 +85,7 @@ pub(super) fn host(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         interface: fields.given("interfaceName").and_then(|field| interface(&field, report)),
         ..HostEndpoint::default()
     };
+    let is_known = report.errors() == before;
     if let Some(list) = fields.given("expectedIPs") {
         host.addresses = list.members(report).filter_map(|item| address(&item, report)).collect();
     }
@@ -92,13 +99,20 @@ pub(super) fn host(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
             host.ports.extend(port(&item, report));
         }
     }
+    if !is_known {
+        return;
+    }
     if host.interface.is_none() && host.addresses.is_empty() {
         let what = "neither an interface nor addresses are given";
         spec.error(what, "write `interfaceName`, or `expectedIPs`", report);
+        return;
     }
-    if report.errors() == before {
-        draft.cluster.policies.hosts.push((meta.name.name.clone(), host));
+    if report.errors() > before {
+        let what =
+            "what is wrong in the endpoint is left out; it stands for its interface all the same";
+        report.warning(meta.at, &object.path().below("spec"), what, "mend what is wrong in it");
     }
+    draft.cluster.policies.hosts.push((meta.name.name.clone(), host));
 }
 
 /// Reads a `Profile`. Rules that are wrong fail closed, as in policies.
