@@ -1040,6 +1040,42 @@ spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
     expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
 }
 
+/// What a pod may be without: a port of its host, an address outside. Its network it keeps.
+#[test]
+fn a_pod_stays_whatever_it_asks_of_its_host() {
+    let pod = |annotation: &str, address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, annotations: {{thalweg.io/interface: veth1, \
+             {annotation}}}}}\nspec:\n  containers:\n  - name: c\n    ports:\n    \
+             - {{containerPort: 53, hostPort: 53, hostIP: {address}}}\n    \
+             - {{containerPort: 80, hostPort: 8080}}\nstatus: {{podIPs: [{{ip: 10.1.0.2}}]}}\n"
+        )
+    };
+    let fine = "x: ''";
+    for (annotation, address, told, ports) in [
+        (
+            fine,
+            "127.0.0.1",
+            "warning: Pod/default/a: a port of the host at loopback leads nowhere",
+            1,
+        ),
+        (fine, "'::1'", "warning: Pod/default/a: a port of the host at loopback leads nowhere", 1),
+        ("thalweg.io/hostPorts: 9-8", "''", "error: Pod/default/a: `9-8` is no range of ports", 2),
+        ("cni.projectcalico.org/floatingIPs: x", "''", "error: Pod/default/a: `x` is no list", 2),
+    ] {
+        let loaded = parse(&[("lab.yaml".into(), pod(annotation, address))]);
+        let said = render(&loaded.problems, &loaded.sources, false);
+        assert!(said.contains(told), "{said}");
+        let pods: Vec<_> = loaded.intent.cluster.pods.values().collect();
+        let [pod] = pods.as_slice() else { panic!("the pod is set aside: {said}") };
+        assert_eq!(pod.interface.as_deref(), Some("veth1"));
+        assert_eq!(pod.host_ports.len(), ports, "{said}");
+    }
+    // Where its network cannot be told, it is set aside as before.
+    let text = pod(fine, "''").replace("10.1.0.2", "10.1.0");
+    assert!(parse(&[("lab.yaml".into(), text)]).intent.cluster.pods.is_empty());
+}
+
 #[test]
 fn floating_addresses_of_a_pod() {
     let pod = |name: &str, text: &str| {
