@@ -1076,6 +1076,29 @@ fn a_pod_stays_whatever_it_asks_of_its_host() {
     assert!(parse(&[("lab.yaml".into(), text)]).intent.cluster.pods.is_empty());
 }
 
+/// Others than the owner of a service write its status: `minikube tunnel` announces 127.0.0.1.
+#[test]
+fn a_service_stays_whatever_its_balancer_announces() {
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 127.0.0.1}, {ip: 192.0.2.9}, {ip: '::ffff:10.0.0.1'}, {ip: x}]}}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    let said = render(&loaded.problems, &loaded.sources, false);
+    for what in [
+        "127.0.0.1 is loopback, and such packets do not leave a host: the address is left out",
+        "::ffff:10.0.0.1 is an IPv4 address in IPv6 dress: the address is left out",
+        "`x` is no address: the address is left out",
+    ] {
+        assert!(said.contains(&format!("warning: Service/default/web: {what}")), "{said}");
+    }
+    let services: Vec<_> = loaded.intent.cluster.services.values().collect();
+    let [service] = services.as_slice() else { panic!("the service is set aside: {said}") };
+    assert_eq!(service.load_balancer_ips, ["192.0.2.9".parse::<std::net::IpAddr>().unwrap()]);
+}
+
 #[test]
 fn floating_addresses_of_a_pod() {
     let pod = |name: &str, text: &str| {

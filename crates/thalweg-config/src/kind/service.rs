@@ -2,7 +2,7 @@
 
 use crate::draft::{Draft, PortClaim};
 use crate::foreign::Meta;
-use crate::kind::foreign::{protocol, range, reachable};
+use crate::kind::foreign::{beyond_link, protocol, range, reachable, unicast};
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -307,9 +307,19 @@ fn read_status(status: &Field, service: &mut Service, report: &mut Report) {
         let modes = [("VIP", true), ("Proxy", false)];
         let vip = fields.choice_of("ipMode", &modes, report).unwrap_or(true);
         let ip = fields.given("ip").filter(|field| !field.is_empty_text());
-        let ip = ip.and_then(|field| reachable(&field, report));
-        if service.kind == ServiceType::LoadBalancer {
-            service.load_balancer_ips.extend(ip.filter(|_| vip));
+        let ip = ip.filter(|_| vip && service.kind == ServiceType::LoadBalancer);
+        service.load_balancer_ips.extend(ip.and_then(|field| ingress_address(&field, report)));
+    }
+}
+
+/// An address that a balancer has announced. Others than the service's owner write it (`minikube tunnel`
+/// writes 127.0.0.1): what packets cannot have is left out, and the service stays.
+fn ingress_address(field: &Field, report: &mut Report) -> Option<IpAddr> {
+    match unicast(field.text(report)?).and_then(beyond_link) {
+        Ok(address) => Some(address),
+        Err((what, remedy)) => {
+            field.warning(format!("{what}: the address is left out"), remedy, report);
+            None
         }
     }
 }
