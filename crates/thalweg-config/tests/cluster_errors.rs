@@ -1040,6 +1040,28 @@ spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
     expected.assert_eq(&render(&loaded.problems, &loaded.sources, false));
 }
 
+#[test]
+fn a_service_of_another_proxy_is_left_to_it() {
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: other}}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    assert!(loaded.is_ok() && loaded.intent.cluster.services.is_empty());
+    expect![[r#"
+        warning: Service/default/web: it is left to another proxy, `other`: nothing of it is in force
+         --> lab.yaml:3:18 (metadata)
+          |
+        3 | metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: other}}
+          |                  ^^^
+          = help: remove the label `service.kubernetes.io/service-proxy-name`, if it is to be carried out here
+
+        1 warning
+    "#]]
+    .assert_eq(&render(&loaded.problems, &loaded.sources, false));
+}
+
 /// What a pod may be without: a port of its host, an address outside. Its network it keeps.
 #[test]
 fn a_pod_stays_whatever_it_asks_of_its_host() {

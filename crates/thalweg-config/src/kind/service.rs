@@ -14,6 +14,9 @@ use thalweg_model::cluster::{
     Distribution, Family, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
 };
 
+/// Label that leaves a service to another proxy, as kube-proxy does.
+const PROXY: &str = "service.kubernetes.io/service-proxy-name";
+
 /// Fields of its `spec`.
 const SPEC: &[&str] = &[
     "allocateLoadBalancerNodePorts",
@@ -92,6 +95,13 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         read_status(&status, &mut service, report);
     }
     check_claims(&fields, &claims, report);
+    if let Some(proxy) = meta.label(PROXY) {
+        let what =
+            format!("it is left to another proxy, `{}`: nothing of it is in force", short(proxy));
+        let remedy = format!("remove the label `{PROXY}`, if it is to be carried out here");
+        report.warning(meta.at, &object.path().below("metadata"), what, remedy);
+        return;
+    }
     if report.errors() == before {
         draft.cluster.service(meta, service, claims);
     }
