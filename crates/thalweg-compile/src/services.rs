@@ -13,7 +13,8 @@ use thalweg_abi::BackendRow;
 use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
 use thalweg_model::cluster::{Cluster, Family, Protocol};
-use thalweg_model::{ObjectName, Problem, Severity};
+use thalweg_model::host::Address;
+use thalweg_model::{ObjectName, Prefix, Problem, Severity};
 use thalweg_service::{
     Backend, Changes, Choice, Class, Difference, Empty, Here, NodeAddress, Resolver,
 };
@@ -436,16 +437,29 @@ impl Compiler {
             let own = self.host.addresses.values().filter(|address| {
                 !self.links.is_workload(address.link) && !address.address.is_loopback()
             });
-            for address in own {
-                let global = address.scope == "global" || address.scope.is_empty();
-                let family = Family::of(address.address);
-                let first = !addresses.iter().any(|a| a.primary && Family::of(a.address) == family);
-                addresses.push(NodeAddress { address: address.address, primary: global && first });
-            }
+            let own: Vec<&Address> = own.collect();
+            let named = self.intent.own_node().map(|(_, node)| &node.addresses[..]);
+            let primary = [Family::V4, Family::V6]
+                .map(|family| primary(&own, named.unwrap_or_default(), family));
+            addresses.extend(own.iter().map(|own| NodeAddress {
+                address: own.address,
+                primary: primary.contains(&Some(own.address)),
+            }));
         }
         let node = router.node.clone().unwrap_or_default();
         Here { node, addresses, settings: router.services.clone() }
     }
+}
+
+/// The primary address of a family among those of links: the one that the cluster knows the node by, else
+/// the first global one, rather not one that is alone in its prefix (which may move to another host).
+fn primary(own: &[&Address], named: &[IpAddr], family: Family) -> Option<IpAddr> {
+    let of_family = || own.iter().filter(|own| Family::of(own.address) == family);
+    let is_here = |named: &&IpAddr| of_family().any(|own| own.address == **named);
+    let is_global = |own: &&&Address| own.scope == "global" || own.scope.is_empty();
+    let alone = |own: &&&Address| own.len == Prefix::host(own.address).len();
+    let first = || of_family().filter(is_global).min_by_key(alone).map(|own| own.address);
+    named.iter().find(is_here).copied().or_else(first)
 }
 
 /// Field, what is wrong, and the way out.

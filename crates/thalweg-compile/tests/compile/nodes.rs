@@ -30,7 +30,12 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let mut world = world(HOST);
+        Self::on(HOST)
+    }
+
+    /// On a host of its own.
+    fn on(host: &str) -> Self {
+        let mut world = world(host);
         world.intent.router.limits.flows = 1024;
         world.intent.router.node = Some("own".into());
         world.intent.router.tunnel = Some(TunnelSettings::default());
@@ -287,4 +292,22 @@ fn the_kernel_is_asked_for_nodes_before_anybody_speaks_to_them() {
     lab.world.intent.cluster.nodes.remove("b");
     lab.step();
     assert_eq!(wanted(&lab), [gateway]);
+}
+
+/// A host with more addresses than the one that the cluster knows it by: a router's own on `lo`, one for
+/// management, and one that moves between hosts.
+#[test]
+fn node_ports_answer_at_the_address_that_the_cluster_knows_the_node_by() {
+    let more = "link 1 lo\naddr lo 203.0.113.77/32\naddr eth0 10.0.2.15/24\naddr eth0 192.0.2.1/24";
+    let mut lab = Lab::on(&format!("{HOST}\n{more}"));
+    lab.world.intent.router.tunnel = None;
+    lab.world.intent.cluster.nodes = Default::default();
+    lab.service();
+    let at = |lab: &Lab| lab.compiler.node_port_addresses();
+    let ips = |text: &str| -> Vec<IpAddr> { vec![text.parse().unwrap()] };
+    assert_eq!(at(&lab), ips("10.0.2.15"), "no Node object tells");
+    lab.node("own", "192.0.2.1", "10.1.1.0/24");
+    assert_eq!(at(&lab), ips("192.0.2.1"));
+    lab.node("own", "192.0.2.99", "10.1.1.0/24");
+    assert_eq!(at(&lab), ips("10.0.2.15"), "no link has the one that it tells");
 }
