@@ -1,6 +1,7 @@
 //! Services: from what resolving says to frontends and sets of backends in the tables.
 
 use crate::compiler::Compiler;
+use crate::key::is_link_local;
 use crate::nat::Nat;
 use crate::others::Others;
 use crate::pool::Pool;
@@ -434,8 +435,11 @@ impl Compiler {
         let router = &self.intent.router;
         let mut addresses: Vec<NodeAddress> = Vec::new();
         if !self.intent.cluster.services.is_empty() || self.services.nat.has_pods() {
+            // What comes to a link-local address cannot be passed on, and other links may have it, too.
             let own = self.host.addresses.values().filter(|address| {
-                !self.links.is_workload(address.link) && !address.address.is_loopback()
+                !self.links.is_workload(address.link)
+                    && !address.address.is_loopback()
+                    && !is_link_local(address.address)
             });
             let own: Vec<&Address> = own.collect();
             let named = self.intent.own_node().map(|(_, node)| &node.addresses[..]);

@@ -8,8 +8,8 @@ use thalweg_abi::tunnel::{self, TunnelRow, protocol};
 use thalweg_abi::{BackendRow, GroupId, VrfId, nexthop};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
-use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, Node};
-use thalweg_model::cluster::{Service, ServicePort, ServiceType};
+use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, HostPort, Node, Pod};
+use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType};
 use thalweg_model::{ObjectName, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
@@ -310,4 +310,23 @@ fn node_ports_answer_at_the_address_that_the_cluster_knows_the_node_by() {
     assert_eq!(at(&lab), ips("192.0.2.1"));
     lab.node("own", "192.0.2.99", "10.1.1.0/24");
     assert_eq!(at(&lab), ips("10.0.2.15"), "no link has the one that it tells");
+}
+
+/// Several links may have one such address, and what comes to it cannot be passed on to a pod.
+#[test]
+fn ports_of_pods_are_not_at_link_local_addresses() {
+    let more = "link 3 veth1\naddr eth0 fe80::1/64\naddr eth0 2001:db8::1/64";
+    let mut lab = Lab::on(&format!("{HOST}\n{more}"));
+    let port =
+        HostPort { address: None, host_port: 8_081, port: 8_080, protocol: Protocol::default() };
+    let pod = Pod {
+        addresses: vec!["10.1.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+        interface: Some("veth1".into()),
+        host_ports: vec![port],
+        ..Pod::default()
+    };
+    lab.world.intent.cluster.pods.insert(ObjectName::new("shop", "a"), pod);
+    lab.step();
+    let at: Vec<String> = lab.compiler.frontends().map(|f| f.key.address.to_string()).collect();
+    assert_eq!(at, ["192.0.2.1", "2001:db8::1"]);
 }
