@@ -13,7 +13,7 @@ use std::sync::Arc;
 use thalweg_abi::BackendRow;
 use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
-use thalweg_model::cluster::{Cluster, Family, Protocol};
+use thalweg_model::cluster::{Cluster, Family, Protocol, Service, ServiceType, TrafficPolicy};
 use thalweg_model::host::Address;
 use thalweg_model::{ObjectName, Prefix, Problem, Severity};
 use thalweg_service::{
@@ -400,6 +400,12 @@ impl Compiler {
             let remedy = "give both an InternalIP of one family";
             gap("Node", name, warning, "status.addresses", what, remedy);
         }
+        for name in self.without_own() {
+            let what = "under a policy `Local` nobody serves: no endpoint counts as one of this node, for \
+                        spec.node of the Router object names none of the cluster's nodes";
+            let remedy = "set it to the name of this host that `kubectl get nodes` shows";
+            gap("Service", &name.to_string(), warning, "spec", what, remedy);
+        }
         let router = &self.intent.router;
         let own = self.intent.router_object().map(|(key, _)| key.clone());
         let alone = router.tunnel.is_some() && self.intent.own_node().is_none();
@@ -428,6 +434,27 @@ impl Compiler {
             gap("Service", &service.to_string(), warning, "endpoints", &what, remedy);
         }
         self.nat_problems(all);
+    }
+
+    /// Services that ask for endpoints of this node, where nobody knows which node it is.
+    fn without_own(&self) -> Vec<&ObjectName> {
+        let (node, cluster) = (&self.intent.router.node, &self.intent.cluster);
+        let is_known = node
+            .as_ref()
+            .is_some_and(|node| cluster.nodes.is_empty() || cluster.nodes.contains_key(node));
+        if is_known {
+            return Vec::new();
+        }
+        let local = |service: &Service| {
+            let outside = matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer)
+                || !service.external_ips.is_empty();
+            !service.cluster_ips.is_empty()
+                && service.kind != ServiceType::ExternalName
+                && (service.internal == TrafficPolicy::Local
+                    || outside && service.external == TrafficPolicy::Local)
+        };
+        let services = cluster.services.iter().filter(|(_, service)| local(service));
+        services.map(|(name, _)| name).collect()
     }
 
     /// This node as services see it.

@@ -9,7 +9,7 @@ use thalweg_abi::{BackendRow, GroupId, VrfId, nexthop};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
 use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, HostPort, Node, Pod};
-use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType};
+use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType, TrafficPolicy};
 use thalweg_model::{ObjectName, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
@@ -329,4 +329,27 @@ fn ports_of_pods_are_not_at_link_local_addresses() {
     lab.step();
     let at: Vec<String> = lab.compiler.frontends().map(|f| f.key.address.to_string()).collect();
     assert_eq!(at, ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[test]
+fn who_asks_for_endpoints_of_a_node_without_a_name_is_told() {
+    let mut lab = Lab::new();
+    lab.world.intent.router.tunnel = None;
+    lab.service();
+    let told = |lab: &mut Lab, node: Option<&str>, external| {
+        lab.world.intent.router.node = node.map(Into::into);
+        let services = &mut lab.world.intent.cluster.services;
+        let name = ObjectName::new("shop", "web");
+        let service = Service { external, ..services.get(&name).unwrap().clone() };
+        services.insert(name, service);
+        lab.step();
+        let problems = lab.compiler.problems().into_iter();
+        problems.filter(|problem| problem.what.starts_with("under a policy `Local`")).count()
+    };
+    assert_eq!(told(&mut lab, None, TrafficPolicy::Cluster), 0);
+    assert_eq!(told(&mut lab, None, TrafficPolicy::Local), 1);
+    assert_eq!(told(&mut lab, Some("onw"), TrafficPolicy::Local), 1, "a slip");
+    assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0);
+    lab.world.intent.cluster.nodes = Default::default();
+    assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0, "endpoints may name it");
 }
