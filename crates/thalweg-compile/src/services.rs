@@ -358,7 +358,11 @@ impl Compiler {
             let name = name.to_string();
             for problem in problems {
                 let (field, what, remedy) = words(&problem);
-                let severity = Severity::Error;
+                // Balancers announce addresses of both families whatever a service serves.
+                let severity = match problem {
+                    thalweg_service::Problem::Family(_) => Severity::Warning,
+                    _ => Severity::Error,
+                };
                 all.insert(self.of_object("Service", &name, severity, field, what, remedy));
             }
         }

@@ -10,7 +10,7 @@ use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
 use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, HostPort, Node, Pod};
 use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType, TrafficPolicy};
-use thalweg_model::{ObjectName, TunnelSettings};
+use thalweg_model::{ObjectName, Severity, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
 addr eth0 192.0.2.1/24
@@ -352,4 +352,29 @@ fn who_asks_for_endpoints_of_a_node_without_a_name_is_told() {
     assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0);
     lab.world.intent.cluster.nodes = Default::default();
     assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0, "endpoints may name it");
+}
+
+/// Balancers of two families announce both addresses, also for a service of one: nothing is amiss.
+#[test]
+fn an_address_of_a_family_that_a_service_does_not_serve_is_no_error() {
+    let mut lab = Lab::new();
+    lab.service();
+    let name = ObjectName::new("shop", "web");
+    let services = &mut lab.world.intent.cluster.services;
+    let both = ["203.0.113.80", "2001:db8::80"].map(|text| text.parse().unwrap()).to_vec();
+    let service = Service {
+        kind: ServiceType::LoadBalancer,
+        load_balancer_ips: both,
+        ..services.get(&name).unwrap().clone()
+    };
+    services.insert(name, service);
+    lab.step();
+    let problems: Vec<_> = lab
+        .compiler
+        .problems()
+        .into_iter()
+        .map(|problem| (problem.severity, problem.what))
+        .collect();
+    let what = "2001:db8::80 is of a family that the service has no cluster IP of";
+    assert_eq!(problems, [(Severity::Warning, what.into())]);
 }
