@@ -228,6 +228,16 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
     let view = lab.json(&["describe", "service", "shop/web"]);
     assert_eq!(view["backends"][0]["flows"], 2, "{view:#}");
     assert_eq!(view["frontends"][0]["frontend"], "10.96.0.10:80", "{view:#}");
+    // Lists may be asked about one service as well.
+    for (list, lines) in [("services", 3), ("backends", 2)] {
+        let all = lab.run(&["get", list]);
+        assert_eq!(lab.run(&["get", list, "--service", "shop/web"]), all, "there is no other one");
+        assert_eq!(all.lines().filter(|line| line.starts_with("shop/web")).count(), lines, "{all}");
+        let missing = lab.run(&["get", list, "--service", "shop/none"]);
+        assert!(missing.contains("there is no service `shop/none`"), "{missing}");
+    }
+    let links = lab.run(&["get", "links", "--service", "shop/web"]);
+    assert!(links.contains("--service goes with `thalweg get services|backends|flows`"), "{links}");
     let missing = lab.run(&["describe", "service", "web"]);
     assert!(
         missing.contains("there is no service `default/web`; `thalweg get services`"),

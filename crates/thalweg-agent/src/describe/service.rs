@@ -47,7 +47,9 @@ pub fn service(
         return Err(super::missing("service", &name.to_string()));
     }
     let mut draft = Draft::new("service", &name);
-    let frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+    let mut frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+    let own = problems.iter().filter(|problem| is_of_service(problem)).count();
+    frontends.iter_mut().for_each(|frontend| frontend.problems = own as u32);
     let possible = found.is_some() && compiler.limits().flows > 0;
     draft.field("In force", in_force(possible, frontends.is_empty(), &problems));
     if let Some(service) = found {
@@ -69,16 +71,18 @@ pub fn service(
 
 /// How much of a service is in force: what is wrong with it takes frontends from it, or all.
 fn in_force(possible: bool, none: bool, problems: &[Problem]) -> &'static str {
-    let is_own = |problem: &&Problem| {
-        problem.severity == Severity::Error
-            && problem.object.as_ref().is_some_and(|key| key.kind == "Service")
-    };
-    match problems.iter().any(|problem| is_own(&problem)) {
+    let is_own = |problem: &Problem| problem.severity == Severity::Error && is_of_service(problem);
+    match problems.iter().any(is_own) {
         _ if !possible => yes(false),
         true if none => yes(false),
         true => "partly",
         false => yes(true),
     }
+}
+
+/// Whether a problem is of a service itself, not of its slices.
+fn is_of_service(problem: &Problem) -> bool {
+    problem.object.as_ref().is_some_and(|key| key.kind == "Service")
 }
 
 /// What the object says, where it is not what most say.
