@@ -252,6 +252,18 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
 }
 
 #[test]
+fn who_is_in_no_source_range_is_told_so() {
+    let ranges = "type: NodePort\n  loadBalancerSourceRanges: [198.51.100.0/24, 10.0.0.0/8]";
+    let lab = Lab::new(&CONFIG.replace("type: NodePort", ranges));
+    let told = lab.run(&["explain", "eth0 < ip 203.0.113.9 > 192.0.2.1 tcp 5 > 30080 syn"]);
+    let wished = "flow      new\n\
+                  service   shop/web at 192.0.2.1:30080/TCP (NodePort): not for this client, who is in none \
+                  of its source ranges: 198.51.100.0/24, 10.0.0.0/8\n\
+                  verdict   drop source-range";
+    assert!(told.contains(wished), "{told}");
+}
+
+#[test]
 fn flows_are_followed_until_the_reader_goes() {
     let lab = Lab::new(CONFIG);
     let mut flow = lab.flow(40_000, "10.1.0.3:8080");
