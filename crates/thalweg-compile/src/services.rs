@@ -392,9 +392,27 @@ impl Compiler {
         })
     }
 
+    /// That no address of this host is one that node ports are to answer at.
+    fn no_node_ports(&self) -> Option<Problem> {
+        let here = self.services.resolver.here();
+        if here.settings.node_port_addresses.is_empty()
+            || here.addresses.is_empty()
+            || !here.node_port_addresses().is_empty()
+        {
+            return None;
+        }
+        let (own, _) = self.intent.router_object()?;
+        let field = Some("spec.services.nodePortAddresses".into());
+        let what = "no address of this host's links lies within: node ports answer nowhere";
+        let remedy = "name a range with an address of this host, or take the field out";
+        let severity = Severity::Warning;
+        Some(self.of_object("Router", &own.name, severity, field, what.into(), remedy.into()))
+    }
+
     /// What this version does not carry out yet, said aloud.
     pub(crate) fn service_gaps(&self, all: &mut BTreeSet<Problem>) {
         all.extend(self.service_room());
+        all.extend(self.no_node_ports());
         let mut gap = |kind: &str, name: &str, severity, field: &str, what: &str, remedy: &str| {
             let (what, remedy) = (what.into(), remedy.into());
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));

@@ -10,7 +10,7 @@ use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
 use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, HostPort, Node, Pod};
 use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType, TrafficPolicy};
-use thalweg_model::{ObjectName, Severity, TunnelSettings};
+use thalweg_model::{Key, ObjectName, Origin, Severity, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
 addr eth0 192.0.2.1/24
@@ -310,6 +310,24 @@ fn node_ports_answer_at_the_address_that_the_cluster_knows_the_node_by() {
     assert_eq!(at(&lab), ips("192.0.2.1"));
     lab.node("own", "192.0.2.99", "10.1.1.0/24");
     assert_eq!(at(&lab), ips("10.0.2.15"), "no link has the one that it tells");
+}
+
+#[test]
+fn node_ports_that_answer_nowhere_are_told() {
+    let mut lab = Lab::new();
+    lab.service();
+    let key = Key { kind: "Router".into(), name: "own".into() };
+    lab.world.intent.origins.insert(key, Origin::default());
+    let told = |lab: &mut Lab, ranges: &[&str]| {
+        let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        lab.world.intent.router.services.node_port_addresses = ranges;
+        lab.step();
+        let problems = lab.compiler.problems().into_iter();
+        problems.filter(|problem| problem.what.ends_with("node ports answer nowhere")).count()
+    };
+    assert_eq!(told(&mut lab, &[]), 0);
+    assert_eq!(told(&mut lab, &["192.0.2.0/24", "::/0"]), 0);
+    assert_eq!(told(&mut lab, &["10.99.0.0/16"]), 1);
 }
 
 /// Several links may have one such address, and what comes to it cannot be passed on to a pod.
