@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use thalweg_abi::TableId;
 use thalweg_abi::flow::{NO_PACKET, WAYS, WORDS, kind, slot, state, word};
+use thalweg_abi::{Reason, TableId};
 use thalweg_api::Fault;
 use thalweg_api::cluster::{BackendView, FlowQuery, FlowView, ServiceView};
 use thalweg_compile::Compiler;
@@ -15,6 +15,9 @@ use thalweg_image::{FrontendKey, Memory};
 use thalweg_model::ObjectName;
 use thalweg_model::cluster::Protocol;
 use thalweg_native::Journey;
+
+/// Source ranges of a service that are named in the explanation of a packet.
+const RANGES: usize = 4;
 
 /// The frontends of all services, by service.
 pub fn services(compiler: &Compiler) -> Vec<ServiceView> {
@@ -257,7 +260,7 @@ pub(crate) fn addresses(compiler: &Compiler, from: &str) -> Result<HashSet<IpAdd
     pod.map(|pod| pod.addresses.iter().copied().collect()).ok_or_else(|| {
         Fault::not_found(
             format!("there is no pod `{namespace}/{name}`"),
-            "an address, or `pod/NAMESPACE/NAME` of a Pod object",
+            "name an address, or `pod/NAMESPACE/NAME` of a Pod object",
         )
     })
 }
@@ -389,7 +392,8 @@ pub fn steps(
     }
     let (tail, to) = (tracked.key[4], address(&row, word::DESTINATION));
     let frontend = compiler.frontend_at(to, (tail >> 32) as u16, (tail >> 8) as u8);
-    let begins = facts.is(what::BEGINS) && !facts.is(what::AMID);
+    // Who is refused by a service would have begun one.
+    let begins = (facts.is(what::BEGINS) || frontend.is_some()) && !facts.is(what::AMID);
     push("flow", if begins { "new" } else { "none that is known" }.into());
     if let Some(held) = compiler.floating().find(|held| held.address == to) {
         if facts.is(what::SERVICE) {
@@ -455,8 +459,20 @@ fn service_step(
                 kept.map(|time| format!(", which this client keeps for {} s", time.as_secs()));
             push("service", format!("{named}: backend {backend}{}", kept.unwrap_or_default()));
         }
-        false => push("service", format!("{named}: no backend for this client")),
+        false => push("service", format!("{named}: {}", unserved(journey, frontend))),
     }
+}
+
+/// Why a frontend does not serve a packet.
+fn unserved(journey: &Journey, frontend: &Frontend) -> String {
+    if journey.verdict.reason() != Reason::SourceRange {
+        return "no backend for this client".into();
+    }
+    let ranges: Vec<String> =
+        frontend.ranges.iter().take(RANGES).map(ToString::to_string).collect();
+    let more = frontend.ranges.len() - ranges.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("not for this client, who is in none of its source ranges: {}{more}", ranges.join(", "))
 }
 
 /// What tunnels have to do with a packet.

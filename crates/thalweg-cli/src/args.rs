@@ -390,7 +390,7 @@ pub struct Get {
     /// With flows and nat: only those from or to this address, or pod/NAMESPACE/NAME
     #[arg(long, value_name = "WHO")]
     pub from: Option<String>,
-    /// With flows: only those of this service, NAME or NAMESPACE/NAME
+    /// With services, backends and flows: only those of this service, NAME or NAMESPACE/NAME
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
     /// With flows: only those in this state, for example established

@@ -243,16 +243,26 @@ fn text(answer: &Answer, style: &Style) -> String {
 ///
 /// [`Failure`].
 pub fn ask(common: &Common, call: Call, writer: &mut Writer<'_>) -> Result<Exit, Failure> {
+    ask_for(common, call, writer, |answer| answer)
+}
+
+/// The same, of answers of which a part is wanted.
+fn ask_for(
+    common: &Common,
+    call: Call,
+    writer: &mut Writer<'_>,
+    part: impl Fn(Answer) -> Answer,
+) -> Result<Exit, Failure> {
     let mut client = Client::connect(&common.socket())?;
     if !common.watch {
-        return writer.answer(&client.call(call)?);
+        return writer.answer(&part(client.call(call)?));
     }
     let clear =
         std::io::stdout().is_terminal() && matches!(writer.format, Format::Table | Format::Wide);
     let mut standing = Exit::Ok;
     let mut first = true;
     for answer in client.watch(call)? {
-        let answer = answer?;
+        let answer = part(answer?);
         match (clear, first, writer.format) {
             (true, ..) => writer.out.write_all(b"\x1b[H\x1b[2J")?,
             (false, false, Format::Yaml) => writer.out.write_all(b"---\n")?,
@@ -407,12 +417,16 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
     }
     if get.kind != Kind::Flows {
         only(get.from.is_some() && get.kind != Kind::Nat, "--from", "flows|nat")?;
-        only(get.service.is_some(), "--service", "flows")?;
+        let served = matches!(get.kind, Kind::Services | Kind::Backends);
+        only(get.service.is_some() && !served, "--service", "services|backends|flows")?;
         only(get.state.is_some(), "--state", "flows")?;
     }
     only(get.file.is_some() && get.kind != Kind::Policies, "--file", "policies")?;
     if get.kind != Kind::Drops {
         only(get.all, "--all", "drops")?;
+    }
+    if let (Some(service), Kind::Services | Kind::Backends) = (&get.service, get.kind) {
+        return of_service(common, get.kind, service, writer);
     }
     let call = match get.kind {
         Kind::Links => Call::Links,
@@ -442,6 +456,21 @@ pub fn get(common: &Common, get: &Get, writer: &mut Writer<'_>) -> Result<Exit, 
         Kind::Host => Call::Host,
     };
     ask(common, call, writer)
+}
+
+/// Frontends or backends of one service: a cluster has tens of thousands of others.
+fn of_service(
+    common: &Common,
+    kind: Kind,
+    service: &str,
+    writer: &mut Writer<'_>,
+) -> Result<Exit, Failure> {
+    let call = Call::Describe { kind: "service".into(), name: service.into() };
+    ask_for(common, call, writer, |answer| match answer {
+        Answer::Describe(view) if kind == Kind::Services => Answer::Services(view.frontends),
+        Answer::Describe(view) => Answer::Backends(view.backends),
+        other => other,
+    })
 }
 
 /// Routes come page by page: a million of them never stand in memory at once.

@@ -228,6 +228,16 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
     let view = lab.json(&["describe", "service", "shop/web"]);
     assert_eq!(view["backends"][0]["flows"], 2, "{view:#}");
     assert_eq!(view["frontends"][0]["frontend"], "10.96.0.10:80", "{view:#}");
+    // Lists may be asked about one service as well.
+    for (list, lines) in [("services", 3), ("backends", 2)] {
+        let all = lab.run(&["get", list]);
+        assert_eq!(lab.run(&["get", list, "--service", "shop/web"]), all, "there is no other one");
+        assert_eq!(all.lines().filter(|line| line.starts_with("shop/web")).count(), lines, "{all}");
+        let missing = lab.run(&["get", list, "--service", "shop/none"]);
+        assert!(missing.contains("there is no service `shop/none`"), "{missing}");
+    }
+    let links = lab.run(&["get", "links", "--service", "shop/web"]);
+    assert!(links.contains("--service goes with `thalweg get services|backends|flows`"), "{links}");
     let missing = lab.run(&["describe", "service", "web"]);
     assert!(
         missing.contains("there is no service `default/web`; `thalweg get services`"),
@@ -239,6 +249,18 @@ fn a_service_is_described_with_all_that_belongs_to_it() {
     lab.until(|| lab.run(&["describe", "service", "shop/web"]).contains("In force: no"));
     let told = lab.run(&["describe", "service", "shop/web"]);
     assert!(told.contains("Often"), "{told}");
+}
+
+#[test]
+fn who_is_in_no_source_range_is_told_so() {
+    let ranges = "type: NodePort\n  loadBalancerSourceRanges: [198.51.100.0/24, 10.0.0.0/8]";
+    let lab = Lab::new(&CONFIG.replace("type: NodePort", ranges));
+    let told = lab.run(&["explain", "eth0 < ip 203.0.113.9 > 192.0.2.1 tcp 5 > 30080 syn"]);
+    let wished = "flow      new\n\
+                  service   shop/web at 192.0.2.1:30080/TCP (NodePort): not for this client, who is in none \
+                  of its source ranges: 198.51.100.0/24, 10.0.0.0/8\n\
+                  verdict   drop source-range";
+    assert!(told.contains(wished), "{told}");
 }
 
 #[test]

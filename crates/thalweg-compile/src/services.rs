@@ -1,6 +1,7 @@
 //! Services: from what resolving says to frontends and sets of backends in the tables.
 
 use crate::compiler::Compiler;
+use crate::key::is_link_local;
 use crate::nat::Nat;
 use crate::others::Others;
 use crate::pool::Pool;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use thalweg_abi::BackendRow;
 use thalweg_abi::service::{RangeRow, flag};
 use thalweg_image::{BackendSet, Change, Frontend, FrontendKey, SetId, halves};
-use thalweg_model::cluster::{Cluster, Family, Protocol};
-use thalweg_model::{ObjectName, Problem, Severity};
+use thalweg_model::cluster::{Cluster, Family, Protocol, Service, ServiceType, TrafficPolicy};
+use thalweg_model::host::Address;
+use thalweg_model::{ObjectName, Prefix, Problem, Severity};
 use thalweg_service::{
     Backend, Changes, Choice, Class, Difference, Empty, Here, NodeAddress, Resolver,
 };
@@ -356,7 +358,11 @@ impl Compiler {
             let name = name.to_string();
             for problem in problems {
                 let (field, what, remedy) = words(&problem);
-                let severity = Severity::Error;
+                // Balancers announce addresses of both families whatever a service serves.
+                let severity = match problem {
+                    thalweg_service::Problem::Family(_) => Severity::Warning,
+                    _ => Severity::Error,
+                };
                 all.insert(self.of_object("Service", &name, severity, field, what, remedy));
             }
         }
@@ -386,9 +392,27 @@ impl Compiler {
         })
     }
 
+    /// That no address of this host is one that node ports are to answer at.
+    fn no_node_ports(&self) -> Option<Problem> {
+        let here = self.services.resolver.here();
+        if here.settings.node_port_addresses.is_empty()
+            || here.addresses.is_empty()
+            || !here.node_port_addresses().is_empty()
+        {
+            return None;
+        }
+        let (own, _) = self.intent.router_object()?;
+        let field = Some("spec.services.nodePortAddresses".into());
+        let what = "no address of this host's links lies within: node ports answer nowhere";
+        let remedy = "name a range with an address of this host, or take the field out";
+        let severity = Severity::Warning;
+        Some(self.of_object("Router", &own.name, severity, field, what.into(), remedy.into()))
+    }
+
     /// What this version does not carry out yet, said aloud.
     pub(crate) fn service_gaps(&self, all: &mut BTreeSet<Problem>) {
         all.extend(self.service_room());
+        all.extend(self.no_node_ports());
         let mut gap = |kind: &str, name: &str, severity, field: &str, what: &str, remedy: &str| {
             let (what, remedy) = (what.into(), remedy.into());
             all.insert(self.of_object(kind, name, severity, Some(field.into()), what, remedy));
@@ -397,6 +421,12 @@ impl Compiler {
         for (name, what) in self.intent.unreachable_nodes() {
             let remedy = "give both an InternalIP of one family";
             gap("Node", name, warning, "status.addresses", what, remedy);
+        }
+        for name in self.without_own() {
+            let what = "under a policy `Local` nobody serves: no endpoint counts as one of this node, for \
+                        spec.node of the Router object names none of the cluster's nodes";
+            let remedy = "set it to the name of this host that `kubectl get nodes` shows";
+            gap("Service", &name.to_string(), warning, "spec", what, remedy);
         }
         let router = &self.intent.router;
         let own = self.intent.router_object().map(|(key, _)| key.clone());
@@ -428,24 +458,61 @@ impl Compiler {
         self.nat_problems(all);
     }
 
+    /// Services that ask for endpoints of this node, where nobody knows which node it is.
+    fn without_own(&self) -> Vec<&ObjectName> {
+        let (node, cluster) = (&self.intent.router.node, &self.intent.cluster);
+        let is_known = node
+            .as_ref()
+            .is_some_and(|node| cluster.nodes.is_empty() || cluster.nodes.contains_key(node));
+        if is_known {
+            return Vec::new();
+        }
+        let local = |service: &Service| {
+            let outside = matches!(service.kind, ServiceType::NodePort | ServiceType::LoadBalancer)
+                || !service.external_ips.is_empty();
+            !service.cluster_ips.is_empty()
+                && service.kind != ServiceType::ExternalName
+                && (service.internal == TrafficPolicy::Local
+                    || outside && service.external == TrafficPolicy::Local)
+        };
+        let services = cluster.services.iter().filter(|(_, service)| local(service));
+        services.map(|(name, _)| name).collect()
+    }
+
     /// This node as services see it.
     pub(crate) fn here(&self) -> Here {
         let router = &self.intent.router;
         let mut addresses: Vec<NodeAddress> = Vec::new();
         if !self.intent.cluster.services.is_empty() || self.services.nat.has_pods() {
+            // What comes to a link-local address cannot be passed on, and other links may have it, too.
             let own = self.host.addresses.values().filter(|address| {
-                !self.links.is_workload(address.link) && !address.address.is_loopback()
+                !self.links.is_workload(address.link)
+                    && !address.address.is_loopback()
+                    && !is_link_local(address.address)
             });
-            for address in own {
-                let global = address.scope == "global" || address.scope.is_empty();
-                let family = Family::of(address.address);
-                let first = !addresses.iter().any(|a| a.primary && Family::of(a.address) == family);
-                addresses.push(NodeAddress { address: address.address, primary: global && first });
-            }
+            let own: Vec<&Address> = own.collect();
+            let named = self.intent.own_node().map(|(_, node)| &node.addresses[..]);
+            let primary = [Family::V4, Family::V6]
+                .map(|family| primary(&own, named.unwrap_or_default(), family));
+            addresses.extend(own.iter().map(|own| NodeAddress {
+                address: own.address,
+                primary: primary.contains(&Some(own.address)),
+            }));
         }
         let node = router.node.clone().unwrap_or_default();
         Here { node, addresses, settings: router.services.clone() }
     }
+}
+
+/// The primary address of a family among those of links: the one that the cluster knows the node by, else
+/// the first global one, rather not one that is alone in its prefix (which may move to another host).
+fn primary(own: &[&Address], named: &[IpAddr], family: Family) -> Option<IpAddr> {
+    let of_family = || own.iter().filter(|own| Family::of(own.address) == family);
+    let is_here = |named: &&IpAddr| of_family().any(|own| own.address == **named);
+    let is_global = |own: &&&Address| own.scope == "global" || own.scope.is_empty();
+    let alone = |own: &&&Address| own.len == Prefix::host(own.address).len();
+    let first = || of_family().filter(is_global).min_by_key(alone).map(|own| own.address);
+    named.iter().find(is_here).copied().or_else(first)
 }
 
 /// Field, what is wrong, and the way out.

@@ -683,3 +683,20 @@ proptest! {
         fuzz(&text);
     }
 }
+
+/// As kube-proxy's configuration has it.
+#[test]
+fn node_ports_at_primary_addresses_are_the_default() {
+    let text = |addresses: &str| {
+        format!(
+            "apiVersion: thalweg.dev/v1alpha1\nkind: Router\nmetadata: {{name: r}}\n\
+             spec: {{services: {{nodePortAddresses: {addresses}}}}}\n"
+        )
+    };
+    let loaded = parse(&[("lab.yaml".into(), text("[primary]"))]);
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    assert!(loaded.intent.router.services.node_port_addresses.is_empty());
+    for wrong in ["primary", "[primary, 192.0.2.0/24]", "[]"] {
+        assert!(!parse(&[("lab.yaml".into(), text(wrong))]).problems.is_empty(), "{wrong}");
+    }
+}

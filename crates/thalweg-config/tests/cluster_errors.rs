@@ -1041,6 +1041,87 @@ spec: {tunnel: {protocol: Ipip, port: 4, vni: 7, mtu: 100, underlay: ipv6}}
 }
 
 #[test]
+fn a_service_of_another_proxy_is_left_to_it() {
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: other}}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    assert!(loaded.is_ok() && loaded.intent.cluster.services.is_empty());
+    expect![[r#"
+        warning: Service/default/web: it is left to another proxy, `other`: nothing of it is in force
+         --> lab.yaml:3:18 (metadata)
+          |
+        3 | metadata: {name: web, labels: {service.kubernetes.io/service-proxy-name: other}}
+          |                  ^^^
+          = help: remove the label `service.kubernetes.io/service-proxy-name`, if it is to be carried out here
+
+        1 warning
+    "#]]
+    .assert_eq(&render(&loaded.problems, &loaded.sources, false));
+}
+
+/// What a pod may be without: a port of its host, an address outside. Its network it keeps.
+#[test]
+fn a_pod_stays_whatever_it_asks_of_its_host() {
+    let pod = |annotation: &str, address: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a, annotations: {{thalweg.io/interface: veth1, \
+             {annotation}}}}}\nspec:\n  containers:\n  - name: c\n    ports:\n    \
+             - {{containerPort: 53, hostPort: 53, hostIP: {address}}}\n    \
+             - {{containerPort: 80, hostPort: 8080}}\nstatus: {{podIPs: [{{ip: 10.1.0.2}}]}}\n"
+        )
+    };
+    let fine = "x: ''";
+    for (annotation, address, told, ports) in [
+        (
+            fine,
+            "127.0.0.1",
+            "warning: Pod/default/a: a port of the host at loopback leads nowhere",
+            1,
+        ),
+        (fine, "'::1'", "warning: Pod/default/a: a port of the host at loopback leads nowhere", 1),
+        ("thalweg.io/hostPorts: 9-8", "''", "error: Pod/default/a: `9-8` is no range of ports", 2),
+        ("cni.projectcalico.org/floatingIPs: x", "''", "error: Pod/default/a: `x` is no list", 2),
+    ] {
+        let loaded = parse(&[("lab.yaml".into(), pod(annotation, address))]);
+        let said = render(&loaded.problems, &loaded.sources, false);
+        assert!(said.contains(told), "{said}");
+        let pods: Vec<_> = loaded.intent.cluster.pods.values().collect();
+        let [pod] = pods.as_slice() else { panic!("the pod is set aside: {said}") };
+        assert_eq!(pod.interface.as_deref(), Some("veth1"));
+        assert_eq!(pod.host_ports.len(), ports, "{said}");
+    }
+    // Where its network cannot be told, it is set aside as before.
+    let text = pod(fine, "''").replace("10.1.0.2", "10.1.0");
+    assert!(parse(&[("lab.yaml".into(), text)]).intent.cluster.pods.is_empty());
+}
+
+/// Others than the owner of a service write its status: `minikube tunnel` announces 127.0.0.1.
+#[test]
+fn a_service_stays_whatever_its_balancer_announces() {
+    let text = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 127.0.0.1}, {ip: 192.0.2.9}, {ip: '::ffff:10.0.0.1'}, {ip: x}]}}
+";
+    let loaded = parse(&[("lab.yaml".into(), text.into())]);
+    let said = render(&loaded.problems, &loaded.sources, false);
+    for what in [
+        "127.0.0.1 is loopback, and such packets do not leave a host: the address is left out",
+        "::ffff:10.0.0.1 is an IPv4 address in IPv6 dress: the address is left out",
+        "`x` is no address: the address is left out",
+    ] {
+        assert!(said.contains(&format!("warning: Service/default/web: {what}")), "{said}");
+    }
+    let services: Vec<_> = loaded.intent.cluster.services.values().collect();
+    let [service] = services.as_slice() else { panic!("the service is set aside: {said}") };
+    assert_eq!(service.load_balancer_ips, ["192.0.2.9".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[test]
 fn floating_addresses_of_a_pod() {
     let pod = |name: &str, text: &str| {
         format!(

@@ -1,10 +1,12 @@
 //! Tunnels to the other nodes of a cluster: who is reached how, from what their objects say.
 
+use crate::catalog::Edit;
 use crate::cluster::{Family, Node};
 use crate::intent::{Link, NextHop, Route, RouteAction, XdpWish};
 use crate::{Intent, Key, Prefix};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The pair of interfaces through which this host's own stack reaches tunnels: the end that the kernel's
@@ -140,27 +142,69 @@ impl Intent {
         })
     }
 
-    /// With a route to the pods of each other node, through the tunnel to it.
+    /// With a route to the pods of each other node, through the tunnel to it: to its pod CIDRs, and to each
+    /// pod whose address is in none of them.
     pub(crate) fn with_tunnels(mut self) -> Self {
         let found: Vec<(String, Tunnel)> =
             self.tunnels().map(|(name, tunnel)| (name.into(), tunnel)).collect();
-        for (name, tunnel) in found {
-            let origin = self.origin("Node", &name);
-            let ranges = self.cluster.nodes.get(&name).map(|node| node.pod_cidrs.clone());
-            for prefix in ranges.into_iter().flatten() {
-                let route = Route {
-                    vrf: "default".into(),
-                    prefix,
-                    metric: 0,
-                    action: RouteAction::Forward(vec![tunnel.next_hop()]),
-                };
-                let route_name = format!("node/{name}[{prefix}]");
-                let key = Key { kind: "Route".into(), name: route_name.clone() };
-                self.origins.insert(key, origin.clone());
-                self.routes.insert(route_name, route);
+        let mut wanted = Vec::new();
+        for (name, tunnel) in &found {
+            let ranges = self.cluster.nodes.get(name).map(|node| &node.pod_cidrs);
+            let ranges = ranges.into_iter().flatten();
+            wanted.extend(ranges.map(|prefix| (("Node", name.clone()), *prefix, *tunnel)));
+        }
+        wanted.extend(self.strays(&found));
+        let (mut origins, mut routes) = (Vec::new(), Vec::new());
+        for ((kind, name), prefix, tunnel) in wanted {
+            let route = Route {
+                vrf: "default".into(),
+                prefix,
+                metric: 0,
+                action: RouteAction::Forward(vec![tunnel.next_hop()]),
+            };
+            let route_name = match kind {
+                // As those of the pods of this host.
+                "Pod" => format!("pod/{name}[{}]", prefix.address()),
+                _ => format!("node/{name}[{prefix}]"),
+            };
+            let key = Key { kind: "Route".into(), name: route_name.clone() };
+            origins.push(Edit::Set(Arc::new((key, self.origin(kind, &name)))));
+            routes.push(Edit::Set(Arc::new((route_name, route))));
+        }
+        self.origins.edit(origins);
+        self.routes.edit(routes);
+        self.with_passage()
+    }
+
+    /// Pods of nodes behind tunnels with an address outside of their node's pod CIDRs, as Calico gives them
+    /// from blocks of its own.
+    fn strays(
+        &self,
+        tunnels: &[(String, Tunnel)],
+    ) -> Vec<((&'static str, String), Prefix, Tunnel)> {
+        let tunnels: HashMap<&str, (Tunnel, &[Prefix])> = tunnels
+            .iter()
+            .filter_map(|(name, tunnel)| {
+                Some((name.as_str(), (*tunnel, &self.cluster.nodes.get(name)?.pod_cidrs[..])))
+            })
+            .collect();
+        let mut strays = Vec::new();
+        if tunnels.is_empty() {
+            return strays;
+        }
+        for (name, pod) in self.cluster.pods.iter().filter(|(_, pod)| !pod.host_network) {
+            let Some((tunnel, ranges)) = pod.node.as_deref().and_then(|node| tunnels.get(node))
+            else {
+                continue;
+            };
+            for address in &pod.addresses {
+                if !ranges.iter().any(|range| range.contains(*address)) {
+                    let route = (("Pod", name.to_string()), Prefix::host(*address), *tunnel);
+                    strays.push(route);
+                }
             }
         }
-        self.with_passage()
+        strays
     }
 
     /// With the link where what this host's own stack sends to pods of other nodes arrives.
@@ -212,5 +256,50 @@ impl Tunnel {
     /// The next hop that it is.
     pub fn next_hop(self) -> NextHop {
         NextHop { via: Some(self.remote), tunnel: Some(self), ..NextHop::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Pod;
+    use crate::{ObjectName, TunnelSettings};
+
+    /// As with Calico's IPAM: blocks of nodes have nothing to do with their pod CIDRs.
+    #[test]
+    fn pods_outside_of_their_nodes_ranges_are_reached_through_its_tunnel_as_well() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut intent = Intent::default();
+        intent.router.node = Some("a".into());
+        intent.router.tunnel = Some(TunnelSettings::default());
+        for (name, address, range) in
+            [("a", "192.0.2.1", "10.1.1.0/24"), ("b", "192.0.2.2", "10.1.2.0/24")]
+        {
+            let pod_cidrs = vec![range.parse().unwrap()];
+            let node = Node { addresses: vec![ip(address)], pod_cidrs, zone: None };
+            intent.cluster.nodes.insert(name.into(), node);
+        }
+        let pods = [
+            ("within", Some("b"), "10.1.2.2", false),
+            ("other-range", Some("b"), "10.1.1.77", false),
+            ("no-range", Some("b"), "10.9.0.1", false),
+            ("host", Some("b"), "192.0.2.2", true),
+            ("own", Some("a"), "10.9.0.2", false),
+            ("nowhere", None, "10.9.0.3", false),
+        ];
+        for (name, node, address, host_network) in pods {
+            let node = node.map(str::to_owned);
+            let pod = Pod { addresses: vec![ip(address)], node, host_network, ..Pod::default() };
+            intent.cluster.pods.insert(ObjectName::new("shop", name), pod);
+        }
+        let made = intent.with_workloads();
+        let routes: Vec<String> =
+            made.routes.iter().map(|(name, route)| format!("{name} {}", route.prefix)).collect();
+        let wished = [
+            "node/b[10.1.2.0/24] 10.1.2.0/24",
+            "pod/shop/no-range[10.9.0.1] 10.9.0.1/32",
+            "pod/shop/other-range[10.1.1.77] 10.1.1.77/32",
+        ];
+        assert_eq!(routes, wished);
     }
 }

@@ -80,7 +80,8 @@ impl<'a> ServiceOracle<'a> {
         }
     }
 
-    /// "Unallocated cluster IP: drop; wrong port of a valid one: reject."
+    /// "Unallocated cluster IP: drop; wrong port of a valid one: reject. What an address of a node does not
+    /// serve is that node's."
     fn by_address(&self, address: IpAddr) -> Served {
         let has = |service: &Service| {
             let balanced = service.kind == ServiceType::LoadBalancer;
@@ -90,7 +91,8 @@ impl<'a> ServiceOracle<'a> {
                     || service.external_ips.contains(&address)
                     || balanced && service.load_balancer_ips.contains(&address))
         };
-        let own = self.addresses.iter().any(|(own, _)| *own == address);
+        let own = self.addresses.iter().any(|(own, _)| *own == address)
+            || self.cluster.nodes.values().any(|node| node.addresses.contains(&address));
         let known = self.cluster.services.values().any(has);
         if known && !own && may_be_destination(address) {
             return Served::Reject;

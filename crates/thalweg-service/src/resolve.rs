@@ -7,7 +7,7 @@ use crate::frontend::{Backend, Choice, Class, Empty, Frontend, FrontendKey, Prob
 use crate::hash::Content;
 use crate::here::{Here, is_usable};
 use crate::size::Goal;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,19 @@ pub(crate) struct Context<'a> {
     here: &'a Here,
     place: Place<'a>,
     node_port_addresses: Vec<IpAddr>,
+    /// Addresses of nodes.
+    nodes: &'a BTreeSet<IpAddr>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(here: &'a Here, zone: Option<&'a str>) -> Self {
+    pub(crate) fn new(here: &'a Here, zone: Option<&'a str>, nodes: &'a BTreeSet<IpAddr>) -> Self {
         let place = Place { node: &here.node, zone };
-        Self { here, place, node_port_addresses: here.node_port_addresses() }
+        Self { here, place, node_port_addresses: here.node_port_addresses(), nodes }
+    }
+
+    /// Whether an address is a host's: what it does not serve is that host's, which listens there itself.
+    fn is_of_host(&self, address: IpAddr) -> bool {
+        self.here.holds(address) || self.nodes.contains(&address)
     }
 }
 
@@ -71,7 +78,7 @@ pub(crate) fn resolve(
         }
     }
     let vips = one.addresses.iter().map(|(_, address)| *address);
-    wanted.vips = vips.filter(|address| !context.here.holds(*address)).collect();
+    wanted.vips = vips.filter(|address| !context.is_of_host(*address)).collect();
     wanted.vips.sort_unstable();
     wanted.vips.dedup();
     wanted.vips.shrink_to_fit();

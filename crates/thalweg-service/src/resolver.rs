@@ -22,6 +22,8 @@ use thalweg_model::{Catalog, Cluster, ObjectName};
 pub struct Resolver {
     here: Here,
     zone: Option<String>,
+    /// Addresses of nodes, this one and others.
+    nodes: Arc<BTreeSet<IpAddr>>,
     /// Slices as they were seen last.
     slices: Catalog<ObjectName, EndpointSlice>,
     /// Those of each service, by name.
@@ -63,14 +65,15 @@ impl Resolver {
     /// Everything, resolved from nothing.
     pub fn new(cluster: &Cluster, here: &Here) -> Self {
         let zone = here.zone(cluster).map(str::to_owned);
-        let mut new = Self { here: here.clone(), zone, ..Self::default() };
+        let nodes = Arc::new(addresses_of_nodes(cluster));
+        let mut new = Self { here: here.clone(), zone, nodes: nodes.clone(), ..Self::default() };
         cluster.slices.entries().for_each(|slice| new.index(None, Some(slice)));
         new.slices = cluster.slices.clone();
         for (name, service) in &cluster.services {
             new.age(name, Some(service));
         }
         let zone = new.zone.clone();
-        let context = Context::new(here, zone.as_deref());
+        let context = Context::new(here, zone.as_deref(), &nodes);
         for (name, service) in &cluster.services {
             let wanted = new.resolve(&context, name, Some(service));
             new.put(name.clone(), service.created, wanted);
@@ -87,6 +90,9 @@ impl Resolver {
             return self.since(&before);
         }
         let mut services = changes.services.clone();
+        if changes.here {
+            services.extend(self.learn_nodes(cluster));
+        }
         for name in &changes.services {
             services.extend(self.age(name, cluster.services.get(name)));
         }
@@ -149,6 +155,22 @@ impl Resolver {
         &self.here
     }
 
+    /// Notes the addresses of nodes, and returns services that have one which is a node's now or no longer.
+    fn learn_nodes(&mut self, cluster: &Cluster) -> Vec<ObjectName> {
+        let nodes = addresses_of_nodes(cluster);
+        let turned: BTreeSet<IpAddr> = self.nodes.symmetric_difference(&nodes).copied().collect();
+        if turned.is_empty() {
+            return Vec::new();
+        }
+        self.nodes = Arc::new(nodes);
+        let has = |service: &Service| {
+            let all = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
+            all.into_iter().flatten().any(|address| turned.contains(address))
+        };
+        let services = cluster.services.iter().filter(|(_, service)| has(service));
+        services.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Notes how old a service is, and returns others whose rings are of another kind now.
     fn age(&mut self, name: &ObjectName, service: Option<&Service>) -> Vec<ObjectName> {
         let service = service.filter(|service| has_address(service));
@@ -190,8 +212,8 @@ impl Resolver {
 
     /// Resolves services anew and puts the results in the place of the old ones.
     fn replace(&mut self, cluster: &Cluster, names: BTreeSet<ObjectName>, before: &mut Before) {
-        let (here, zone) = (self.here.clone(), self.zone.clone());
-        let context = Context::new(&here, zone.as_deref());
+        let (here, zone, nodes) = (self.here.clone(), self.zone.clone(), self.nodes.clone());
+        let context = Context::new(&here, zone.as_deref(), &nodes);
         for name in names {
             let service = cluster.services.get(&name);
             let wanted = self.resolve(&context, &name, service);
@@ -338,6 +360,10 @@ impl Resolver {
             claimed: BTreeMap::new(),
         })
     }
+}
+
+fn addresses_of_nodes(cluster: &Cluster) -> BTreeSet<IpAddr> {
+    cluster.nodes.values().flat_map(|node| node.addresses.iter().copied()).collect()
 }
 
 /// The service that a slice is of.

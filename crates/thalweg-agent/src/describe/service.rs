@@ -12,7 +12,9 @@ use thalweg_api::cluster::{BackendView, ServiceView};
 use thalweg_api::view::DescribeView;
 use thalweg_compile::Compiler;
 use thalweg_image::Memory;
-use thalweg_model::cluster::{Distribution, EndpointSlice, Service, ServiceType, TrafficPolicy};
+use thalweg_model::cluster::{
+    Distribution, Endpoint, EndpointSlice, Family, Service, ServicePort, ServiceType, TrafficPolicy,
+};
 use thalweg_model::{ObjectName, Problem, Severity};
 
 /// Why packets of services are dropped or refused. They are counted for all services together.
@@ -47,7 +49,9 @@ pub fn service(
         return Err(super::missing("service", &name.to_string()));
     }
     let mut draft = Draft::new("service", &name);
-    let frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+    let mut frontends = cluster::services_of(compiler, |f| cluster::is_of(f, &name));
+    let own = problems.iter().filter(|problem| is_of_service(problem)).count();
+    frontends.iter_mut().for_each(|frontend| frontend.problems = own as u32);
     let possible = found.is_some() && compiler.limits().flows > 0;
     draft.field("In force", in_force(possible, frontends.is_empty(), &problems));
     if let Some(service) = found {
@@ -69,16 +73,18 @@ pub fn service(
 
 /// How much of a service is in force: what is wrong with it takes frontends from it, or all.
 fn in_force(possible: bool, none: bool, problems: &[Problem]) -> &'static str {
-    let is_own = |problem: &&Problem| {
-        problem.severity == Severity::Error
-            && problem.object.as_ref().is_some_and(|key| key.kind == "Service")
-    };
-    match problems.iter().any(|problem| is_own(&problem)) {
+    let is_own = |problem: &Problem| problem.severity == Severity::Error && is_of_service(problem);
+    match problems.iter().any(is_own) {
         _ if !possible => yes(false),
         true if none => yes(false),
         true => "partly",
         false => yes(true),
     }
+}
+
+/// Whether a problem is of a service itself, not of its slices.
+fn is_of_service(problem: &Problem) -> bool {
+    problem.object.as_ref().is_some_and(|key| key.kind == "Service")
 }
 
 /// What the object says, where it is not what most say.
@@ -188,17 +194,33 @@ fn idle(
             if serving.contains(address) {
                 continue;
             }
-            let why = match (endpoint.ready || service.publish_not_ready, endpoint.terminating) {
-                (true, _) => "ready, but none that this node sends to (policies, ports, families)",
-                (false, true) if endpoint.serving => "terminating, and others are ready",
-                (false, true) => "terminating",
-                (false, false) => "not ready",
-            };
+            let why = why(service, slice, endpoint);
             let node = endpoint.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
             lines.insert((*address, format!("{address}{node}: {why} (EndpointSlice/{name})")));
         }
     }
     lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Why an endpoint serves nobody.
+fn why(service: &Service, slice: &EndpointSlice, endpoint: &Endpoint) -> &'static str {
+    let of_family = |address: &IpAddr| Family::of(*address) == slice.family;
+    let leads = |port: &ServicePort| {
+        let mut ports = slice.ports.iter();
+        ports.any(|other| (&other.name, other.protocol) == (&port.name, port.protocol))
+    };
+    match (endpoint.ready || service.publish_not_ready, endpoint.terminating) {
+        (true, _) if !service.cluster_ips.iter().any(of_family) => {
+            "ready, but the service has no cluster IP of its family"
+        }
+        (true, _) if !service.ports.iter().any(leads) => {
+            "ready, but no port of its slice has the name and protocol of one of the service"
+        }
+        (true, _) => "ready, but none that this node sends to (policies, topology)",
+        (false, true) if endpoint.serving => "terminating, and others are ready",
+        (false, true) => "terminating",
+        (false, false) => "not ready",
+    }
 }
 
 /// What was dropped or refused for reasons that services give.
@@ -218,6 +240,7 @@ fn drops(counts: &Counts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thalweg_model::cluster::EndpointPort;
 
     #[test]
     fn who_finds_no_backend_is_told_what_becomes_of_whom() {
@@ -270,6 +293,37 @@ endpoints: [{addresses: [10.1.2.3], nodeName: two}]
             line.ends_with("1 internal, 0 external: new flows from outside are dropped"),
             "{line}"
         );
+    }
+
+    /// Slices that are written by hand often name another port than the service does.
+    #[test]
+    fn who_is_ready_and_serves_nobody_is_told_why() {
+        let port = |name: &str| ServicePort { name: name.into(), ..ServicePort::default() };
+        let service = Service {
+            cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+            ports: vec![port("http")],
+            ..Service::default()
+        };
+        let endpoint = Endpoint {
+            addresses: vec!["10.1.2.3".parse().unwrap()],
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            zone: None,
+            for_zones: Default::default(),
+            for_nodes: Default::default(),
+            weight: 1,
+        };
+        let why = |family, name: &str| {
+            let ports = vec![EndpointPort { name: name.into(), port: 80, ..Default::default() }];
+            let slice =
+                EndpointSlice { service: "web".into(), family, ports, endpoints: Vec::new() };
+            super::why(&service, &slice, &endpoint)
+        };
+        assert!(why(Family::V4, "").contains("the name and protocol"));
+        assert!(why(Family::V6, "http").contains("no cluster IP of its family"));
+        assert!(why(Family::V4, "http").contains("policies, topology"));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use thalweg_abi::tunnel::{self, TunnelRow, protocol};
 use thalweg_abi::{BackendRow, GroupId, VrfId, nexthop};
 use thalweg_compile::Compiler;
 use thalweg_image::{Change, SetId};
-use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, Node};
-use thalweg_model::cluster::{Service, ServicePort, ServiceType};
-use thalweg_model::{ObjectName, TunnelSettings};
+use thalweg_model::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, HostPort, Node, Pod};
+use thalweg_model::cluster::{Protocol, Service, ServicePort, ServiceType, TrafficPolicy};
+use thalweg_model::{Key, ObjectName, Origin, Severity, TunnelSettings};
 
 const HOST: &str = "link 2 eth0
 addr eth0 192.0.2.1/24
@@ -30,7 +30,12 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let mut world = world(HOST);
+        Self::on(HOST)
+    }
+
+    /// On a host of its own.
+    fn on(host: &str) -> Self {
+        let mut world = world(host);
         world.intent.router.limits.flows = 1024;
         world.intent.router.node = Some("own".into());
         world.intent.router.tunnel = Some(TunnelSettings::default());
@@ -287,4 +292,107 @@ fn the_kernel_is_asked_for_nodes_before_anybody_speaks_to_them() {
     lab.world.intent.cluster.nodes.remove("b");
     lab.step();
     assert_eq!(wanted(&lab), [gateway]);
+}
+
+/// A host with more addresses than the one that the cluster knows it by: a router's own on `lo`, one for
+/// management, and one that moves between hosts.
+#[test]
+fn node_ports_answer_at_the_address_that_the_cluster_knows_the_node_by() {
+    let more = "link 1 lo\naddr lo 203.0.113.77/32\naddr eth0 10.0.2.15/24\naddr eth0 192.0.2.1/24";
+    let mut lab = Lab::on(&format!("{HOST}\n{more}"));
+    lab.world.intent.router.tunnel = None;
+    lab.world.intent.cluster.nodes = Default::default();
+    lab.service();
+    let at = |lab: &Lab| lab.compiler.node_port_addresses();
+    let ips = |text: &str| -> Vec<IpAddr> { vec![text.parse().unwrap()] };
+    assert_eq!(at(&lab), ips("10.0.2.15"), "no Node object tells");
+    lab.node("own", "192.0.2.1", "10.1.1.0/24");
+    assert_eq!(at(&lab), ips("192.0.2.1"));
+    lab.node("own", "192.0.2.99", "10.1.1.0/24");
+    assert_eq!(at(&lab), ips("10.0.2.15"), "no link has the one that it tells");
+}
+
+#[test]
+fn node_ports_that_answer_nowhere_are_told() {
+    let mut lab = Lab::new();
+    lab.service();
+    let key = Key { kind: "Router".into(), name: "own".into() };
+    lab.world.intent.origins.insert(key, Origin::default());
+    let told = |lab: &mut Lab, ranges: &[&str]| {
+        let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        lab.world.intent.router.services.node_port_addresses = ranges;
+        lab.step();
+        let problems = lab.compiler.problems().into_iter();
+        problems.filter(|problem| problem.what.ends_with("node ports answer nowhere")).count()
+    };
+    assert_eq!(told(&mut lab, &[]), 0);
+    assert_eq!(told(&mut lab, &["192.0.2.0/24", "::/0"]), 0);
+    assert_eq!(told(&mut lab, &["10.99.0.0/16"]), 1);
+}
+
+/// Several links may have one such address, and what comes to it cannot be passed on to a pod.
+#[test]
+fn ports_of_pods_are_not_at_link_local_addresses() {
+    let more = "link 3 veth1\naddr eth0 fe80::1/64\naddr eth0 2001:db8::1/64";
+    let mut lab = Lab::on(&format!("{HOST}\n{more}"));
+    let port =
+        HostPort { address: None, host_port: 8_081, port: 8_080, protocol: Protocol::default() };
+    let pod = Pod {
+        addresses: vec!["10.1.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+        interface: Some("veth1".into()),
+        host_ports: vec![port],
+        ..Pod::default()
+    };
+    lab.world.intent.cluster.pods.insert(ObjectName::new("shop", "a"), pod);
+    lab.step();
+    let at: Vec<String> = lab.compiler.frontends().map(|f| f.key.address.to_string()).collect();
+    assert_eq!(at, ["192.0.2.1", "2001:db8::1"]);
+}
+
+#[test]
+fn who_asks_for_endpoints_of_a_node_without_a_name_is_told() {
+    let mut lab = Lab::new();
+    lab.world.intent.router.tunnel = None;
+    lab.service();
+    let told = |lab: &mut Lab, node: Option<&str>, external| {
+        lab.world.intent.router.node = node.map(Into::into);
+        let services = &mut lab.world.intent.cluster.services;
+        let name = ObjectName::new("shop", "web");
+        let service = Service { external, ..services.get(&name).unwrap().clone() };
+        services.insert(name, service);
+        lab.step();
+        let problems = lab.compiler.problems().into_iter();
+        problems.filter(|problem| problem.what.starts_with("under a policy `Local`")).count()
+    };
+    assert_eq!(told(&mut lab, None, TrafficPolicy::Cluster), 0);
+    assert_eq!(told(&mut lab, None, TrafficPolicy::Local), 1);
+    assert_eq!(told(&mut lab, Some("onw"), TrafficPolicy::Local), 1, "a slip");
+    assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0);
+    lab.world.intent.cluster.nodes = Default::default();
+    assert_eq!(told(&mut lab, Some("own"), TrafficPolicy::Local), 0, "endpoints may name it");
+}
+
+/// Balancers of two families announce both addresses, also for a service of one: nothing is amiss.
+#[test]
+fn an_address_of_a_family_that_a_service_does_not_serve_is_no_error() {
+    let mut lab = Lab::new();
+    lab.service();
+    let name = ObjectName::new("shop", "web");
+    let services = &mut lab.world.intent.cluster.services;
+    let both = ["203.0.113.80", "2001:db8::80"].map(|text| text.parse().unwrap()).to_vec();
+    let service = Service {
+        kind: ServiceType::LoadBalancer,
+        load_balancer_ips: both,
+        ..services.get(&name).unwrap().clone()
+    };
+    services.insert(name, service);
+    lab.step();
+    let problems: Vec<_> = lab
+        .compiler
+        .problems()
+        .into_iter()
+        .map(|problem| (problem.severity, problem.what))
+        .collect();
+    let what = "2001:db8::80 is of a family that the service has no cluster IP of";
+    assert_eq!(problems, [(Severity::Warning, what.into())]);
 }

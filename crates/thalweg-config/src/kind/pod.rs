@@ -145,6 +145,18 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
             field.error(what, "write six octets, as in 02:00:00:00:00:01", report);
         }
     }
+    let wrong = report.errors() > before;
+    // What it cannot have of its host does not take its network from it.
+    outside(meta, &mut pod, report);
+    // What ran to its end has given its addresses back.
+    if !wrong && !over {
+        let at = interface.map_or(meta.at, |field| field.node.span);
+        draft.cluster.pod(meta, pod, at);
+    }
+}
+
+/// Floating addresses, and ports of the host in a row.
+fn outside(meta: &Meta, pod: &mut Pod, report: &mut Report) {
     if let Some(field) = meta.annotation(floating::ANNOTATION) {
         pod.floating = floating::read(&field, report);
         if pod.host_network && !pod.floating.is_empty() {
@@ -161,11 +173,6 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         } else {
             pod.host_ports.extend(ports);
         }
-    }
-    // What ran to its end has given its addresses back.
-    if report.errors() == before && !over {
-        let at = interface.map_or(meta.at, |field| field.node.span);
-        draft.cluster.pod(meta, pod, at);
     }
 }
 
@@ -232,13 +239,24 @@ fn host_port(item: &Field, report: &mut Report) -> Option<HostPort> {
         let text = field.text(&mut Report::new(report.sources));
         text.and_then(|text| text.parse::<IpAddr>().ok()).is_some_and(|ip| ip.is_unspecified())
     };
-    let field = field.filter(|field| !any(field));
-    let address = match &field {
-        Some(field) => Some(address(field, report)?),
+    let host_port = host_port.filter(|port| *port > 0)?;
+    let address = match field.filter(|field| !any(field)) {
+        Some(field) => Some(host_address(&field, report)?),
         None => None,
     };
-    let host_port = host_port.filter(|port| *port > 0)?;
     Some(HostPort { address, host_port, port: port?, protocol: protocol? })
+}
+
+/// The address that a port is for. At loopback, which Kubernetes knows as well, nobody answers: the pod and its
+/// other ports stay.
+fn host_address(field: &Field, report: &mut Report) -> Option<IpAddr> {
+    let loopback = |text: &str| text.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if field.text(report).is_some_and(loopback) {
+        let what = "a port of the host at loopback leads nowhere: it is left out";
+        field.warning(what, "leave hostIP out, or name an address of the node", report);
+        return None;
+    }
+    address(field, report)
 }
 
 /// Reads addresses; returns whether the pod ran to its end.

@@ -2,7 +2,7 @@
 
 use crate::draft::{Draft, PortClaim};
 use crate::foreign::Meta;
-use crate::kind::foreign::{protocol, range, reachable};
+use crate::kind::foreign::{beyond_link, protocol, range, reachable, unicast};
 use crate::name;
 use crate::read::{Field, Fields};
 use crate::report::Report;
@@ -13,6 +13,9 @@ use std::time::Duration;
 use thalweg_model::cluster::{
     Distribution, Family, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
 };
+
+/// Label that leaves a service to another proxy, as kube-proxy does.
+const PROXY: &str = "service.kubernetes.io/service-proxy-name";
 
 /// Fields of its `spec`.
 const SPEC: &[&str] = &[
@@ -92,6 +95,13 @@ pub(crate) fn read(object: &Fields, meta: &Meta, draft: &mut Draft, report: &mut
         read_status(&status, &mut service, report);
     }
     check_claims(&fields, &claims, report);
+    if let Some(proxy) = meta.label(PROXY) {
+        let what =
+            format!("it is left to another proxy, `{}`: nothing of it is in force", short(proxy));
+        let remedy = format!("remove the label `{PROXY}`, if it is to be carried out here");
+        report.warning(meta.at, &object.path().below("metadata"), what, remedy);
+        return;
+    }
     if report.errors() == before {
         draft.cluster.service(meta, service, claims);
     }
@@ -307,9 +317,19 @@ fn read_status(status: &Field, service: &mut Service, report: &mut Report) {
         let modes = [("VIP", true), ("Proxy", false)];
         let vip = fields.choice_of("ipMode", &modes, report).unwrap_or(true);
         let ip = fields.given("ip").filter(|field| !field.is_empty_text());
-        let ip = ip.and_then(|field| reachable(&field, report));
-        if service.kind == ServiceType::LoadBalancer {
-            service.load_balancer_ips.extend(ip.filter(|_| vip));
+        let ip = ip.filter(|_| vip && service.kind == ServiceType::LoadBalancer);
+        service.load_balancer_ips.extend(ip.and_then(|field| ingress_address(&field, report)));
+    }
+}
+
+/// An address that a balancer has announced. Others than the service's owner write it (`minikube tunnel`
+/// writes 127.0.0.1): what packets cannot have is left out, and the service stays.
+fn ingress_address(field: &Field, report: &mut Report) -> Option<IpAddr> {
+    match unicast(field.text(report)?).and_then(beyond_link) {
+        Ok(address) => Some(address),
+        Err((what, remedy)) => {
+            field.warning(format!("{what}: the address is left out"), remedy, report);
+            None
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::kind::prefix;
 use crate::read::{Field, Fields};
 use crate::report::Report;
 use crate::suggest;
-use crate::tree::short;
+use crate::tree::{Node, Value, short};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use thalweg_model::Prefix;
@@ -90,7 +90,7 @@ pub(crate) fn services(spec: &Fields, report: &mut Report) -> ServiceSettings {
     };
     settings.service_cidrs = prefixes(&fields, "serviceCIDRs", report);
     settings.cluster_cidrs = prefixes(&fields, "clusterCIDRs", report);
-    settings.node_port_addresses = prefixes(&fields, "nodePortAddresses", report);
+    settings.node_port_addresses = node_port_addresses(&fields, report);
     if let Some(range) = fields.get("nodePortRange", report) {
         settings.node_ports = ports(&range, report).unwrap_or(settings.node_ports);
     }
@@ -110,6 +110,19 @@ pub(crate) fn services(spec: &Fields, report: &mut Report) -> ServiceSettings {
         settings.sockets = socket.choice(SOCKETS, report).unwrap_or_default();
     }
     settings
+}
+
+/// Ranges; kube-proxy's word for what holds without any, `[primary]`, is none.
+fn node_port_addresses(fields: &Fields, report: &mut Report) -> Vec<Prefix> {
+    let name = "nodePortAddresses";
+    let Some(field) = fields.get(name, report) else { return Vec::new() };
+    let is_primary =
+        |node: &Node| matches!(&node.value, Value::Scalar { text, .. } if text == "primary");
+    match field.list(report) {
+        Some([only]) if is_primary(only) => Vec::new(),
+        Some(_) => prefixes(fields, name, report),
+        None => Vec::new(),
+    }
 }
 
 fn prefixes(fields: &Fields, name: &'static str, report: &mut Report) -> Vec<Prefix> {

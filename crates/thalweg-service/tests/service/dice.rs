@@ -182,6 +182,12 @@ impl Dice {
 
     pub fn zone(&mut self, world: &mut World) {
         let zone = self.eighths(7).then(|| self.one(&ZONES).to_owned());
+        // Some services have an address of a node, too.
+        let node = self.one(&NODES);
+        let addresses = if self.eighths(4) { self.addresses(2) } else { Vec::new() };
+        if let Some(node) = world.cluster.nodes.get_mut(node) {
+            node.addresses = addresses;
+        }
         if let Some(node) = world.cluster.nodes.get_mut(&world.here.node) {
             node.zone = zone;
         }

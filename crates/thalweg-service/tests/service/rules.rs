@@ -5,7 +5,7 @@ use std::time::Duration;
 use thalweg_model::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, Protocol, Service, ServiceType, TrafficPolicy,
 };
-use thalweg_service::{Choice, Class, From, FrontendKey};
+use thalweg_service::{Changes, Choice, Class, From, FrontendKey};
 
 const ANYWHERE: [From; 3] = [From::Workload, From::Host, From::Outside];
 
@@ -153,6 +153,26 @@ fn an_address_that_the_node_holds_is_left_to_its_own_stack() {
     assert_eq!(world.ask(From::Outside, tcp("192.0.2.1", 80)), "10.1.0.1:8080 10.1.1.1:8080");
     assert_eq!(world.ask(From::Outside, tcp("192.0.2.1", 22)), "nothing");
     assert_eq!(world.resolver().vip(ip("192.0.2.1")), None);
+}
+
+/// Nodes' addresses as external IPs, as bare-metal clusters have them: what else a node listens at (its
+/// API server, its kubelet) is reached there as before.
+#[test]
+fn an_address_of_another_node_refuses_no_port() {
+    let mut world = World::with(balanced(TrafficPolicy::Cluster), two_nodes());
+    let other = ip("192.0.2.2");
+    let service = world.cluster.services.get_mut(&name("web")).unwrap();
+    service.external_ips = vec![other];
+    let mut resolver = world.resolver();
+    assert!(resolver.vip(other).is_some(), "nobody says that it is a node's");
+    world.cluster.nodes.get_mut("b").unwrap().addresses = vec![other];
+    let changes = Changes { here: true, ..Changes::default() };
+    let difference = resolver.update(&world.cluster, &world.here, &changes);
+    assert_eq!(difference.vips_removed, [other]);
+    for port in [22, 6443] {
+        assert_eq!(world.ask(From::Workload, tcp("192.0.2.2", port)), "nothing");
+    }
+    assert_eq!(world.ask(From::Workload, tcp("192.0.2.2", 80)), "10.1.0.1:8080 10.1.1.1:8080");
 }
 
 #[test]
