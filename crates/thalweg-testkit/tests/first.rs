@@ -118,7 +118,9 @@ impl Both {
             let index = self.world.index(&link).unwrap();
             self.pods.push((index, pod.addresses.clone()));
         }
-        pods.into_iter().for_each(|(name, pod)| drop(cluster.pods.insert(name, pod)));
+        for (name, pod) in pods {
+            cluster.pods.insert(name, pod);
+        }
         for (name, service) in self.services.services.iter() {
             cluster.services.insert(name.clone(), service.clone());
         }
@@ -126,8 +128,13 @@ impl Both {
             cluster.slices.insert(name.clone(), slice.clone());
         }
         self.world.intent.cluster = cluster;
+        self.put(&objects);
+    }
+
+    /// Brings the world into force on both.
+    fn put(&mut self, objects: &Objects) {
         for node in &mut self.nodes {
-            node.follow(&self.world, &objects);
+            node.follow(&self.world, objects);
         }
         // Each writer has an image number of its own, which stamps tell.
         let [one, other] = [0, 1].map(|at| self.nodes[at].cells.memory().words(TableId::Control));
@@ -289,4 +296,56 @@ fn both_ways_agree_beside_random_policies() {
     println!("{straight} in a straight line of {forwarded} forwarded, {denied} denied");
     assert!(u64::from(straight) > worlds(), "{straight} took the straight line");
     assert!(u64::from(denied) > worlds(), "{denied} were denied");
+}
+
+/// What a policy for all pods of namespace `default` says, as a line of a journey.
+const POLICY: &str = "object all {apiVersion: projectcalico.org/v3, kind: NetworkPolicy, \
+    metadata: {name: all, namespace: default}, spec: {types: [Ingress], ingress: [RULES]}}";
+
+/// What is allowed takes the straight line; whatever else a policy or a gate has a say in does not.
+#[test]
+fn the_straight_line_is_taken_where_policies_say_nothing_but_yes() {
+    const HOST: &str = "object host {apiVersion: projectcalico.org/v3, kind: HostEndpoint, \
+        metadata: {name: h, labels: {role: edge}}, spec: {node: n1, interfaceName: eth0}}";
+    const EDGE: &str = "object edge {apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, \
+        metadata: {name: edge}, spec: {selector: \"role == 'edge'\", applyOnForward: true, \
+        types: [Ingress], ingress: [{action: Allow}]}}";
+    let from_pod = ["10.0.0.4", "10.0.0.3"];
+    let from_outside = ["10.0.0.9", "10.0.0.3"];
+    let itself = ["10.0.0.3", "10.0.0.3"];
+    for (rules, more, ends, link, takes) in [
+        ("{action: Allow}", &[][..], from_outside, "eth0", true),
+        ("{action: Allow}", &[][..], from_pod, "veth1", true),
+        ("{action: Allow}", &[], itself, "veth0", false),
+        ("{action: Allow}", &[HOST, EDGE], from_outside, "eth0", false),
+        ("{action: Allow}", &[HOST, EDGE], from_pod, "veth1", true),
+        ("{action: Deny}", &[][..], from_outside, "eth0", false),
+        ("{action: Log}, {action: Allow}", &[][..], from_outside, "eth0", false),
+        ("{action: Allow}", &[], ["10.0.0.9", "10.0.0.8"], "eth0", false),
+        ("{action: Allow}", &[], ["10.0.0.3", "10.0.0.8"], "veth0", true),
+    ] {
+        let mut both = Both::new(&mut Dice::new(1));
+        let rules = POLICY.replace("RULES", rules);
+        let pods = ["pod a 10.0.0.3 dev veth0", "pod b 10.0.0.4 dev veth1"];
+        let neighbors = ["neigh 10.0.0.3 lladdr 02:00:00:00:ff:01 dev veth0"];
+        let node = "node n1 10.0.0.254 10.0.0.0/24 own";
+        let lines = pods.iter().chain(&neighbors).chain(more).copied().chain([&rules[..], node]);
+        for line in lines {
+            for update in both.world.change(line).unwrap() {
+                for node in &mut both.nodes {
+                    node.compiler.update_host(update.clone());
+                }
+            }
+        }
+        let objects = both.world.policies().unwrap();
+        both.put(&objects);
+        let link = both.world.index(link).unwrap();
+        let mac = both.world.host.links[&link].mac.0;
+        let ends = ends.map(|end| end.parse().unwrap());
+        // The first of these dice that make a SYN.
+        let syn = |bytes: &Vec<u8>| bytes[23] == 6 && bytes[47] == 2;
+        let bytes = (0..).find_map(|seed| frame(&mut Dice::new(seed), mac, ends).filter(syn));
+        both.run(&bytes.unwrap(), link);
+        assert_eq!(both.straight == 1, takes, "{ends:?} beside {rules} {more:?}");
+    }
 }
