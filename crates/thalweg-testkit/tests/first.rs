@@ -273,7 +273,7 @@ fn any(dice: &mut Dice, both: &Both) -> Option<(Vec<u8>, u32)> {
 
 fn worlds() -> u64 {
     let text = std::env::var("THALWEG_WORLDS").ok();
-    text.and_then(|text| text.parse().ok()).unwrap_or(200)
+    text.and_then(|text| text.parse().ok()).unwrap_or(60)
 }
 
 #[test]
