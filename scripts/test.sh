@@ -9,7 +9,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Keeps a test that hangs from hanging the machine that runs it.
-TEST_TIMEOUT=${THALWEG_TEST_TIMEOUT:-1500}
+TEST_TIMEOUT=${THALWEG_TEST_TIMEOUT:-1200}
 LOGS=$ROOT/target/test
 # Tests that cannot run append a line `skipped: why` here.
 export THALWEG_SKIP_LOG=$LOGS/skipped.log
