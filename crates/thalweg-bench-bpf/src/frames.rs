@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 
-/// Octets of a fresh frame.
+/// Octets of a template.
 pub const OCTETS: usize = 64;
 
 /// What frames are made from.
@@ -42,6 +42,17 @@ pub enum Shape {
     Syn,
 }
 
+impl Shape {
+    /// Octets of a fresh frame.
+    const fn octets(self) -> usize {
+        match self {
+            // As a link pads them: the shortest frame of Ethernet, without its checksum.
+            Self::Syn => 60,
+            _ => OCTETS,
+        }
+    }
+}
+
 /// Frames with one source port, as a power of two.
 const TURN: u32 = 10;
 /// Source ports: from the first one on.
@@ -62,7 +73,10 @@ unsafe fn put<T>(data: usize, at: usize, value: T) {
 /// Makes the frame a fresh one. Returns the link for generated frames; none if it cannot be done.
 #[inline(always)]
 pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
-    let grown = (context.data_end() - context.data()) as i32 - OCTETS as i32;
+    let octets = shape.octets();
+    // Hidden, or the compiler adds to pointers what is taken off their difference; the verifier refuses that.
+    let found = core::hint::black_box(context.data_end() - context.data());
+    let grown = found as i32 - octets as i32;
     // SAFETY: the helper checks room and keeps the context valid.
     if grown != 0 && unsafe { bpf_xdp_adjust_head(context.ctx, grown) } != 0 {
         return None;
@@ -72,12 +86,16 @@ pub fn fresh(context: &XdpContext, shape: Shape) -> Option<u32> {
     let at = position & template.mask as u32;
     let (row, index) = (at / CHUNK & (ROWS - 1), (at % CHUNK) as usize);
     let data = context.data();
-    if data + OCTETS > context.data_end() {
+    if data + octets > context.data_end() {
         return None;
     }
-    for (index, word) in template.frame.iter().enumerate() {
+    for (index, word) in template.frame.iter().take(octets / 8).enumerate() {
         // SAFETY: the comparison above.
         unsafe { put(data, index * 8, *word) };
+    }
+    if octets % 8 != 0 {
+        // SAFETY: as above.
+        unsafe { put(data, octets / 8 * 8, template.frame[octets / 8] as u32) };
     }
     match shape {
         Shape::Ipv4 | Shape::Syn => {

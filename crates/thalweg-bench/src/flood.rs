@@ -211,7 +211,7 @@ impl Flood {
         let Self { node, generator, .. } = self;
         let (start, before) = (Instant::now(), node.received(CLIENT)?);
         loop {
-            let burst = || generator.run_live("generate_syn", &[0; 64], index("eth0")?, BURST);
+            let burst = || generator.run_live("generate_syn", &[0; 60], index("eth0")?, BURST);
             node.inside(CLIENT, burst)?;
             let received = node.received(CLIENT)? - before;
             if received >= frames {

@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::cells::Cells;
 use crate::decide::{Decision, write};
-use crate::frame::{Frame, Offset};
+use crate::frame::{Frame, Offset, SHORTEST};
 use crate::hash;
 use crate::packet::Packet;
 use thalweg_abi::{NextHopRow, Reason, Verdict, nexthop};
@@ -186,10 +186,8 @@ fn ipv6<F: Frame>(frame: &mut F, packet: &Packet, decision: &Decision) {
 /// Ethernet frame.
 #[inline(always)]
 fn trim<F: Frame>(frame: &mut F, packet: &Packet) {
-    const SHORTEST: u32 = 60;
-    let octets = frame.octets();
     let end = packet.ip() + packet.len();
-    if packet.len() != 0 && octets > end && octets > SHORTEST && frame.segment() == 0 {
+    if packet.len() != 0 && frame.is_padded(end) {
         frame.set_octets(if end < SHORTEST { SHORTEST } else { end });
     }
 }

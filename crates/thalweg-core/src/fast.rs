@@ -54,7 +54,7 @@ fn ip<F: Frame, C: Cells>(frame: &mut F, cells: &C, packet: &Packet) -> Outcome 
         return UNUSUAL;
     }
     let Some(row) = cells.nexthop(decision.nexthop()) else { return UNUSUAL };
-    let padded = frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len();
+    let padded = frame.is_padded(LINK_HEADER + packet.len());
     if is_dressed(&row) || padded || !cells.holds() {
         return UNUSUAL;
     }

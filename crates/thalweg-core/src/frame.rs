@@ -25,6 +25,9 @@ impl Offset {
     }
 }
 
+/// The shortest frame of Ethernet, without its checksum (IEEE 802.3 §4.2.3.3).
+pub const SHORTEST: u32 = 60;
+
 /// A frame as it lies on the link, from its destination address on.
 ///
 /// Headers are borrowed from the frame, and moving its ends takes it mutably: a stale header
@@ -38,6 +41,14 @@ pub trait Frame {
     #[inline(always)]
     fn segment(&self) -> u32 {
         0
+    }
+
+    /// Whether more has been put behind a packet that ends at `end` than makes the frame the shortest one: it does
+    /// not leave like that (RFC 1812 §5.2.2).
+    #[inline(always)]
+    fn is_padded(&self, end: u32) -> bool {
+        let octets = self.octets();
+        octets > end && octets > SHORTEST && self.segment() == 0
     }
 
     /// The header at `at`; none if the frame ends before it does.

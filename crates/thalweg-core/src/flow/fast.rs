@@ -101,7 +101,7 @@ fn known<F: Frame, C: Flows>(frame: &mut F, cells: &C, packet: &Packet) -> Outco
     // A known tuple from another workload's link is a lie.
     let strange = way >> 32 != 0 && (way >> 32) as u32 != packet.link();
     if strange
-        || is_padded(frame, packet)
+        || frame.is_padded(LINK_HEADER + packet.len())
         || !is_usable(cells, &hop, packet)
         || table::is_expired(&row, now)
     {
@@ -132,7 +132,7 @@ fn begins<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> Outcome 
     let flow = packet.protocol() == protocol::TCP
         || packet.link_has(link::flag::WORKLOAD)
         || may_be_vip(cells, packet.destination);
-    if whole && flow && !is_padded(frame, packet) { Outcome::stop(BEGINS) } else { UNUSUAL }
+    if whole && flow && !frame.is_padded(LINK_HEADER + packet.len()) { Outcome::stop(BEGINS) } else { UNUSUAL }
 }
 
 /// Flags that tell a first packet of TCP from others.
@@ -172,11 +172,6 @@ pub(super) fn is_usable<C: Flows>(cells: &C, hop: &NextHopRow, packet: &Packet) 
         && cells.is_up(hop.watch)
 }
 
-/// Whether the link has padded a packet.
-#[inline(always)]
-fn is_padded<F: Frame>(frame: &F, packet: &Packet) -> bool {
-    frame.segment() == 0 && frame.octets() > LINK_HEADER + packet.len()
-}
 
 /// One more packet, and a sign of life. Only one processor has packets of one direction, but for moments.
 #[inline(always)]
