@@ -358,10 +358,13 @@ impl Made {
     }
 }
 
-/// Damages one frame in twelve: a padded one, a cut one, one bit.
+/// Damages one frame in twelve: one with more behind the packet, a cut one, one bit. Pads another as links do, to the
+/// shortest frame or a little more.
 fn spoil(random: &mut SplitMix, frame: &mut Vec<u8>) {
     match random.below(36) {
         0 => frame.extend([0; 70]),
+        3 => frame.resize(frame.len().max(60 + random.below(5) as usize), 0),
+        4..9 => frame.resize(frame.len().max(60), 0),
         1 => frame.truncate(random.below(frame.len() as u64) as usize),
         2 => {
             let at = random.below(frame.len() as u64) as usize;
@@ -517,21 +520,29 @@ fn plain_first_packets_take_the_straight_line() {
     both.apply(&surroundings(SettingsRow::default()));
     both.apply(&services(&[1]));
     for port in PORTS {
-        for (device, protocol, six) in
-            [(1, 6, false), (1, 17, false), (5, 6, true), (5, 17, false), (4, 6, true)]
-        {
+        for (device, protocol, six, payload) in [
+            (1, 6, false, 40),
+            (1, 17, false, 40),
+            // Padded by the link.
+            (1, 6, false, 0),
+            (1, 17, false, 1),
+            (5, 6, true, 40),
+            (5, 17, false, 40),
+            (4, 6, true, 40),
+        ] {
             let made = Made {
                 six,
                 source: client(six, 30),
                 destination: vip(six, 1),
-                ports: [4000 + device as u16 * 100 + port, port],
+                ports: [4000 + device as u16 * 100 + port + payload as u16 * 1000, port],
                 protocol,
                 flags: 2,
                 ttl: 64,
-                payload: 40,
+                payload,
                 fragment: [0x40, 0],
             };
-            let frame = made.frame(&mut random);
+            let mut frame = made.frame(&mut random);
+            frame.resize(frame.len().max(60), 0);
             let cells = &both.cells[0];
             let mut work = VecFrame::new(&frame);
             let arrival = Arrival { device, epoch: cells.epoch() };
