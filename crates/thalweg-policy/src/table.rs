@@ -20,6 +20,7 @@ mod change;
 mod class;
 mod flat;
 mod fork;
+mod index;
 mod layout;
 mod live;
 mod mixer;

@@ -132,7 +132,11 @@ fn begins<F: Frame, C: Flows>(frame: &F, cells: &C, packet: &Packet) -> Outcome 
     let flow = packet.protocol() == protocol::TCP
         || packet.link_has(link::flag::WORKLOAD)
         || may_be_vip(cells, packet.destination);
-    if whole && flow && !frame.is_padded(LINK_HEADER + packet.len()) { Outcome::stop(BEGINS) } else { UNUSUAL }
+    if whole && flow && !frame.is_padded(LINK_HEADER + packet.len()) {
+        Outcome::stop(BEGINS)
+    } else {
+        UNUSUAL
+    }
 }
 
 /// Flags that tell a first packet of TCP from others.
@@ -171,7 +175,6 @@ pub(super) fn is_usable<C: Flows>(cells: &C, hop: &NextHopRow, packet: &Packet) 
         && packet.len() <= hop.mtu
         && cells.is_up(hop.watch)
 }
-
 
 /// One more packet, and a sign of life. Only one processor has packets of one direction, but for moments.
 #[inline(always)]

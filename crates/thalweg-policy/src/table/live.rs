@@ -6,6 +6,7 @@ use forks::{ForkKey, Forked};
 
 use super::class::{Atom, Atoms, Edges, Edited};
 use super::flat::Flat;
+use super::index::Index;
 use super::mixer::Mixing;
 use super::own::Own;
 use super::row::Rows;
@@ -82,6 +83,7 @@ impl Held {
 #[derive(Clone, Debug, Default)]
 struct User {
     flat: Arc<Flat>,
+    index: Index,
     /// Atoms that its rules ask for, ascending.
     atoms: Vec<u32>,
     /// How many endpoints have it, and forks.
@@ -134,7 +136,8 @@ impl Live {
 
     fn add(&mut self, flat: Flat) -> u32 {
         let flat = Arc::new(flat);
-        let user = User { atoms: flat.atoms(), flat: flat.clone(), ..User::default() };
+        let index = Index::new(&flat);
+        let user = User { atoms: flat.atoms(), flat: flat.clone(), index, ..User::default() };
         let number = self.free.pop().unwrap_or(self.users.len() as u32);
         if number as usize == self.users.len() {
             self.users.push(User::default());
@@ -271,7 +274,7 @@ impl Live {
         let table = &mut self.tables.sets[set as usize];
         let (group, is_new) = user.group(holds);
         if is_new {
-            let rows = user.flat.rows(holds, &table.protocols, &table.sources);
+            let rows = user.flat.rows(&user.index, holds, &table.protocols, &table.sources);
             let from = group as usize * rows.len();
             for (at, row) in (from..).zip(rows) {
                 let number = self.rows.take(&mut self.tables.rows, row);

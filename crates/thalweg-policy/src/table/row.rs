@@ -1,6 +1,7 @@
 //! Rows: for a group, a protocol and a stretch of source ports, which destination ports are decided how.
 
-use super::flat::{Does, Flat, FlatRule, FlatTier, OWN};
+use super::flat::{Does, Flat, FlatRule, OWN};
+use super::index::Index;
 use super::mixer::Mixing;
 use super::ports::Ports;
 use super::{Cell, ICMP};
@@ -115,23 +116,23 @@ impl Flat {
 
     /// Rows of addresses for which these atoms hold: of each protocol, behind them of all others, those of
     /// each stretch of source ports.
-    pub fn rows(&self, holds: &[u32], protocols: &[u8], sources: &[u16]) -> Vec<Row> {
-        let holding = |tier: &FlatTier| -> Vec<usize> {
-            let rules = tier.rules.iter().enumerate();
-            rules.filter(|(_, rule)| rule.holds(holds)).map(|(at, _)| at).collect()
-        };
-        let holding: Vec<Vec<usize>> = self.tiers.iter().map(holding).collect();
+    pub fn rows(
+        &self,
+        index: &Index,
+        holds: &[u32],
+        protocols: &[u8],
+        sources: &[u16],
+    ) -> Vec<Row> {
+        let tiers = 0..self.tiers.len();
+        let holding: Vec<Vec<&FlatRule>> =
+            tiers.map(|tier| index.holding(self, tier, holds)).collect();
         let mut made = Vec::with_capacity((protocols.len() + 1) * sources.len());
         // Of most protocols no rule is about this side: they all have the same row.
         let mut idle: Option<Row> = None;
         for protocol in protocols.iter().copied().map(Some).chain([None]) {
-            let tiers = self.tiers.iter().zip(&holding);
-            let rules: Vec<Vec<&FlatRule>> = tiers
-                .map(|(tier, holding)| {
-                    let rules = holding.iter().map(|at| &tier.rules[*at]);
-                    rules.filter(|rule| rule.is_about(protocol)).collect()
-                })
-                .collect();
+            let about = |rule: &&FlatRule| rule.is_about(protocol);
+            let rules: Vec<Vec<&FlatRule>> =
+                holding.iter().map(|rules| rules.iter().copied().filter(about).collect()).collect();
             if rules.iter().all(Vec::is_empty) {
                 let row = idle.get_or_insert_with(|| row(self, &rules, holds, protocol, 0));
                 made.extend(std::iter::repeat_n(&*row, sources.len()).cloned());
