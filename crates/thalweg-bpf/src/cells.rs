@@ -13,7 +13,7 @@ use thalweg_abi::{
     BackendRow, FrontendRow, IlmWord, IndexWord, LinkRow, NextHopRow, Node6, Row, SettingsRow,
     VrfRow,
 };
-use thalweg_core::flow::{self, Flows, InForce, Words};
+use thalweg_core::flow::{self, Flows, InForce, Key, Words, table};
 use thalweg_core::{Cells, Reason, Verdict, meter};
 
 /// Always zero, which the verifier cannot know.
@@ -432,6 +432,57 @@ impl Flows for MapCells {
     fn policy_cell(&self, set: u32, class: u32, protocol: u8, ports: u32) -> u64 {
         policy_cell(set, class, protocol.into(), ports, self.epoch)
     }
+
+    #[inline(always)]
+    fn find_elsewhere(&self, key: &Key, hash: u64) -> u32 {
+        row_elsewhere(key, hash)
+    }
+
+    #[inline(always)]
+    fn take(&self, hash: u64, now: u32) -> u32 {
+        row_claim(hash, now)
+    }
+
+    #[inline(always)]
+    fn publish(&self, claimed: u32, hash: u64) -> u32 {
+        row_publish(claimed, hash)
+    }
+
+    #[inline(always)]
+    fn weakest(&self, hash: u64, now: u32, nat: u32) -> u64 {
+        row_weakest(hash, now, nat)
+    }
+}
+
+/// [`table::find_elsewhere`]: a function that the verifier checks once, as those below. All versions of tables have
+/// the same rows of flows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_elsewhere(key: *const Key, hash: u64) -> u32 {
+    // SAFETY: the verifier checked that it points to a key, or is null.
+    let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
+    table::find_elsewhere(&MapCells::at(0), key, hash)
+}
+
+/// [`table::claim`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_claim(hash: u64, now: u32) -> u32 {
+    table::claim(&MapCells::at(0), hash, now)
+}
+
+/// [`table::publish`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_publish(claimed: u32, hash: u64) -> u32 {
+    table::publish(&MapCells::at(0), claimed, hash)
+}
+
+/// [`table::weakest`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_weakest(hash: u64, now: u32, nat: u32) -> u64 {
+    table::weakest(&MapCells::at(0), hash, now, nat)
 }
 
 /// [`flow::policy::note`]: a function that the verifier checks once. It reads no table; the compiler would leave out

@@ -347,7 +347,10 @@ impl Frame for TcFrame {
         unsafe { bpf_skb_adjust_room(self.context.skb.skb, -(by as i32), ROOM_MAC, 0) == 0 }
     }
 
-    /// The kernel learns what is outer and what inner, so that it can cut segments.
+    /// The kernel learns what is outer and what inner, so that it can cut segments. It refuses to learn it of frames
+    /// that say they are within a tunnel, as those that just came out of one do where drivers have checked inner
+    /// sums, and over veth. Of those that are to be cut it still knows: their inner headers have not moved, and all
+    /// nodes have one kind of tunnel. Room in front is all that is missing.
     #[inline(always)]
     fn wrap(&mut self, room: u32, family: u8, protocol: u8) -> bool {
         let outer = ENCAP[usize::from(family == 6)] | FIXED_GSO;
@@ -358,7 +361,8 @@ impl Frame for TcFrame {
         };
         let skb = self.context.skb.skb;
         // SAFETY: the helper checks bounds and protocol, and keeps the context valid.
-        let done = unsafe { bpf_skb_adjust_room(skb, room as i32, ROOM_MAC, flags) == 0 };
+        let told = unsafe { bpf_skb_adjust_room(skb, room as i32, ROOM_MAC, flags) == 0 };
+        let done = told || self.grow_head(room);
         if done {
             linearize(&self.context);
         }
@@ -423,7 +427,8 @@ impl Frame for TcFrame {
     #[inline(always)]
     fn set_octets(&mut self, octets: u32) -> bool {
         // SAFETY: the helper checks bounds.
-        let done = unsafe { bpf_skb_change_tail(self.context.skb.skb, octets, 0) == 0 };
+        let done = octets == self.octets()
+            || unsafe { bpf_skb_change_tail(self.context.skb.skb, octets, 0) == 0 };
         // What was just written or kept must be directly readable for the checksum.
         // SAFETY: as in `new`.
         done && unsafe { bpf_skb_pull_data(self.context.skb.skb, octets) == 0 }

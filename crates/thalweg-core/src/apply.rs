@@ -51,11 +51,12 @@ pub fn forward<F: Frame, C: Cells>(
         vlans(frame, &row, ethertype);
     }
     if pushes > 0 {
-        let seed = match row.flags & nexthop::flag::ENTROPY {
+        let entropy = match row.flags & nexthop::flag::ENTROPY {
             0 => 0,
-            _ => cells.settings().map_or(0, |row| row.seed),
+            _ => hash::entropy_label(packet, cells.settings().map_or(0, |row| row.seed)),
         };
-        labels(frame, packet, decision, &row, seed);
+        // One path for the verifier, wherever in the stack it goes.
+        labels(frame, decision, &row, cells.blur(entropy.into()) as u32);
     }
     let Some(ethernet) = frame.header_mut::<Ethernet>(Offset::new(0)) else {
         return dropped(Reason::Truncated);
@@ -214,13 +215,7 @@ pub(crate) fn vlans<F: Frame>(frame: &mut F, row: &NextHopRow, ethertype: EtherT
 
 /// Writes pushed label stack entries, outermost first (RFC 3032 §2.1, RFC 3443 §3, RFC 6790 §4.1).
 #[inline(always)]
-fn labels<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    decision: &Decision,
-    row: &NextHopRow,
-    seed: u64,
-) {
+fn labels<F: Frame>(frame: &mut F, decision: &Decision, row: &NextHopRow, entropy: u32) {
     let (count, pushes) = (u32::from(row.labels), crate::decide::pushed(decision, row));
     let bottom = decision.write() & write::BOTTOM != 0;
     let swap = decision.write() & write::SWAP != 0;
@@ -242,7 +237,7 @@ fn labels<F: Frame>(
             reserved::ENTROPY
         } else {
             (ttl, tc) = (0, 0);
-            hash::entropy_label(packet, seed)
+            entropy
         };
         if let Some(entry) = frame.header_mut::<Lse>(Offset::new(at)) {
             *entry = Lse::new(label, tc, bottom && index + 1 == pushes, ttl);

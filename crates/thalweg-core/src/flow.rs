@@ -27,7 +27,7 @@ mod service;
 pub mod shelf;
 pub mod socket;
 mod state;
-mod table;
+pub mod table;
 mod track;
 mod translate;
 
@@ -145,6 +145,42 @@ pub trait Flows: Cells {
     /// Notes what denies the packet in hand, for the event of it ([`thalweg_abi::event::cause`]).
     #[inline(always)]
     fn blame(&self, _reason: crate::Reason, _cause: u32) {}
+
+    /// [`table::find_elsewhere`], in the kernel as a function that the verifier checks once.
+    #[inline(always)]
+    fn find_elsewhere(&self, key: &Key, hash: u64) -> u32
+    where
+        Self: Sized,
+    {
+        table::find_elsewhere(self, key, hash)
+    }
+
+    /// [`table::claim`], likewise.
+    #[inline(always)]
+    fn take(&self, hash: u64, now: u32) -> u32
+    where
+        Self: Sized,
+    {
+        table::claim(self, hash, now)
+    }
+
+    /// [`table::publish`], likewise.
+    #[inline(always)]
+    fn publish(&self, claimed: u32, hash: u64) -> u32
+    where
+        Self: Sized,
+    {
+        table::publish(self, claimed, hash)
+    }
+
+    /// [`table::weakest`], likewise.
+    #[inline(always)]
+    fn weakest(&self, hash: u64, now: u32, nat: u32) -> u64
+    where
+        Self: Sized,
+    {
+        table::weakest(self, hash, now, nat)
+    }
 
     /// [`policy::find`], in the kernel as a function that the verifier checks once.
     #[inline(always)]

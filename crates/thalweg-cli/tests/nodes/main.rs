@@ -226,6 +226,49 @@ fn answers_go_straight_to_the_client_where_that_is_wished() {
     assert_eq!(who(&cluster, "c", "192.0.2.1:30080", 10), set(&["p2 saw 192.0.2.9"]));
 }
 
+/// Hosts and pods ask node ports of another node, whose backend is anywhere: on their own node, there, on a third.
+fn astray(tag: &str, protocol: &str, underlay: &str) {
+    let Some(mut cluster) = Cluster::new(tag, 3) else { return };
+    let router = format!("  tunnel: {{protocol: {protocol}, underlay: {underlay}}}\n");
+    cluster.configure(&router, &[1, 2, 3]);
+    if !cluster.start() {
+        return;
+    }
+    for (host, at, seen) in [
+        ("1", "192.0.2.2:30080", "192.0.2.1"),
+        ("1", "[2001:db8::2]:30080", "2001:db8::1"),
+        ("p1", "192.0.2.2:30080", "10.1.1.2"),
+        ("p1", "[2001:db8::2]:30080", "fd00:1::2"),
+    ] {
+        let all = [1, 2, 3].map(|number| format!("p{number} saw {seen}"));
+        // Who reaches itself sees the address that it asked.
+        let all = all.map(|said| match said.starts_with(&format!("{host} ")) {
+            true => {
+                format!("{host} saw {}", at.trim_end_matches(":30080").trim_matches(['[', ']']))
+            }
+            false => said,
+        });
+        let heard = who(&cluster, host, at, 24);
+        let drops = [1, 2, 3].map(|number| cluster.text(number, &["get", "drops", "--all"]));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(heard, set(&all), "{protocol} {underlay} {host} {at}\n{}", drops.join("\n"));
+    }
+    for (host, at) in
+        [("1", "192.0.2.2:30007"), ("p1", "192.0.2.2:30007"), ("p1", "[2001:db8::2]:30007")]
+    {
+        for _ in 0..4 {
+            let heard = cluster.echoes(host, at, MUCH);
+            assert_eq!(heard, Ok(()), "{protocol} {underlay} {host} {at}");
+        }
+    }
+}
+
+#[test]
+fn node_ports_of_other_nodes_are_there_for_hosts_and_pods() {
+    astray("va", "Vxlan", "IPv4");
+    astray("vb", "Ipip", "IPv6");
+}
+
 /// A process of the second node's host serves clients of the first node.
 fn own_address(tag: &str, protocol: &str, underlay: &str) {
     let Some(mut cluster) = Cluster::new(tag, 2) else { return };

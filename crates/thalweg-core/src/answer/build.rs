@@ -221,8 +221,10 @@ fn sum<F: Frame, C: Cells>(frame: &F, cells: &C, at: u32, len: u32) -> u32 {
         sum += a + b + c + d + e + f + g + h;
         done += 16;
     }
-    done = cells.blur(u64::from(done)) as u32 & Offset::MAX;
     for _ in 0..8 {
+        // One path for the verifier, however much was read so far.
+        done = cells.blur(u64::from(done)) as u32 & Offset::MAX;
+        sum = cells.blur(u64::from(sum)) as u32;
         if done + 2 > len {
             break;
         }
@@ -230,6 +232,7 @@ fn sum<F: Frame, C: Cells>(frame: &F, cells: &C, at: u32, len: u32) -> u32 {
         sum += u32::from(word.get());
         done += 2;
     }
+    sum = cells.blur(u64::from(sum)) as u32;
     if done < len {
         // An odd last octet is read together with the one before it.
         let last = frame.header::<U16>(Offset::new(at + len - 2));

@@ -283,7 +283,7 @@ pub fn make_room<C: Flows>(cells: &C, tracked: &mut Tracked) -> bool {
     let Some(settings) = cells.settings() else { return false };
     let now = cells.now();
     let hash = flow::hash(tracked.work[0], settings.seed);
-    let place = table::weakest(cells, hash, now, kind::NAT);
+    let place = cells.weakest(hash, now, kind::NAT);
     let found = (place >> 32) as u32;
     let Some(row) = cells.flow(found.wrapping_sub(1)) else { return false };
     let tail = row.get(word::TAIL);

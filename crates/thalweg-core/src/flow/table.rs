@@ -66,15 +66,15 @@ pub fn find<C: Flows>(cells: &C, key: &Key, hash: u64) -> u32 {
     {
         index + 1
     } else {
-        find_elsewhere(cells, key, hash)
+        cells.find_elsewhere(key, hash)
     };
     // One path for the verifier, wherever the row was.
     cells.blur(found.into()) as u32
 }
 
-/// As [`find`], in all ways of both buckets. A function of its own: rare but for new flows.
-#[inline(never)]
-fn find_elsewhere<C: Flows>(cells: &C, key: &Key, hash: u64) -> u32 {
+/// As [`find`], in all ways of both buckets. Asked for by [`Flows::find_elsewhere`]: rare but for new flows.
+#[inline(always)]
+pub fn find_elsewhere<C: Flows>(cells: &C, key: &Key, hash: u64) -> u32 {
     let [first, second] = buckets(cells, hash);
     match find_in(cells, key, hash, first) {
         0 => find_in(cells, key, hash, second),
@@ -121,7 +121,7 @@ pub fn find_stamped<C: Flows>(
     let [first, _] = flow::buckets(hash, in_force.mask);
     match cells.flow(first * WAYS + preferred(hash)) {
         Some(row) if is_stamped(&row, key, in_force.stamp) => Some(row),
-        _ => cells.flow(find_elsewhere(cells, key, hash).wrapping_sub(1)),
+        _ => cells.flow(cells.find_elsewhere(key, hash).wrapping_sub(1)),
     }
 }
 
@@ -173,10 +173,10 @@ pub fn insert<C: Flows>(
     stamped: u64,
     fill: impl FnOnce(&C::Row),
 ) -> u32 {
-    let claimed = cells.blur(claim(cells, hash, now).into()) as u32;
+    let claimed = cells.blur(cells.take(hash, now).into()) as u32;
     let Some(row) = cells.flow(claimed.wrapping_sub(1)) else { return 0 };
     put(&row, key, fill);
-    let found = publish(cells, claimed, hash);
+    let found = cells.publish(claimed, hash);
     if found != 0 && stamped != 0 {
         stamp(cells, &row, found, hash, stamped);
     }
@@ -303,12 +303,12 @@ impl<S: Words> Home<S> {
 /// Claims a slot for a hash: a free one of the first bucket or of the emptier one, else one whose flow has
 /// outlived its time or that others need more. The number of its row, from 1; 0 for none.
 ///
-/// A function of its own, as [`publish`]: each is called for both directions.
-#[inline(never)]
-fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
+/// Asked for by [`Flows::take`], as [`publish`] and [`weakest`].
+#[inline(always)]
+pub fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
     let Some(home) = Home::of(cells, hash, cells.masks() as u32) else { return 0 };
     let (index, word) = match home.free() {
-        0 => match weakest(cells, hash, now, 0) {
+        0 => match cells.weakest(hash, now, 0) {
             0 => return 0,
             weak => ((weak >> 32) as u32 - 1, slot::LIVE | slot::tag(weak)),
         },
@@ -321,8 +321,8 @@ fn claim<C: Flows>(cells: &C, hash: u64, now: u32) -> u32 {
 }
 
 /// Puts a row that was claimed and written in use, unless its key has another. The row's number, or 0.
-#[inline(never)]
-fn publish<C: Flows>(cells: &C, claimed: u32, hash: u64) -> u32 {
+#[inline(always)]
+pub fn publish<C: Flows>(cells: &C, claimed: u32, hash: u64) -> u32 {
     let (tag, index) = (flow::tag(hash), claimed.wrapping_sub(1));
     let Some(home) = Home::of(cells, hash, cells.masks() as u32) else { return 0 };
     let alone = home.has_one() || is_alone(cells, hash, index);
@@ -364,9 +364,9 @@ fn has_key_of<C: Flows>(cells: &C, hash: u64, other: u32, index: u32) -> bool {
 
 /// A slot in two full buckets whose flow has outlived its time, or is half open or closing: its row from 1
 /// (high half) and its tag, or 0. Only flows with a translated source are looked at, or only others, as
-/// `nat` says ([`kind::NAT`] or 0): of those, both rows go together ([`super::nat::make_room`]). A function
-/// of its own: needed by full tables only.
-#[inline(never)]
+/// `nat` says ([`kind::NAT`] or 0): of those, both rows go together ([`super::nat::make_room`]). Needed by
+/// full tables only.
+#[inline(always)]
 pub fn weakest<C: Flows>(cells: &C, hash: u64, now: u32, nat: u32) -> u64 {
     let [first, second] = buckets(cells, hash);
     let (mut at, mut found) = (0, 0);

@@ -370,6 +370,11 @@ fn begin<F: Frame, C: Flows>(
     if packet.link_has(link::flag::WORKLOAD) {
         tracked.note(what::BEGINS);
     }
+    if tracked.node != 0 {
+        // The node that it came through has believed the source, which may be this very host: it has asked a
+        // frontend of that node.
+        packet.flags |= u64::from(flag::BELIEVED);
+    }
     let ports = (tracked.key[4] >> 32) as u32;
     let within = match tracked.node {
         0 => 0,
