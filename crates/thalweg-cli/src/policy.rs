@@ -21,7 +21,7 @@ use thalweg_api::{Answer, Call, Client};
 use thalweg_policy::lower::{policy as lower, tier_of};
 use thalweg_policy::matrix::{MOST_OUTSIDE, stretches};
 use thalweg_policy::model::{Policy as Lowered, Stage};
-use thalweg_policy::object::PolicyId;
+use thalweg_policy::object::{PolicyId, StagedAction};
 use thalweg_policy::{Resolution, View};
 
 pub use describe::describe;
@@ -121,7 +121,8 @@ pub fn list(
             (None, Some(_)) => selects.state(&policy),
             (None, None) => "no such tier",
         };
-        let selects = selects.all();
+        // What takes another away selects nobody itself.
+        let selects = (object.staged != StagedAction::Delete).then(|| selects.all());
         let order = policy.order.map_or_else(|| "last".into(), |order| order.to_string());
         let hits = agent.as_ref().map(|agent| hits(agent, id));
         let mut row = vec![
@@ -130,7 +131,7 @@ pub fn list(
             tier_of(object).into(),
             order,
             types.join(","),
-            selects.to_string(),
+            selects.map_or_else(|| "-".into(), |selects| selects.to_string()),
             state.into(),
         ];
         row.extend(hits.map(|hits| hits.to_string()));

@@ -2,7 +2,7 @@
 
 use crate::lower::{has_tier, tier_of};
 use crate::model::Direction;
-use crate::object::{Objects, PolicyKind};
+use crate::object::{Objects, PolicyId, PolicyKind, PolicyObject, StagedAction};
 use crate::resolve::Resolution;
 use crate::world::is_known;
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ use thalweg_model::{Key, Origin, Problem, Severity};
 pub fn all(objects: &Objects) -> Vec<Problem> {
     let mut found = tiers(objects);
     found.extend(profiles(objects));
+    found.extend(deletions(objects));
     found
 }
 
@@ -118,4 +119,20 @@ pub fn profiles(objects: &Objects) -> Vec<Problem> {
         }));
     }
     found
+}
+
+/// Staged policies that would take one away which nobody has.
+pub fn deletions(objects: &Objects) -> Vec<Problem> {
+    let missing = |(id, object): &(&PolicyId, &PolicyObject)| {
+        object.staged == StagedAction::Delete && objects.replaced(id).is_none()
+    };
+    let told = |(id, object): (&PolicyId, &PolicyObject)| Problem {
+        severity: Severity::Warning,
+        origin: object.origin.clone(),
+        object: Some(id.key()),
+        field: Some("spec.stagedAction".into()),
+        what: "there is no policy of this name, so that this would take nothing away".into(),
+        remedy: "give it the name of the policy that is to go, or remove it".into(),
+    };
+    objects.policies.iter().filter(missing).map(told).collect()
 }

@@ -43,6 +43,13 @@ impl Objects {
             && self.namespaces.is_empty()
             && self.accounts.is_empty()
     }
+
+    /// The policy whose place a staged one takes, or that it takes away, if there is one.
+    pub fn replaced(&self, staged: &PolicyId) -> Option<PolicyId> {
+        let kind = staged.kind.of_staged()?;
+        Some(PolicyId { kind, name: staged.name.clone() })
+            .filter(|id| self.policies.contains_key(id))
+    }
 }
 
 /// Line and column (from 1) within the file of an object.

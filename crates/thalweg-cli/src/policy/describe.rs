@@ -75,6 +75,14 @@ fn text(
     let mut out = String::new();
     writeln!(out, "policy    {} ({})", policy.id, policy.origin)?;
     writeln!(out, "state     {}", state(resolution, policy, object, agent))?;
+    if object.staged == StagedAction::Delete {
+        // What else it says counts for nothing.
+        let gone = read.objects.replaced(&policy.id);
+        let gone =
+            gone.map_or_else(|| "nothing: there is none of its name".into(), |id| id.to_string());
+        writeln!(out, "takes     {gone}")?;
+        return Ok(out);
+    }
     let order = policy.order.map_or_else(|| "last".into(), |order| order.to_string());
     let tier = resolution.model.tiers.iter().find(|tier| tier.name == tier_of(object));
     let end = match tier.map(|tier| tier.end) {

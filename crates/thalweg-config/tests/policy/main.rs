@@ -340,6 +340,18 @@ fn profiles_and_those_who_list_them() {
 }
 
 #[test]
+fn staged_policies_that_take_nothing_away_are_told() {
+    let staged = |name: &str| {
+        calico("StagedGlobalNetworkPolicy", "  stagedAction: Delete\n").replace("one", name)
+    };
+    let real = calico("GlobalNetworkPolicy", "  selector: all()\n");
+    let loaded = load(&format!("{real}---\n{}---\n{}", staged("one"), staged("two")));
+    let told = loaded.problems.iter().map(|one| format!("{}: {}", one.origin.line, one.what));
+    let what = "there is no policy of this name, so that this would take nothing away";
+    assert_eq!(told.collect::<Vec<_>>(), [format!("15: {what}")]);
+}
+
+#[test]
 fn a_library_follows_policies_from_file_to_file() {
     let mut library = Library::default();
     let files = |texts: &[&str]| -> Vec<(String, String)> {
