@@ -60,7 +60,8 @@ pub fn files(routes: &[(&str, &str)]) -> Files {
 /// What the process of [`Lab::start`] runs: to be called by a test named `agent`.
 pub fn agent() {
     let Some(dir) = std::env::var_os("THALWEG_LAB").map(PathBuf::from) else { return };
-    let file = dir.join("host.yaml");
+    // One for each: of agents that start at once, one would read what another is writing.
+    let file = dir.join(format!("host-{}.yaml", std::process::id()));
     fs::write(&file, HOST).unwrap();
     let host = thalweg_agent::offline::read_host(&file).unwrap();
     let parts = Parts {
